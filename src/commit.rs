@@ -1,0 +1,463 @@
+//! The ordered commit, and the early writing of very large transactions.
+//!
+//! Owns: the order in which a txn reaches the disk. [`commit`] reads like the rule it keeps: number
+//! the pages, write them, flush them, write the other meta slot, flush it, publish. Promises: a meta
+//! slot is only ever written after everything it refers to was flushed; a commit that fails is
+//! visible to nobody, and its pages are not used again before a later one has succeeded. Leaves to
+//! others: what is in the pages.
+
+use crate::dirty::Dirty;
+use crate::disk::WRITE_UNIT;
+use crate::error::{Error, Result};
+use crate::format::{ChildRef, DIRTY_BIT, Layout, TableRecord};
+use crate::page::{Branch, LeafView, Stored, branch, leaf_overwrite};
+use crate::readers::State;
+use crate::space::{Run, join_given};
+use crate::tree::{Tree, insert};
+use std::io::IoSlice;
+
+/// A table as the txn has it.
+pub struct Changed<'t> {
+    /// Its name, the key in the catalog.
+    pub name: &'t str,
+    /// Its tree, whose root becomes a page of the file.
+    pub tree: &'t mut Tree,
+    /// Its catalog entry, but for the tree.
+    pub record: TableRecord,
+}
+
+/// How a commit failed.
+pub enum Failure {
+    /// Nothing was flushed: the txn's pages can be used again at once.
+    Clean(Error),
+    /// A flush, or the meta, failed: what is on the disk is unknown.
+    Unknown(Error),
+}
+
+/// Makes the txn durable and published. Returns the new state.
+pub fn commit(
+    dirty: &mut Dirty,
+    tables: &mut [Changed<'_>],
+    catalog: &mut Tree,
+    next_table: u32,
+    user_version: u64,
+) -> Result<State, Failure> {
+    let state = {
+        // 1. Number the pages.
+        let mut plan = Plan::default();
+        let state =
+            number(dirty, &mut plan, tables, catalog, next_table, user_version).map_err(Failure::Clean)?;
+        // 2. Write them.
+        plan.write(dirty).map_err(Failure::Clean)?;
+        write_zeros(dirty).map_err(Failure::Clean)?;
+        state
+    };
+    let store = std::sync::Arc::clone(&dirty.store);
+    // 3. Flush them.
+    flush(dirty, &state).map_err(Failure::Unknown)?;
+    // 4. and 5. Write the other meta slot and flush it.
+    store.write_meta(&state).map_err(Failure::Unknown)?;
+    // 6. Publish.
+    store.readers.publish(&state);
+    Ok(state)
+}
+
+/// One msync from the first to the last page that this txn has written.
+fn flush(dirty: &Dirty, state: &State) -> Result<()> {
+    let page_size = dirty.page_size() as u64;
+    let fresh = (state.page_count > dirty.base.page_count)
+        .then_some(Run { start: dirty.base.page_count, len: state.page_count - dirty.base.page_count });
+    let written = || dirty.taken().iter().chain(fresh);
+    let first = written().map(|run| run.start).min().unwrap_or(0);
+    let end = written().map(|run| run.end()).max().unwrap_or(0);
+    dirty.store.pages.disk.sync(first * page_size, (end - first) * page_size)
+}
+
+/// New pages at the end of the file that this txn did not use are written with zeros, so that every
+/// block below the page count has been written and flushed once.
+fn write_zeros(dirty: &Dirty) -> Result<()> {
+    let page_size = dirty.page_size() as u64;
+    let zeros = vec![0; WRITE_UNIT];
+    for run in dirty.space.free_from(dirty.base.page_count) {
+        let (mut offset, end) = (run.start * page_size, run.end() * page_size);
+        while offset < end {
+            // Up to the next multiple, so that the folios are whole.
+            let len = (WRITE_UNIT as u64 - offset % WRITE_UNIT as u64).min(end - offset);
+            dirty.store.pages.disk.write(offset, &[IoSlice::new(&zeros[..len as usize])])?;
+            offset += len;
+        }
+    }
+    Ok(())
+}
+
+/// Gives every changed page its number, in key order, and lays out the space record.
+fn number(
+    dirty: &mut Dirty,
+    plan: &mut Plan,
+    tables: &mut [Changed<'_>],
+    catalog: &mut Tree,
+    next_table: u32,
+    user_version: u64,
+) -> Result<State> {
+    // The catalog entries have their final length now and their final content when roots are known.
+    for table in tables.iter_mut() {
+        put_record(dirty, catalog, table)?;
+    }
+    for table in tables.iter() {
+        plan.collect(dirty, table.tree, false)?;
+    }
+    plan.collect(dirty, catalog, false)?;
+    let mut given = dirty.finish();
+    given.extend(dirty.space.retire_records());
+    let given = join_given(given);
+
+    // One run for everything if there is one; the record stands at its end.
+    let tree_pages = plan.pages();
+    let record_guess = dirty.space.record_pages(dirty.taken(), &given);
+    let values = plan.number_values(dirty)?;
+    let (mut runs, mut record) = match dirty.space.free_pages() {
+        _ if tree_pages == 0 => (Vec::new(), None),
+        _ => (dirty.allocate(tree_pages + record_guess)?, None),
+    };
+    if let [run] = runs[..] {
+        runs = vec![Run { len: tree_pages, ..run }];
+        record = Some(Run { start: run.start + tree_pages, len: record_guess });
+    } else {
+        cut_to(dirty, &mut runs, tree_pages);
+    }
+    let mut numbers = Numbers::new(&runs);
+    for (i, table) in tables.iter_mut().enumerate() {
+        let mut root = table.tree.root;
+        plan.assign(dirty, Some(i), &mut root, &table.tree.layout, &mut numbers, &values)?;
+        table.tree.root = root;
+        put_record(dirty, catalog, table)?;
+    }
+    let (mut root, layout) = (catalog.root, catalog.layout);
+    plan.assign(dirty, None, &mut root, &layout, &mut numbers, &values)?;
+    catalog.root = root;
+
+    let (page_count_before, txn) = (dirty.base.page_count, dirty.txn);
+    let own = match record {
+        Some(run) if dirty.space.record_pages(dirty.taken(), &given) <= run.len => run,
+        rejected => {
+            if let Some(run) = rejected {
+                dirty.release(run);
+            }
+            let pages = dirty.space.record_pages(dirty.taken(), &given) + 1;
+            dirty.allocate_run(pages)?
+        }
+    };
+    // The record speaks of its own pages apart.
+    let mut taken = dirty.taken().clone();
+    taken.remove(own);
+    dirty.space.give_up(&given, txn);
+    let previous = dirty.base.space;
+    plan.record = dirty.space.encode_record(txn, own, previous, page_count_before, &taken, &given);
+    plan.record_run = Some(own);
+    for page in plan.record.chunks_mut(dirty.page_size()) {
+        let checksum = crate::format::page_checksum(page);
+        crate::format::header_mut(page).checksum.set(checksum);
+    }
+    Ok(State {
+        txn,
+        page_count: dirty.space.page_count(),
+        catalog: catalog.root,
+        catalog_level: catalog.level,
+        next_table,
+        space: (own.start, txn, own.len),
+        user_version,
+        slot: 1 - dirty.base.slot,
+    })
+}
+
+fn put_record(dirty: &mut Dirty, catalog: &mut Tree, table: &mut Changed<'_>) -> Result<()> {
+    table.record.root = table.tree.root;
+    table.record.level = table.tree.level;
+    table.record.overflow_pages = table.tree.overflow_pages;
+    if table.record.root.page & DIRTY_BIT != 0 {
+        // Not final: the record's form has room for the number, the catalog page keeps none of it.
+        table.record.root.page &= !DIRTY_BIT;
+    }
+    insert::put(dirty, catalog, table.name.as_bytes(), &table.record.to_bytes(), true).map(|_| ())
+}
+
+/// Shortens `runs`, from the end, to `pages`; the rest is given back.
+fn cut_to(dirty: &mut Dirty, runs: &mut Vec<Run>, pages: u64) {
+    let mut surplus = runs.iter().map(|run| run.len).sum::<u64>() - pages;
+    while surplus > 0 {
+        let mut last = runs.pop().expect("the runs hold more than the surplus");
+        let cut = surplus.min(last.len);
+        last.len -= cut;
+        surplus -= cut;
+        dirty.release(Run { start: last.end(), len: cut });
+        if last.len > 0 {
+            runs.push(last);
+        }
+    }
+}
+
+/// Writes changed pages early, so that the txn may be larger than memory. Roots stay, and so does
+/// everything that a savepoint may need.
+///
+/// # Errors
+/// `Io`, `Full`; the txn can only be aborted then.
+pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
+    let mut plan = Plan::default();
+    for tree in trees.iter() {
+        plan.collect(dirty, tree, true)?;
+    }
+    let values = plan.number_values(dirty)?;
+    let runs = dirty.allocate(plan.pages())?;
+    dirty.note_written(&runs);
+    let mut numbers = Numbers::new(&runs);
+    for (i, tree) in trees.iter_mut().enumerate() {
+        let mut root = tree.root;
+        plan.assign_tree(dirty, i, &mut root, &tree.layout, &mut numbers, &values)?;
+        tree.root = root;
+    }
+    plan.write(dirty)?;
+    for (slot, _) in plan.numbered.drain(..) {
+        dirty.drop_slot(slot);
+    }
+    for (slot, _) in plan.values.drain(..) {
+        dirty.forget_value(slot);
+    }
+    Ok(())
+}
+
+/// Page numbers, handed out in order.
+struct Numbers<'r> {
+    runs: std::slice::Iter<'r, Run>,
+    current: Run,
+}
+
+impl<'r> Numbers<'r> {
+    fn new(runs: &'r [Run]) -> Self {
+        Numbers { runs: runs.iter(), current: Run { start: 0, len: 0 } }
+    }
+
+    fn next(&mut self) -> u64 {
+        while self.current.len == 0 {
+            self.current = *self.runs.next().expect("as many pages were allocated as collected");
+        }
+        let page = self.current.start;
+        self.current = Run { start: page + 1, len: self.current.len - 1 };
+        page
+    }
+}
+
+/// Which heap pages and values are to be written where.
+#[derive(Default)]
+struct Plan {
+    /// Per tree, in the order of collection: slots, children before parents, in key order.
+    trees: Vec<Vec<u32>>,
+    /// Values to be written.
+    values: Vec<(u32, Run)>,
+    /// Slots that have their numbers, in ascending order of page number within a call.
+    numbered: Vec<(u32, u64)>,
+    record: Vec<u8>,
+    record_run: Option<Run>,
+}
+
+impl Plan {
+    fn pages(&self) -> u64 {
+        self.trees.iter().map(|slots| slots.len() as u64).sum()
+    }
+
+    /// Collects the heap pages of a tree; when `early` those below the root that no savepoint needs.
+    fn collect(&mut self, dirty: &Dirty, tree: &Tree, early: bool) -> Result<()> {
+        let mut slots = Vec::new();
+        if !tree.is_empty() {
+            self.collect_below(dirty, tree, tree.root, tree.level, early, true, &mut slots)?;
+        }
+        self.trees.push(slots);
+        Ok(())
+    }
+
+    /// Returns whether the page, and all below, will be in the file when this plan is carried out.
+    #[allow(clippy::too_many_arguments)]
+    fn collect_below(
+        &mut self,
+        dirty: &Dirty,
+        tree: &Tree,
+        child: ChildRef,
+        level: u8,
+        early: bool,
+        is_root: bool,
+        slots: &mut Vec<u32>,
+    ) -> Result<bool> {
+        let Some(slot) = Dirty::heap_slot_of(child.page) else { return Ok(true) };
+        let mut whole = true;
+        let bytes = dirty.heap_page(slot);
+        if level > 0 {
+            let branch = Branch::new(bytes, level)?;
+            for i in 0..branch.count() {
+                whole &= self.collect_below(dirty, tree, branch.child(i)?, level - 1, early, false, slots)?;
+            }
+        } else if dirty.has_values() && tree.layout.fixed.is_none() && (!early || dirty.is_current(slot)) {
+            let leaf = LeafView::new(bytes)?;
+            for i in 0..leaf.count() {
+                if let Stored::Overflow(run) = leaf.stored(i)?
+                    && let Some(value) = Dirty::heap_slot_of(run.page)
+                {
+                    if early && !dirty.value_is_current(run.page) {
+                        whole = false;
+                    } else {
+                        let pages = run.pages(dirty.page_size());
+                        self.values.push((value, Run { start: 0, len: pages }));
+                    }
+                }
+            }
+        }
+        if early && (is_root || !whole || !dirty.is_current(slot)) {
+            return Ok(false);
+        }
+        slots.push(slot);
+        Ok(true)
+    }
+
+    /// Gives every collected value its run. Returns them by slot.
+    fn number_values(&mut self, dirty: &mut Dirty) -> Result<Vec<Option<Run>>> {
+        let mut by_slot = Vec::new();
+        for (slot, run) in &mut self.values {
+            *run = dirty.allocate_run(run.len)?;
+            dirty.note_written(&[*run]);
+            by_slot.resize(by_slot.len().max(*slot as usize + 1), None);
+            by_slot[*slot as usize] = Some(*run);
+        }
+        Ok(by_slot)
+    }
+
+    /// Numbers the pages of table `table`, or of the catalog, which was collected last.
+    fn assign(
+        &mut self,
+        dirty: &mut Dirty,
+        table: Option<usize>,
+        root: &mut ChildRef,
+        layout: &Layout,
+        numbers: &mut Numbers<'_>,
+        values: &[Option<Run>],
+    ) -> Result<()> {
+        let tree = table.unwrap_or(self.trees.len() - 1);
+        self.assign_tree(dirty, tree, root, layout, numbers, values)
+    }
+
+    fn assign_tree(
+        &mut self,
+        dirty: &mut Dirty,
+        tree: usize,
+        root: &mut ChildRef,
+        layout: &Layout,
+        numbers: &mut Numbers<'_>,
+        values: &[Option<Run>],
+    ) -> Result<()> {
+        let slots = std::mem::take(&mut self.trees[tree]);
+        let mut number_of = std::collections::HashMap::with_capacity(slots.len());
+        for slot in &slots {
+            number_of.insert(*slot, numbers.next());
+        }
+        for slot in &slots {
+            rewrite_references(dirty, *slot, layout, &number_of, values)?;
+            dirty.seal(*slot, number_of[slot]);
+            self.numbered.push((*slot, number_of[slot]));
+        }
+        match Dirty::heap_slot_of(root.page) {
+            Some(slot) if number_of.contains_key(&slot) => root.page = number_of[&slot],
+            // The root stays in memory, with references to what is written now.
+            Some(slot) => rewrite_kept(dirty, slot, layout, &number_of, values)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Writes everything, one call per run of pages and 64 KiB.
+    fn write(&self, dirty: &Dirty) -> Result<()> {
+        let page_size = dirty.page_size();
+        let padding = vec![0; page_size];
+        let mut parts: Vec<(u64, Vec<&[u8]>)> =
+            Vec::with_capacity(self.numbered.len() + self.values.len() + 1);
+        for (slot, page) in &self.numbered {
+            parts.push((*page, vec![dirty.heap_page(*slot)]));
+        }
+        for (slot, run) in &self.values {
+            let bytes = dirty.heap_value(DIRTY_BIT | u64::from(*slot)).expect("collected from memory");
+            let mut slices: Vec<&[u8]> = bytes.chunks(WRITE_UNIT).collect();
+            slices.push(&padding[..run.len as usize * page_size - bytes.len()]);
+            parts.push((run.start, slices));
+        }
+        if let Some(run) = self.record_run {
+            parts.push((run.start, self.record.chunks(page_size).collect()));
+        }
+        parts.sort_unstable_by_key(|(page, _)| *page);
+        let mut slices: Vec<IoSlice<'_>> = Vec::new();
+        let (mut start, mut end) = (0, 0);
+        for (page, bytes) in &parts {
+            let offset = page * page_size as u64;
+            if offset != end {
+                dirty.store.pages.disk.write(start, &slices)?;
+                slices.clear();
+                (start, end) = (offset, offset);
+            }
+            for part in bytes.iter().filter(|part| !part.is_empty()) {
+                slices.push(IoSlice::new(part));
+                end += part.len() as u64;
+            }
+        }
+        dirty.store.pages.disk.write(start, &slices)
+    }
+}
+
+/// Replaces references to heap pages and values by those to their places in the file.
+fn rewrite_references(
+    dirty: &mut Dirty,
+    slot: u32,
+    layout: &Layout,
+    number_of: &std::collections::HashMap<u32, u64>,
+    values: &[Option<Run>],
+) -> Result<()> {
+    let level = crate::format::header(dirty.heap_page(slot)).level;
+    if level > 0 {
+        let count = Branch::new(dirty.heap_page(slot), level)?.count();
+        for i in 0..count {
+            let mut child = Branch::new(dirty.heap_page(slot), level)?.child(i)?;
+            if let Some(page) = Dirty::heap_slot_of(child.page).and_then(|slot| number_of.get(&slot)) {
+                child.page = *page;
+                branch::set_child(dirty.heap_page_mut(slot), i, child);
+            }
+        }
+    } else if !values.is_empty() && layout.fixed.is_none() {
+        let count = LeafView::new(dirty.heap_page(slot))?.count();
+        for i in 0..count {
+            if let Stored::Overflow(mut run) = LeafView::new(dirty.heap_page(slot))?.stored(i)?
+                && let Some(Some(place)) =
+                    Dirty::heap_slot_of(run.page).and_then(|slot| values.get(slot as usize))
+            {
+                run.page = place.start;
+                assert!(leaf_overwrite(dirty.heap_page_mut(slot), layout, i, Stored::Overflow(run)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same for pages that stay in memory: the root, and branches above pages that had to stay.
+fn rewrite_kept(
+    dirty: &mut Dirty,
+    slot: u32,
+    layout: &Layout,
+    number_of: &std::collections::HashMap<u32, u64>,
+    values: &[Option<Run>],
+) -> Result<()> {
+    rewrite_references(dirty, slot, layout, number_of, values)?;
+    let level = crate::format::header(dirty.heap_page(slot)).level;
+    if level > 0 {
+        let branch = Branch::new(dirty.heap_page(slot), level)?;
+        let kept: Vec<u32> = (0..branch.count())
+            .filter_map(|i| branch.child(i).ok().and_then(|child| Dirty::heap_slot_of(child.page)))
+            .collect();
+        for below in kept {
+            rewrite_kept(dirty, below, layout, number_of, values)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! The public face of a store: opening it and beginning transactions.
+
+use crate::disk::Observer;
+use crate::error::{Error, Result};
+use crate::snapshot::Verify;
+use crate::store::{Config, Store, Wait};
+use crate::txn::{ReadTxn, WriteTxn};
+use crate::verify::{self, Progress, Stats, VerifyReport};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How a store is opened or created.
+///
+/// ```no_run
+/// # fn main() -> mapleaf::Result<()> {
+/// // SAFETY: only mapleaf changes this file while it is open.
+/// let db = unsafe { mapleaf::Options::new().page_size(8192).max_size(1 << 30).open("app.maple")? };
+/// # let _ = db; Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    config: Config,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("page_size", &self.config.page_size)
+            .field("create", &self.config.create)
+            .field("read_only", &self.config.read_only)
+            .field("max_size", &self.config.max_size)
+            .field("dirty_limit", &self.config.dirty_limit)
+            .field("verify", &self.config.verify)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// The defaults: 4-KiB pages, created if not there, no quota, 256 MiB of changed pages in memory,
+    /// checksums compared at first touch.
+    pub fn new() -> Self {
+        Options {
+            config: Config {
+                page_size: 4096,
+                create: true,
+                read_only: false,
+                max_size: u64::MAX,
+                dirty_limit: 256 << 20,
+                verify: Verify::Once,
+                observer: None,
+            },
+        }
+    }
+
+    /// Bytes of a page when a store is created: a power of two from 4096 to 65536. An existing store
+    /// keeps its own.
+    #[must_use]
+    pub fn page_size(mut self, bytes: usize) -> Self {
+        self.config.page_size = bytes;
+        self
+    }
+
+    /// Whether a store is created where there is none (default: yes).
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.config.create = create;
+        self
+    }
+
+    /// Whether the store is only read (default: no). Other processes may write to it meanwhile. The
+    /// lock file beside it must still be writable: it holds the reader slots.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.config.read_only = read_only;
+        self
+    }
+
+    /// Quota in bytes: a txn that would make the file larger fails with [`Error::Full`] (default: none).
+    #[must_use]
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        self.config.max_size = bytes;
+        self
+    }
+
+    /// Bytes of changed pages that a write txn keeps in memory; beyond it writes them to their places
+    /// early, so that a txn may be larger than memory (default: 256 MiB, at least 1 MiB).
+    #[must_use]
+    pub fn dirty_limit(mut self, bytes: usize) -> Self {
+        self.config.dirty_limit = bytes.max(1 << 20);
+        self
+    }
+
+    /// When checksums are compared (default: the first time a page is touched).
+    #[must_use]
+    pub fn verify(mut self, verify: Verify) -> Self {
+        self.config.verify = verify;
+        self
+    }
+
+    /// The seam for tests: `observer` sees every write, flush and length change before it happens
+    /// and may make it fail.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.config.observer = Some(observer);
+        self
+    }
+
+    /// Opens the store at `path`, creating it where there is none. Where this process has it open
+    /// already, by whatever path, the handles share it, and these options are not looked at.
+    ///
+    /// # Safety
+    /// No program other than mapleaf changes or truncates the file while it is open.
+    ///
+    /// # Errors
+    /// `NotAStore` for a file of something else; `Corrupt` when it was truncated; `Busy` when the lock
+    /// file was removed while others have the store open; `InvalidArgument` for an impossible page size;
+    /// `Io`.
+    #[allow(unsafe_code)]
+    pub unsafe fn open(&self, path: impl AsRef<Path>) -> Result<Database> {
+        Ok(Database { store: Store::open(path.as_ref(), &self.config)? })
+    }
+
+    /// A store in an unlinked file in `directory`: it has no name, no one else can open it, and it ends
+    /// with its last handle.
+    ///
+    /// # Errors
+    /// `Io`, also where the file system has no unlinked files.
+    pub fn temporary_in(&self, directory: impl AsRef<Path>) -> Result<Database> {
+        Ok(Database { store: Store::temporary(directory.as_ref(), &self.config)? })
+    }
+}
+
+/// An open store. Cloning it is cheap; all clones share it.
+///
+/// ```
+/// use mapleaf::{Database, Table};
+/// const TEMPERATURES: Table<u64, f64> = Table::new("temperatures");
+/// # fn main() -> mapleaf::Result<()> {
+/// let db = Database::temporary()?;
+/// let mut w = db.begin_write()?;
+/// for hour in 0..24 {
+///     w.put(TEMPERATURES, &hour, &(10.0 + hour as f64 / 2.0))?;
+/// }
+/// w.commit()?;
+///
+/// let r = db.begin_read()?;
+/// assert_eq!(r.get(TEMPERATURES, &6)?, Some(13.0));
+/// assert_eq!(r.count(TEMPERATURES, 6..12)?, 6);
+/// let last: Vec<(u64, f64)> = r.range(TEMPERATURES, 20..)?.rev().take(2).collect::<Result<_, _>>()?;
+/// assert_eq!(last, [(23, 21.5), (22, 21.0)]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Database {
+    store: Arc<Store>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Database at {}", self.path().display())
+    }
+}
+
+impl Database {
+    /// Opens or creates a store with the default [`Options`].
+    ///
+    /// # Safety
+    /// No program other than mapleaf changes or truncates the file while it is open.
+    ///
+    /// # Errors
+    /// Those of [`Options::open`].
+    #[allow(unsafe_code)]
+    pub unsafe fn open(path: impl AsRef<Path>) -> Result<Self> {
+        // SAFETY: the caller promises the same.
+        unsafe { Options::new().open(path) }
+    }
+
+    /// A store without a name in the system's directory for temporary files.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn temporary() -> Result<Self> {
+        Options::new().temporary_in(std::env::temp_dir())
+    }
+
+    /// A snapshot of the newest committed state. No system call, no lock, no allocation once this
+    /// process has a reader slot free; it never waits for a writer.
+    ///
+    /// # Errors
+    /// `Io` or `Busy` when there can be no more reader slots (about a million).
+    pub fn begin_read(&self) -> Result<ReadTxn> {
+        ReadTxn::begin(Arc::clone(&self.store))
+    }
+
+    /// The turn to write, waiting for other writers, in this process and others, as long as it takes.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `Io` when a failure of an earlier commit cannot be put right; `Corrupt` when the space
+    /// records are damaged.
+    pub fn begin_write(&self) -> Result<WriteTxn> {
+        Ok(WriteTxn::begin(&self.store, Wait::Forever)?.expect("waits until it is its turn"))
+    }
+
+    /// The turn to write, if nobody has it now.
+    ///
+    /// # Errors
+    /// Those of [`Database::begin_write`].
+    pub fn try_begin_write(&self) -> Result<Option<WriteTxn>> {
+        WriteTxn::begin(&self.store, Wait::No)
+    }
+
+    /// The turn to write, or `None` when it does not come until `deadline`. Between processes this asks
+    /// once a millisecond: the kernel has no timed wait for its locks.
+    ///
+    /// # Errors
+    /// Those of [`Database::begin_write`].
+    pub fn begin_write_deadline(&self, deadline: Instant) -> Result<Option<WriteTxn>> {
+        WriteTxn::begin(&self.store, Wait::Until(deadline))
+    }
+
+    /// Runs `read` on a snapshot of its own.
+    ///
+    /// # Errors
+    /// Those of [`Database::begin_read`] and of `read`.
+    pub fn read<T, E: From<Error>>(&self, read: impl FnOnce(&ReadTxn) -> Result<T, E>) -> Result<T, E> {
+        read(&self.begin_read()?)
+    }
+
+    /// Runs `write` in a txn of its own, commits it when `write` returns `Ok`, else undoes it.
+    ///
+    /// # Errors
+    /// Those of [`Database::begin_write`], of `write`, and of [`WriteTxn::commit`].
+    pub fn write<T, E: From<Error>>(
+        &self,
+        write: impl FnOnce(&mut WriteTxn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut txn = self.begin_write()?;
+        let value = write(&mut txn)?;
+        txn.commit()?;
+        Ok(value)
+    }
+
+    /// Judges every page of the newest state, with checksums, order, counts, references and the
+    /// accounting of space. Works beside writers. O(pages).
+    ///
+    /// # Errors
+    /// `Io`. Damage is not an error but in the report.
+    pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
+        verify::verify(&self.begin_read()?, progress)
+    }
+
+    /// What the store consists of. O(pages).
+    ///
+    /// # Errors
+    /// `Corrupt` where a page is damaged; [`Database::verify`] goes on after damage.
+    pub fn stats(&self) -> Result<Stats> {
+        verify::stats(&self.begin_read()?)
+    }
+
+    /// Bytes of a page.
+    pub fn page_size(&self) -> usize {
+        self.store.pages.page_size
+    }
+
+    /// Longest key in a table whose values need no alignment.
+    pub fn max_key_len(&self) -> usize {
+        crate::format::max_key_len(self.page_size())
+    }
+
+    /// Where the store was opened.
+    pub fn path(&self) -> &Path {
+        self.store.pages.disk.path()
+    }
+}

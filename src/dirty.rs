@@ -1,0 +1,530 @@
+//! The pages that a write txn has changed, in heap memory, before they have page numbers.
+//!
+//! Owns: copies of changed pages ([`Arena`]), large values not yet written, the list of pages given
+//! up, allocation and growth on the txn's behalf. Promises: a page is copied once per epoch, however
+//! often it is changed; the file's committed pages are never touched. Leaves to others: what is
+//! changed ([`crate::tree`]) and when it is written ([`crate::commit`]).
+//!
+//! A reference to a heap page has [`DIRTY_BIT`] set and its arena slot in the low bits.
+//!
+//! **Savepoints** are epochs: making one raises the epoch; a page of an older epoch is not changed
+//! but copied again, so the savepoint's tree stays whole. Rolling back frees the slots of newer
+//! epochs. Pages already written by this txn (spilled) are reused at once, unless there is a
+//! savepoint that may still need them.
+
+use crate::error::{Error, Result};
+use crate::format::{ChildRef, DIRTY_BIT, Layout, MAX_PAGES, OverflowRef, header, header_mut};
+use crate::page::{Branch, LeafView, Stored};
+use crate::readers::State;
+use crate::snapshot::PageSource;
+use crate::space::{GivenUp, Run, RunSet, Space};
+use crate::store::Store;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+/// Values from this length on are written to their place at once instead of being kept in memory.
+const WRITE_AT_ONCE: usize = 1 << 20;
+const CHUNK_LEN: usize = 1 << 20;
+/// The file grows by a quarter of its size, within these limits.
+const MIN_GROWTH: u64 = 64 << 10;
+const MAX_GROWTH: u64 = 8 << 20;
+
+/// Heap pages in large pieces.
+struct Arena {
+    page_size: usize,
+    chunks: Vec<Box<[u8]>>,
+    epochs: Vec<u32>,
+    free: Vec<u32>,
+}
+
+const UNUSED: u32 = u32::MAX;
+
+impl Arena {
+    fn new(page_size: usize) -> Self {
+        Arena { page_size, chunks: Vec::new(), epochs: Vec::new(), free: Vec::new() }
+    }
+
+    fn per_chunk(&self) -> usize {
+        CHUNK_LEN / self.page_size
+    }
+
+    fn add(&mut self, epoch: u32) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            self.epochs[slot as usize] = epoch;
+            return slot;
+        }
+        let slot = self.epochs.len();
+        if slot == self.chunks.len() * self.per_chunk() {
+            self.chunks.push(vec![0; CHUNK_LEN].into_boxed_slice());
+        }
+        self.epochs.push(epoch);
+        slot as u32
+    }
+
+    fn remove(&mut self, slot: u32) {
+        self.epochs[slot as usize] = UNUSED;
+        self.free.push(slot);
+    }
+
+    fn place(&self, slot: u32) -> (usize, usize) {
+        (slot as usize / self.per_chunk(), slot as usize % self.per_chunk() * self.page_size)
+    }
+
+    #[inline]
+    fn page(&self, slot: u32) -> &[u8] {
+        let (chunk, at) = self.place(slot);
+        &self.chunks[chunk][at..at + self.page_size]
+    }
+
+    #[inline]
+    fn page_mut(&mut self, slot: u32) -> &mut [u8] {
+        let (chunk, at) = self.place(slot);
+        &mut self.chunks[chunk][at..at + self.page_size]
+    }
+
+    fn used(&self) -> usize {
+        self.epochs.len() - self.free.len()
+    }
+}
+
+struct Value {
+    bytes: Box<[u8]>,
+    epoch: u32,
+}
+
+/// What a savepoint has to remember of the changed pages.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    epoch: u32,
+    given_up: usize,
+    deferred: usize,
+    written: usize,
+}
+
+/// The changed pages of one write txn.
+pub struct Dirty {
+    /// The store that is written to.
+    pub store: Arc<Store>,
+    /// The state that the txn started from.
+    pub base: State,
+    /// The txn being made.
+    pub txn: u64,
+    /// The space as this txn leaves it.
+    pub space: Space,
+    arena: Arena,
+    values: Vec<Option<Value>>,
+    free_values: Vec<u32>,
+    value_bytes: usize,
+    epoch: u32,
+    has_savepoint: bool,
+    /// Pages of earlier txns that this one no longer needs.
+    given_up: Vec<GivenUp>,
+    /// Pages of this txn that are no longer needed but may be by a savepoint.
+    deferred: Vec<Run>,
+    /// Pages that this txn wrote early while there was a savepoint.
+    written: Vec<Run>,
+    /// Everything allocated, less what was released.
+    taken: RunSet,
+}
+
+impl Dirty {
+    /// A txn that has changed nothing.
+    pub fn new(store: Arc<Store>, base: State, txn: u64, space: Space) -> Self {
+        let page_size = store.pages.page_size;
+        Dirty {
+            store,
+            base,
+            txn,
+            space,
+            arena: Arena::new(page_size),
+            values: Vec::new(),
+            free_values: Vec::new(),
+            value_bytes: 0,
+            epoch: 0,
+            has_savepoint: false,
+            given_up: Vec::new(),
+            deferred: Vec::new(),
+            written: Vec::new(),
+            taken: RunSet::default(),
+        }
+    }
+
+    /// Bytes of a page.
+    pub fn page_size(&self) -> usize {
+        self.store.pages.page_size
+    }
+
+    /// Bytes of heap that the changed pages and values take.
+    pub fn bytes(&self) -> usize {
+        self.arena.used() * self.page_size() + self.value_bytes
+    }
+
+    // ---- pages ----
+
+    /// A new page; its bytes are whatever the slot held.
+    pub fn add_page(&mut self) -> u32 {
+        self.arena.add(self.epoch)
+    }
+
+    /// The reference to a heap page.
+    pub fn reference(&self, slot: u32, count: u64) -> ChildRef {
+        ChildRef { page: DIRTY_BIT | u64::from(slot), birth: self.txn, count }
+    }
+
+    /// The heap page in `slot`.
+    #[inline]
+    pub fn heap_page(&self, slot: u32) -> &[u8] {
+        self.arena.page(slot)
+    }
+
+    /// The heap page in `slot`, to be changed.
+    #[inline]
+    pub fn heap_page_mut(&mut self, slot: u32) -> &mut [u8] {
+        self.arena.page_mut(slot)
+    }
+
+    /// The slot of a heap page that may be changed and holds what `child` refers to: the page
+    /// itself, or a new copy. The caller replaces its reference where the slot is new.
+    ///
+    /// # Errors
+    /// `Corrupt` when the page cannot be read or cannot be edited safely.
+    pub fn make_mut(&mut self, child: ChildRef, level: u8, layout: &Layout) -> Result<u32> {
+        if let Some(slot) = heap_slot(child.page) {
+            if self.arena.epochs[slot as usize] == self.epoch {
+                return Ok(slot);
+            }
+            let copy = self.arena.add(self.epoch);
+            let bytes = self.arena.page(slot).to_vec();
+            self.arena.page_mut(copy).copy_from_slice(&bytes);
+            return Ok(copy);
+        }
+        let slot = self.arena.add(self.epoch);
+        let store = Arc::clone(&self.store);
+        let copied = store.pages.read(child.page, child.birth, self.space.page_count()).and_then(|bytes| {
+            validate(bytes, level, layout)?;
+            self.arena.page_mut(slot).copy_from_slice(bytes);
+            Ok(())
+        });
+        if let Err(error) = copied {
+            self.arena.remove(slot);
+            return Err(error);
+        }
+        self.drop_written(Run { start: child.page, len: 1 }, child.birth);
+        Ok(slot)
+    }
+
+    /// A page is no longer part of the tree.
+    pub fn drop_page(&mut self, child: ChildRef) {
+        match heap_slot(child.page) {
+            // A page of an older epoch is still part of a savepoint's tree.
+            Some(slot) if self.arena.epochs[slot as usize] == self.epoch => self.arena.remove(slot),
+            Some(_) => {}
+            None => self.drop_written(Run { start: child.page, len: 1 }, child.birth),
+        }
+    }
+
+    /// A heap page was written to its place, or merged away.
+    pub fn drop_slot(&mut self, slot: u32) {
+        self.arena.remove(slot);
+    }
+
+    /// Whether the heap page belongs to no savepoint.
+    pub fn is_current(&self, slot: u32) -> bool {
+        self.arena.epochs[slot as usize] == self.epoch
+    }
+
+    fn drop_written(&mut self, run: Run, birth: u64) {
+        if birth != self.txn {
+            self.given_up.push(GivenUp { run, birth });
+        } else if self.has_savepoint {
+            self.deferred.push(run);
+        } else {
+            self.release(run);
+        }
+    }
+
+    /// Gives back pages that this txn allocated and nothing refers to.
+    pub fn release(&mut self, run: Run) {
+        self.space.release(run);
+        self.taken.remove(run);
+    }
+
+    // ---- large values ----
+
+    /// Keeps a value for pages of its own, or writes it there at once when it is large.
+    ///
+    /// # Errors
+    /// `Io` or `Full` when it is written at once and cannot be.
+    pub fn add_value(&mut self, bytes: &[u8]) -> Result<OverflowRef> {
+        let (birth, len, checksum) = (self.txn, bytes.len() as u64, crc32fast::hash(bytes));
+        if bytes.len() >= WRITE_AT_ONCE {
+            let page = self.write_value(bytes)?;
+            return Ok(OverflowRef { page, birth, len, checksum });
+        }
+        let value = Some(Value { bytes: bytes.into(), epoch: self.epoch });
+        let slot = match self.free_values.pop() {
+            Some(slot) => slot,
+            None => {
+                self.values.push(None);
+                self.values.len() as u32 - 1
+            }
+        };
+        self.values[slot as usize] = value;
+        self.value_bytes += bytes.len();
+        Ok(OverflowRef { page: DIRTY_BIT | u64::from(slot), birth, len, checksum })
+    }
+
+    /// Writes a value to newly allocated pages; returns the first.
+    ///
+    /// # Errors
+    /// `Io` or `Full`.
+    pub fn write_value(&mut self, bytes: &[u8]) -> Result<u64> {
+        let run = self.allocate_run((bytes.len() as u64).div_ceil(self.page_size() as u64))?;
+        let padding = vec![0; run.len as usize * self.page_size() - bytes.len()];
+        let mut slices: Vec<IoSlice<'_>> = bytes.chunks(crate::disk::WRITE_UNIT).map(IoSlice::new).collect();
+        slices.push(IoSlice::new(&padding));
+        slices.retain(|slice| !slice.is_empty());
+        self.store.pages.disk.write(run.start * self.page_size() as u64, &slices)?;
+        if self.has_savepoint {
+            self.written.push(run);
+        }
+        Ok(run.start)
+    }
+
+    /// The bytes of a value that is still in memory.
+    pub fn heap_value(&self, page: u64) -> Option<&[u8]> {
+        let slot = heap_slot(page)?;
+        self.values.get(slot as usize)?.as_ref().map(|value| &value.bytes[..])
+    }
+
+    /// Whether a value that is still in memory belongs to no savepoint.
+    pub fn value_is_current(&self, page: u64) -> bool {
+        heap_slot(page)
+            .and_then(|slot| self.values[slot as usize].as_ref())
+            .is_some_and(|value| value.epoch == self.epoch)
+    }
+
+    /// Whether any value is still in memory.
+    pub fn has_values(&self) -> bool {
+        self.value_bytes > 0
+    }
+
+    /// A value is no longer part of the tree.
+    pub fn drop_value(&mut self, run: &OverflowRef) {
+        match heap_slot(run.page) {
+            Some(slot) if self.value_is_current(run.page) => self.forget_value(slot),
+            Some(_) => {}
+            None => {
+                let pages = run.pages(self.page_size());
+                self.drop_written(Run { start: run.page, len: pages }, run.birth);
+            }
+        }
+    }
+
+    /// Frees the memory of a value.
+    pub fn forget_value(&mut self, slot: u32) {
+        if let Some(value) = self.values[slot as usize].take() {
+            self.value_bytes -= value.bytes.len();
+            self.free_values.push(slot);
+        }
+    }
+
+    // ---- allocation ----
+
+    /// Takes `count` pages, growing the file where there are too few.
+    ///
+    /// # Errors
+    /// `Full` at the quota, `Io` when the disk is full.
+    pub fn allocate(&mut self, count: u64) -> Result<Vec<Run>> {
+        if self.space.free_pages() < count {
+            self.reclaim_all()?;
+        }
+        let missing = count.saturating_sub(self.space.free_pages());
+        if missing > 0 {
+            self.grow(missing)?;
+        }
+        let runs = self.space.allocate(count);
+        for run in &runs {
+            self.taken.insert(*run);
+        }
+        Ok(runs)
+    }
+
+    /// Takes `count` contiguous pages, growing the file where there are none.
+    ///
+    /// # Errors
+    /// `Full` at the quota, `Io` when the disk is full.
+    pub fn allocate_run(&mut self, count: u64) -> Result<Run> {
+        let run = match self.space.allocate_run(count) {
+            Some(run) => run,
+            None => {
+                self.reclaim_all()?;
+                match self.space.allocate_run(count) {
+                    Some(run) => run,
+                    None => {
+                        self.grow(count)?;
+                        self.space.allocate_run(count).expect("the file grew by as much")
+                    }
+                }
+            }
+        };
+        self.taken.insert(run);
+        Ok(run)
+    }
+
+    /// Frees what only the dead still pin, before the file is made larger.
+    fn reclaim_all(&mut self) -> Result<()> {
+        self.store.readers.reap()?;
+        self.space.reclaim(&self.store.pinned());
+        Ok(())
+    }
+
+    fn grow(&mut self, count: u64) -> Result<()> {
+        let page_size = self.page_size() as u64;
+        let old = self.space.page_count();
+        let step = (old * page_size / 4).clamp(MIN_GROWTH, MAX_GROWTH) / page_size;
+        let unit = (MIN_GROWTH / page_size).max(1);
+        let wanted = (old + count.max(step.max(1))).next_multiple_of(unit);
+        let quota = (self.store.max_size / page_size).min(MAX_PAGES);
+        if old + count > quota {
+            return Err(Error::Full { needed: (old + count) * page_size, quota: quota * page_size });
+        }
+        let new = wanted.min(quota);
+        self.store.pages.disk.grow(new * page_size)?;
+        self.space.grow_to(old, new);
+        Ok(())
+    }
+
+    // ---- savepoints and the end ----
+
+    /// Begins a new epoch; the mark leads back to the end of the old one.
+    pub fn mark(&mut self) -> Mark {
+        let mark = Mark {
+            epoch: self.epoch,
+            given_up: self.given_up.len(),
+            deferred: self.deferred.len(),
+            written: self.written.len(),
+        };
+        self.epoch += 1;
+        self.has_savepoint = true;
+        mark
+    }
+
+    /// Undoes everything since the mark.
+    pub fn roll_back(&mut self, mark: Mark) {
+        for slot in 0..self.arena.epochs.len() as u32 {
+            let epoch = self.arena.epochs[slot as usize];
+            if epoch != UNUSED && epoch > mark.epoch {
+                self.arena.remove(slot);
+            }
+        }
+        for slot in 0..self.values.len() as u32 {
+            if self.values[slot as usize].as_ref().is_some_and(|value| value.epoch > mark.epoch) {
+                self.forget_value(slot);
+            }
+        }
+        self.given_up.truncate(mark.given_up);
+        self.deferred.truncate(mark.deferred);
+        for run in self.written.split_off(mark.written) {
+            self.release(run);
+        }
+        // The savepoint stays, so what comes now is of a newer epoch again.
+        self.epoch += 1;
+    }
+
+    /// Remembers pages that were written early.
+    pub fn note_written(&mut self, runs: &[Run]) {
+        if self.has_savepoint {
+            self.written.extend(runs);
+        }
+    }
+
+    /// Savepoints are over: what they kept is released, and what earlier txns wrote and this one
+    /// does not need is handed over.
+    pub fn finish(&mut self) -> Vec<GivenUp> {
+        self.has_savepoint = false;
+        for run in std::mem::take(&mut self.deferred) {
+            self.release(run);
+        }
+        std::mem::take(&mut self.given_up)
+    }
+
+    /// Everything allocated and still needed.
+    pub fn taken(&self) -> &RunSet {
+        &self.taken
+    }
+
+    /// Undoes every allocation and growth. Best effort where the system fails: what stays too long
+    /// in the file is cut when it is opened next.
+    pub fn undo(&mut self) {
+        for run in std::mem::take(&mut self.taken).iter() {
+            self.space.release(run);
+        }
+        if self.space.page_count() > self.base.page_count {
+            self.space.shrink_to(self.base.page_count);
+            let _ = self.store.pages.disk.set_len(self.base.page_count * self.page_size() as u64);
+        }
+    }
+
+    /// Slots of values in memory, for the commit to write.
+    pub fn heap_slot_of(page: u64) -> Option<u32> {
+        heap_slot(page)
+    }
+
+    /// Makes the heap page ready to be written as `page`.
+    pub fn seal(&mut self, slot: u32, page: u64) {
+        let txn = self.txn;
+        let bytes = self.arena.page_mut(slot);
+        let header = header_mut(bytes);
+        header.page.set(page);
+        header.birth.set(txn);
+        let checksum = crate::format::page_checksum(bytes);
+        header_mut(bytes).checksum.set(checksum);
+    }
+}
+
+fn validate(bytes: &[u8], level: u8, layout: &Layout) -> Result<()> {
+    let mut references = Vec::new();
+    if level > 0 {
+        let branch = Branch::new(bytes, level)?;
+        for i in 0..branch.count() {
+            references.push(branch.child(i)?.page);
+        }
+    } else {
+        let leaf = LeafView::new(bytes)?;
+        leaf.validate(layout)?;
+        for i in 0..if layout.fixed.is_none() { leaf.count() } else { 0 } {
+            if let Stored::Overflow(run) = leaf.stored(i)? {
+                references.push(run.page);
+            }
+        }
+    }
+    match references.iter().find(|page| **page >= MAX_PAGES) {
+        Some(page) => Err(Error::corrupt(header(bytes).page.get(), format!("refers to page {page}"))),
+        None => Ok(()),
+    }
+}
+
+#[inline]
+fn heap_slot(page: u64) -> Option<u32> {
+    (page & DIRTY_BIT != 0).then_some((page & !DIRTY_BIT) as u32)
+}
+
+impl PageSource for Dirty {
+    #[inline]
+    fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
+        match heap_slot(page) {
+            Some(slot) if (slot as usize) < self.arena.epochs.len() => Ok(self.arena.page(slot)),
+            Some(_) => Err(Error::corrupt(page, "reference to a page that was never written")),
+            None => self.store.pages.read(page, birth, self.space.page_count()),
+        }
+    }
+
+    fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
+        if run.page & DIRTY_BIT == 0 {
+            return self.store.pages.read_overflow(run, self.space.page_count());
+        }
+        self.heap_value(run.page)
+            .ok_or_else(|| Error::corrupt(run.page, "reference to a value that was never written"))
+    }
+}

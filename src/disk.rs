@@ -1,0 +1,291 @@
+//! The data file: every write, flush, growth and truncation goes through here.
+//!
+//! Owns: the one descriptor of the store, its mappings, and the seam ([`Observer`]) at which tests
+//! record and fail operations. Promises: writes are whole or an error; a flush goes through the one
+//! descriptor; no byte behind the end of the file is ever touched. Leaves to others: what is
+//! written where, and in which order ([`crate::commit`]).
+//!
+//! Invariants:
+//! 1. `known_len` is at most the file's length (checked with fstat before it is raised).
+//! 2. Mappings are only added, never removed, while the store is open; a slice stays where it is.
+
+use crate::error::{Error, Result};
+use crate::map::DataMap;
+use rustix::fs::FallocateFlags;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Largest single write. It is also what decides the size of the page cache's folios when a block
+/// is first written, and large folios make later small writes dear (on ext4 a 4-KiB write costs
+/// 1.6 µs in a 4-KiB folio, 3 in 64 KiB, 33 in 2 MiB).
+pub const WRITE_UNIT: usize = 64 << 10;
+const MAX_MAPS: usize = 40;
+
+/// One operation on the data file, as an [`Observer`] sees it.
+#[derive(Debug)]
+pub enum Op<'a> {
+    /// Positional write of all the slices, one behind the other.
+    Write {
+        /// Where the first byte goes.
+        offset: u64,
+        /// What is written.
+        data: &'a [IoSlice<'a>],
+    },
+    /// Flush of a range.
+    Sync {
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        len: u64,
+    },
+    /// The file gets this length.
+    SetLen {
+        /// The new length.
+        len: u64,
+    },
+    /// Disk blocks are reserved for a range, growing the file.
+    Reserve {
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        len: u64,
+    },
+}
+
+/// What an [`Observer`] makes of an operation.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is carried out.
+    Proceed,
+    /// It is not carried out, and fails with this error.
+    Fail(io::Error),
+    /// A write ends after so many bytes, as if the system had taken no more; others proceed.
+    Short(usize),
+}
+
+/// The seam for tests: sees every write-side operation before it happens and may make it fail.
+pub trait Observer: Send + Sync {
+    /// Called before each operation, in the order in which they are carried out.
+    fn before(&self, op: &Op<'_>) -> Verdict;
+}
+
+/// The data file of an open store.
+pub struct Disk {
+    file: File,
+    path: PathBuf,
+    observer: Option<Arc<dyn Observer>>,
+    maps: [OnceLock<DataMap>; MAX_MAPS],
+    newest_map: AtomicUsize,
+    known_len: AtomicU64,
+}
+
+impl Disk {
+    /// Takes over a file that is at least `needed` bytes long and maps it.
+    ///
+    /// # Errors
+    /// `Io` when it cannot be mapped, `Corrupt` when it is shorter.
+    pub fn new(file: File, path: &Path, observer: Option<Arc<dyn Observer>>, needed: u64) -> Result<Self> {
+        let disk = Disk {
+            file,
+            path: path.to_owned(),
+            observer,
+            maps: [const { OnceLock::new() }; MAX_MAPS],
+            newest_map: AtomicUsize::new(0),
+            known_len: AtomicU64::new(0),
+        };
+        let map = DataMap::reserve(&disk.file, needed)?;
+        let _ = disk.maps[0].set(map);
+        disk.admit(needed)?;
+        Ok(disk)
+    }
+
+    /// The file, for locks and metadata.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An `Io` error that names the file.
+    pub fn io_error(&self, doing: &str, error: impl Into<io::Error>) -> Error {
+        Error::io(format!("{doing} {}", self.path.display()), error.into())
+    }
+
+    /// The file's length right now.
+    ///
+    /// # Errors
+    /// `Io` when the system does not say.
+    pub fn len(&self) -> Result<u64> {
+        Ok(self.file.metadata().map_err(|error| self.io_error("examine", error))?.size())
+    }
+
+    /// Makes the first `len` bytes readable, mapping anew where the reservation is outgrown.
+    /// No system call where they were already.
+    ///
+    /// # Errors
+    /// `Corrupt` when the file is shorter, `Io` when it cannot be mapped.
+    #[inline]
+    pub fn admit(&self, len: u64) -> Result<()> {
+        if len <= self.known_len.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.admit_slowly(len)
+    }
+
+    #[cold]
+    fn admit_slowly(&self, len: u64) -> Result<()> {
+        let real = self.len()?;
+        if real < len {
+            return Err(Error::corrupt(
+                0,
+                format!("{} has {real} bytes, its meta says {len}: it was truncated", self.path.display()),
+            ));
+        }
+        loop {
+            let newest = self.newest_map.load(Ordering::Acquire);
+            if self.maps[newest].get().is_some_and(|map| map.len() >= len) {
+                break;
+            }
+            let next = self.maps.get(newest + 1).ok_or_else(|| Error::invalid("too many mappings"))?;
+            let _ = next.set(DataMap::reserve(&self.file, len)?);
+            let _ = self.newest_map.compare_exchange(newest, newest + 1, Ordering::AcqRel, Ordering::Acquire);
+        }
+        self.known_len.fetch_max(len, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// The bytes of the range, or `None` where it is not inside what `admit` has seen.
+    #[inline]
+    pub fn bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        if offset.checked_add(len as u64)? > self.known_len.load(Ordering::Acquire) {
+            return None;
+        }
+        Some(self.map().bytes(offset, len))
+    }
+
+    #[inline]
+    fn map(&self) -> &DataMap {
+        self.maps[self.newest_map.load(Ordering::Acquire)].get().expect("set before the index is raised")
+    }
+
+    /// Reads with a system call, past the mapping.
+    ///
+    /// # Errors
+    /// `Io`, also when the file ends inside the range.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(buffer, offset).map_err(|error| self.io_error("read", error))
+    }
+
+    /// Writes the slices one behind the other from `offset` on, in calls of at most 64 KiB or what
+    /// one slice has.
+    ///
+    /// # Errors
+    /// `Io`; some of the bytes may have been written.
+    pub fn write(&self, mut offset: u64, mut data: &[IoSlice<'_>]) -> Result<()> {
+        while !data.is_empty() {
+            let mut len = 0;
+            let taken = data.iter().take(1024).take_while(|slice| {
+                len += slice.len();
+                len <= WRITE_UNIT
+            });
+            let (now, later) = data.split_at(taken.count().max(1));
+            self.write_call(offset, now).map_err(|error| self.io_error("write", error))?;
+            offset += now.iter().map(|slice| slice.len() as u64).sum::<u64>();
+            data = later;
+        }
+        Ok(())
+    }
+
+    fn write_call(&self, mut offset: u64, data: &[IoSlice<'_>]) -> io::Result<()> {
+        let mut limit = usize::MAX;
+        match self.ask(&Op::Write { offset, data }) {
+            Verdict::Proceed => {}
+            Verdict::Fail(error) => return Err(error),
+            Verdict::Short(len) => limit = len,
+        }
+        let mut slices = data.to_vec();
+        let mut rest = &mut slices[..];
+        while !rest.is_empty() {
+            let written = if limit < rest[0].len() {
+                rustix::io::pwrite(&self.file, &rest[0][..limit.max(1)], offset)
+            } else {
+                rustix::io::pwritev(&self.file, rest, offset)
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => {
+                    offset += len as u64;
+                    IoSlice::advance_slices(&mut rest, len);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            limit = usize::MAX;
+        }
+        Ok(())
+    }
+
+    /// Waits until the range is on the disk. A failure says nothing about what is there now.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn sync(&self, offset: u64, len: u64) -> Result<()> {
+        self.carry_out(&Op::Sync { offset, len }, "flush", || self.map().sync(offset, len))
+    }
+
+    /// Grows the file to `len` with disk blocks behind every byte of the growth.
+    ///
+    /// # Errors
+    /// `Io`, with ENOSPC when the disk is full; the file has its old length then.
+    pub fn grow(&self, len: u64) -> Result<()> {
+        let old = self.len()?;
+        let op = Op::Reserve { offset: old, len: len - old };
+        let grown =
+            self.carry_out(&op, "grow", || self.reserve(old, len - old)).and_then(|()| self.admit(len));
+        if grown.is_err() {
+            // Nothing was promised yet; what was reserved in vain goes back if it can.
+            let _ = self.set_len(old);
+        }
+        grown
+    }
+
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        loop {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, len) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                // No reservation on this file system: the zeros written before use do the same.
+                Err(rustix::io::Errno::OPNOTSUPP) => return self.file.set_len(offset + len),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Cuts the file. The caller knows that no snapshot reaches behind `len`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn set_len(&self, len: u64) -> Result<()> {
+        self.known_len.fetch_min(len, Ordering::AcqRel);
+        self.carry_out(&Op::SetLen { len }, "truncate", || self.file.set_len(len))
+    }
+
+    fn carry_out(&self, op: &Op<'_>, doing: &str, call: impl FnOnce() -> io::Result<()>) -> Result<()> {
+        let result = match self.ask(op) {
+            Verdict::Fail(error) => Err(error),
+            Verdict::Proceed | Verdict::Short(_) => call(),
+        };
+        result.map_err(|error| self.io_error(doing, error))
+    }
+
+    fn ask(&self, op: &Op<'_>) -> Verdict {
+        self.observer.as_ref().map_or(Verdict::Proceed, |observer| observer.before(op))
+    }
+}

@@ -1,0 +1,185 @@
+//! The one error type.
+//!
+//! Owns: [`Error`], its messages, and the helpers that build `Corrupt`.
+//! Promises: a message says where, what was expected, what was found, and what to do next.
+
+use std::fmt;
+use std::io;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong, by what a caller would do about it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call failed. The transaction in which it happened cannot be committed; the store
+    /// stays readable, and writable as soon as the cause is gone.
+    Io {
+        /// What was being done, with the file it was done to.
+        context: String,
+        /// The system's own error.
+        source: io::Error,
+    },
+    /// Bytes in the file are not what they must be. Reading other pages may still work;
+    /// `mapleaf verify` on a copy lists all the damage.
+    Corrupt {
+        /// The page (its byte offset in the file is `page * page_size`).
+        page: u64,
+        /// Expected and found.
+        detail: String,
+    },
+    /// The file is not a mapleaf store, or was written by a version that this one cannot read.
+    NotAStore {
+        /// Expected and found.
+        detail: String,
+    },
+    /// The stored schema of a table differs from the one it was opened with.
+    SchemaMismatch {
+        /// The table.
+        table: String,
+        /// The schema in the file.
+        stored: String,
+        /// The schema of the caller's table definition.
+        requested: String,
+    },
+    /// No table has this name.
+    TableNotFound {
+        /// The name that was asked for.
+        table: String,
+    },
+    /// A table with this name exists already.
+    TableExists {
+        /// The name that was asked for.
+        table: String,
+    },
+    /// Stored bytes are not an encoding of the table's type.
+    Decode {
+        /// Expected and found.
+        detail: String,
+    },
+    /// The key is longer than the page size allows.
+    KeyTooLong {
+        /// Length of the key in bytes.
+        len: usize,
+        /// The longest key that this table can hold.
+        max: usize,
+    },
+    /// The value is longer than a value can be.
+    ValueTooLong {
+        /// Length of the value in bytes.
+        len: u64,
+        /// The longest value that can be stored.
+        max: u64,
+    },
+    /// A key or value has another length than the table's fixed width.
+    WrongWidth {
+        /// "key" or "value".
+        what: &'static str,
+        /// Its length in bytes.
+        len: usize,
+        /// The table's width in bytes.
+        width: usize,
+    },
+    /// Committing would make the file larger than [`Options::max_size`](crate::Options::max_size).
+    /// The transaction can be aborted and the store goes on.
+    Full {
+        /// The size the file would need, in bytes.
+        needed: u64,
+        /// The quota in bytes.
+        quota: u64,
+    },
+    /// Another process holds what is needed, or the store is in a state that forbids the call.
+    Busy {
+        /// What is held, and by whom as far as known.
+        detail: String,
+    },
+    /// An earlier call on this transaction failed half-way; it can only be aborted.
+    Poisoned,
+    /// The savepoint belongs to another transaction, or was undone by an earlier rollback.
+    UnknownSavepoint,
+    /// An option or argument is outside its limits.
+    InvalidArgument {
+        /// Which, expected, found.
+        detail: String,
+    },
+    /// The store was opened read-only.
+    ReadOnly,
+}
+
+impl Error {
+    pub(crate) fn io(context: impl Into<String>, source: io::Error) -> Self {
+        Error::Io { context: context.into(), source }
+    }
+
+    #[cold]
+    pub(crate) fn corrupt(page: u64, detail: impl Into<String>) -> Self {
+        Error::Corrupt { page, detail: detail.into() }
+    }
+
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Error::InvalidArgument { detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { context, source } => write!(f, "{context}: {source}"),
+            Error::Corrupt { page, detail } => {
+                write!(f, "page {page}: {detail}; run \"mapleaf verify\" on a copy of the file")
+            }
+            Error::NotAStore { detail } => write!(f, "not a mapleaf store: {detail}"),
+            Error::SchemaMismatch { table, stored, requested } => write!(
+                f,
+                "table {table:?}: stored as {stored}, opened as {requested}; \
+                 open it with the stored types, or as raw bytes"
+            ),
+            Error::TableNotFound { table } => {
+                write!(f, "no table {table:?}; \"mapleaf tables\" lists those there are")
+            }
+            Error::TableExists { table } => {
+                write!(f, "there is a table {table:?} already; drop or rename it first")
+            }
+            Error::Decode { detail } => {
+                write!(
+                    f,
+                    "{detail}; the entry was written with another type: open the table as raw bytes to see it"
+                )
+            }
+            Error::KeyTooLong { len, max } => write!(
+                f,
+                "key of {len} bytes, at most {max} fit; shorten it or create the store with larger pages"
+            ),
+            Error::ValueTooLong { len, max } => {
+                write!(f, "value of {len} bytes, at most {max} can be stored; split it")
+            }
+            Error::WrongWidth { what, len, width } => {
+                write!(f, "{what} of {len} bytes in a table whose {what}s have exactly {width}")
+            }
+            Error::Full { needed, quota } => write!(
+                f,
+                "the file would need {needed} bytes, the quota is {quota}; \
+                 abort, delete in smaller transactions, or raise max_size"
+            ),
+            Error::Busy { detail } => f.write_str(detail),
+            Error::Poisoned => {
+                f.write_str("an earlier error left this transaction half-done; abort it and start again")
+            }
+            Error::UnknownSavepoint => {
+                f.write_str("the savepoint is of another transaction or was undone by an earlier rollback")
+            }
+            Error::InvalidArgument { detail } => f.write_str(detail),
+            Error::ReadOnly => f.write_str("the store was opened read-only; open it for writing"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,560 @@
+//! The file format: every structure that is stored, and its limits.
+//!
+//! Owns: magic numbers, the meta slot, the page header, child and overflow references, the table
+//! record. `docs/format.md` shows the same as tables and a picture. Leaves to others: what stands
+//! inside a page ([`crate::page`]) and inside a space record ([`crate::space`]).
+//!
+//! Invariants:
+//! 1. All numbers are little-endian; structures have alignment 1 and no padding (checked at
+//!    compile time by zerocopy and by the size assertions below).
+//! 2. A meta slot needs nothing outside its own 512 bytes to be judged.
+//! 3. Page numbers, txn ids and counts fit in 48 bits (asserted where references are written).
+
+use crate::error::{Error, Result};
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// First bytes of every meta slot.
+pub const MAGIC: [u8; 8] = *b"mapleaf\n";
+/// The format that this code writes.
+pub const FORMAT_VERSION: u32 = 1;
+/// Smallest and default page size.
+pub const MIN_PAGE_SIZE: usize = 4096;
+/// Largest page size.
+pub const MAX_PAGE_SIZE: usize = 65536;
+/// Bytes of a meta slot: one disk sector, so that it is written whole or not at all.
+pub const META_LEN: usize = 512;
+/// Byte offsets of the two meta slots, the same for every page size.
+pub const META_OFFSETS: [u64; 2] = [0, 4096];
+/// Bytes at the start of the file that hold no page but the meta slots.
+pub const META_AREA: usize = 8192;
+/// Bytes of a page header.
+pub const HEADER_LEN: usize = 32;
+/// Exclusive limit of page numbers, txn ids and counts.
+pub const LIMIT_48: u64 = 1 << 48;
+/// Set in a child reference to a page that is still in the writer's heap. Never in a file.
+pub const DIRTY_BIT: u64 = 1 << 47;
+/// Exclusive limit of page numbers in a file.
+pub const MAX_PAGES: u64 = DIRTY_BIT;
+/// Root levels at or above this are corrupt: 2 ^ 32 leaves fit below it at the worst fan-out.
+pub const MAX_LEVELS: usize = 32;
+/// Longest value.
+pub const MAX_VALUE_LEN: u64 = (1 << 47) - 1;
+/// Longest table name in bytes.
+pub const MAX_NAME_LEN: usize = 512;
+/// Id of the catalog, the table of tables.
+pub const CATALOG_ID: u32 = 1;
+/// Table id that space records carry.
+pub const SPACE_ID: u32 = 0;
+
+/// Number of pages that the meta area takes at this page size.
+pub const fn meta_pages(page_size: usize) -> u64 {
+    (META_AREA.div_ceil(page_size)) as u64
+}
+
+/// Longest key at this page size in tables whose values need no alignment.
+pub const fn max_key_len(page_size: usize) -> usize {
+    (page_size - HEADER_LEN) / 2 - crate::page::LEAF_SLOT_LEN - OVERFLOW_REF_LEN
+}
+
+/// What a page holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum PageKind {
+    /// Separators and child references.
+    Branch = 1,
+    /// Keys and values of any length.
+    Leaf = 2,
+    /// Keys and values of one width each, without slots.
+    FixedLeaf = 3,
+    /// Part of a space record.
+    Space = 4,
+}
+
+/// The first 32 bytes of every page outside the meta area and overflow runs.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct PageHeader {
+    /// crc32 of the rest of the page.
+    pub checksum: U32,
+    /// A [`PageKind`].
+    pub kind: u8,
+    /// 0 for leaves, one more than its children's for a branch.
+    pub level: u8,
+    /// Number of entries.
+    pub count: U16,
+    /// The page's own number.
+    pub page: U64,
+    /// The txn that wrote it.
+    pub birth: U64,
+    /// The table it belongs to.
+    pub table: U32,
+    /// Bytes of cells at the end of the page; in a fixed leaf the width of its keys.
+    pub cell_bytes: U16,
+    /// Bytes that all keys of the page begin with; in a fixed leaf the width of its values.
+    pub prefix_len: U16,
+}
+
+const _: () = assert!(size_of::<PageHeader>() == HEADER_LEN);
+
+/// The header of a page. The slice must have at least 32 bytes.
+pub fn header(page: &[u8]) -> &PageHeader {
+    PageHeader::ref_from_prefix(page).expect("a page is longer than its header").0
+}
+
+/// The header of a page, to be changed.
+pub fn header_mut(page: &mut [u8]) -> &mut PageHeader {
+    PageHeader::mut_from_prefix(page).expect("a page is longer than its header").0
+}
+
+/// The checksum that belongs in the page's header.
+pub fn page_checksum(page: &[u8]) -> u32 {
+    crc32fast::hash(&page[4..])
+}
+
+/// What a branch, a table record or the meta says of a child page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ChildRef {
+    /// Page number; 0 where there is no page.
+    pub page: u64,
+    /// The child's birth txn: an old but whole page in its place is seen.
+    pub birth: u64,
+    /// Number of entries below.
+    pub count: u64,
+}
+
+/// Bytes of a stored [`ChildRef`].
+pub const CHILD_REF_LEN: usize = 18;
+
+impl ChildRef {
+    /// Reads a reference; the slice must have 18 bytes.
+    pub fn read(bytes: &[u8]) -> Self {
+        ChildRef { page: read48(bytes, 0), birth: read48(bytes, 6), count: read48(bytes, 12) }
+    }
+
+    /// Writes a reference; the slice must have 18 bytes.
+    pub fn write(self, bytes: &mut [u8]) {
+        write48(bytes, 0, self.page);
+        write48(bytes, 6, self.birth);
+        write48(bytes, 12, self.count);
+    }
+}
+
+/// What a leaf says of a value that lives in pages of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OverflowRef {
+    /// First page of the run.
+    pub page: u64,
+    /// The txn that wrote it.
+    pub birth: u64,
+    /// Length of the value in bytes.
+    pub len: u64,
+    /// crc32 of the value.
+    pub checksum: u32,
+}
+
+/// Bytes of a stored [`OverflowRef`].
+pub const OVERFLOW_REF_LEN: usize = 22;
+
+impl OverflowRef {
+    /// Reads a reference; the slice must have 22 bytes.
+    pub fn read(bytes: &[u8]) -> Self {
+        OverflowRef {
+            page: read48(bytes, 0),
+            birth: read48(bytes, 6),
+            len: read48(bytes, 12),
+            checksum: u32::from_le_bytes([bytes[18], bytes[19], bytes[20], bytes[21]]),
+        }
+    }
+
+    /// The stored form.
+    pub fn to_bytes(self) -> [u8; OVERFLOW_REF_LEN] {
+        let mut bytes = [0; OVERFLOW_REF_LEN];
+        write48(&mut bytes, 0, self.page);
+        write48(&mut bytes, 6, self.birth);
+        write48(&mut bytes, 12, self.len);
+        bytes[18..].copy_from_slice(&self.checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Pages that the run takes.
+    pub fn pages(self, page_size: usize) -> u64 {
+        self.len.div_ceil(page_size as u64)
+    }
+}
+
+fn read48(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word[..6].copy_from_slice(&bytes[at..at + 6]);
+    u64::from_le_bytes(word)
+}
+
+fn write48(bytes: &mut [u8], at: usize, value: u64) {
+    assert!(value < LIMIT_48, "{value} does not fit in 48 bits");
+    bytes[at..at + 6].copy_from_slice(&value.to_le_bytes()[..6]);
+}
+
+/// One of the two places where a checkpoint is recorded.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Meta {
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// crc32 of the bytes behind this field, to the end of the slot.
+    pub checksum: U32,
+    /// [`FORMAT_VERSION`].
+    pub version: U32,
+    /// Bytes of a page.
+    pub page_size: U32,
+    /// The id that the next new table gets.
+    pub next_table: U32,
+    /// Features that a reader must know; unknown bits are refused.
+    pub features: U64,
+    /// Features that only a writer must know; with unknown bits the store opens read-only.
+    pub write_features: U64,
+    /// Random, given at creation.
+    pub store_id: [u8; 16],
+    /// The txn whose state this is.
+    pub txn: U64,
+    /// Pages of the file, the meta area included.
+    pub page_count: U64,
+    /// Root page of the catalog, 0 when there is no table.
+    pub catalog_page: U64,
+    /// Birth of that page.
+    pub catalog_birth: U64,
+    /// Number of tables.
+    pub catalog_count: U64,
+    /// First page of the newest space record, 0 when every page outside the meta area is free.
+    pub space_page: U64,
+    /// Birth of that record.
+    pub space_birth: U64,
+    /// Pages of that record.
+    pub space_pages: U32,
+    /// Level of the catalog's root.
+    pub catalog_level: u8,
+    /// Zero.
+    pub reserved_a: [u8; 3],
+    /// A number of the application's own.
+    pub user_version: U64,
+    /// First page of the redo log, 0 when there is none.
+    pub log_page: U64,
+    /// Pages of the log's first extent.
+    pub log_pages: U64,
+    /// Sequence number with which the log's checksum chain starts.
+    pub log_seed: U64,
+    /// Zero.
+    pub reserved_b: [u8; 360],
+}
+
+const _: () = assert!(size_of::<Meta>() == META_LEN);
+
+impl Meta {
+    /// An empty store.
+    pub fn new(page_size: usize, page_count: u64, store_id: [u8; 16]) -> Self {
+        let mut meta = Meta::new_zeroed_slot();
+        meta.magic = MAGIC;
+        meta.version = U32::new(FORMAT_VERSION);
+        meta.page_size = U32::new(page_size as u32);
+        meta.next_table = U32::new(CATALOG_ID + 1);
+        meta.store_id = store_id;
+        meta.txn = U64::new(1);
+        meta.page_count = U64::new(page_count);
+        meta.seal()
+    }
+
+    fn new_zeroed_slot() -> Self {
+        Meta::read_from_bytes(&[0; META_LEN]).expect("512 bytes are a slot")
+    }
+
+    /// The slot with its checksum set.
+    #[must_use]
+    pub fn seal(mut self) -> Self {
+        self.checksum = U32::new(self.expected_checksum());
+        self
+    }
+
+    fn expected_checksum(&self) -> u32 {
+        crc32fast::hash(&self.as_bytes()[12..])
+    }
+
+    /// The catalog's root.
+    pub fn catalog(&self) -> ChildRef {
+        ChildRef {
+            page: self.catalog_page.get(),
+            birth: self.catalog_birth.get(),
+            count: self.catalog_count.get(),
+        }
+    }
+
+    /// Judges a slot's 512 bytes by themselves.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong; `Err(None)` for a slot of zeros, which was never written.
+    pub fn parse(bytes: &[u8]) -> Result<Meta, Option<String>> {
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Err(None);
+        }
+        let Ok(meta) = Meta::read_from_bytes(bytes) else {
+            return Err(Some(format!("a meta slot has {META_LEN} bytes, found {}", bytes.len())));
+        };
+        meta.check().map_err(Some)?;
+        Ok(meta)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.magic != MAGIC {
+            return Err(format!("magic is {:02x?}, expected {:02x?}", self.magic, MAGIC));
+        }
+        if self.version.get() != FORMAT_VERSION {
+            return Err(format!(
+                "format version {}, this library reads version {FORMAT_VERSION}",
+                self.version
+            ));
+        }
+        if self.checksum.get() != self.expected_checksum() {
+            return Err(format!(
+                "meta checksum is {:08x}, its bytes give {:08x}",
+                self.checksum.get(),
+                self.expected_checksum()
+            ));
+        }
+        let page_size = self.page_size.get() as usize;
+        if !page_size.is_power_of_two() || !(MIN_PAGE_SIZE..=MAX_PAGE_SIZE).contains(&page_size) {
+            return Err(format!("page size {page_size}, expected a power of two from 4096 to 65536"));
+        }
+        if self.features.get() != 0 {
+            return Err(format!("needs features {:#x} that this library does not know", self.features));
+        }
+        if self.reserved_a != [0; 3] || self.reserved_b != [0; 360] {
+            return Err("reserved bytes of the meta slot are not zero".into());
+        }
+        let pages = self.page_count.get();
+        if pages < meta_pages(page_size) || pages > MAX_PAGES {
+            return Err(format!("claims {pages} pages"));
+        }
+        let txn = self.txn.get();
+        if txn == 0 || txn >= LIMIT_48 {
+            return Err(format!("claims txn {txn}"));
+        }
+        if usize::from(self.catalog_level) >= MAX_LEVELS {
+            return Err(format!("claims a catalog of {} levels", self.catalog_level));
+        }
+        Ok(())
+    }
+}
+
+/// How a table's bytes are laid out and what its types are called: its stored schema.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Schema {
+    /// Name of the key codec, for example `u64` or `(str,u64)`; `bytes` says nothing.
+    pub key_type: String,
+    /// Name of the value codec.
+    pub value_type: String,
+    /// Exact length of every key, where it is fixed.
+    pub key_width: Option<usize>,
+    /// Exact length of every value, where it is fixed.
+    pub value_width: Option<usize>,
+    /// Alignment of values in memory: 1, 2, 4, 8 or 16.
+    pub value_align: usize,
+}
+
+impl Schema {
+    /// Any bytes to any bytes: what a table without types has.
+    pub fn bytes() -> Self {
+        Schema {
+            key_type: "bytes".into(),
+            value_type: "bytes".into(),
+            key_width: None,
+            value_width: None,
+            value_align: 1,
+        }
+    }
+
+    /// How leaves of such a table are laid out in pages of this size.
+    pub fn layout(&self, page_size: usize) -> Layout {
+        Layout {
+            page_size,
+            fixed: fixed_form(page_size, self.key_width, self.value_width),
+            align: self.value_align,
+        }
+    }
+}
+
+impl std::fmt::Display for Schema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} -> {}", self.key_type, self.value_type)?;
+        if self.value_align > 1 {
+            write!(f, " aligned to {}", self.value_align)?;
+        }
+        Ok(())
+    }
+}
+
+/// Leaves take the fixed form when both widths are known and at least eight entries fit in a page.
+fn fixed_form(page_size: usize, key: Option<usize>, value: Option<usize>) -> Option<(usize, usize)> {
+    let (key, value) = (key?, value?);
+    let fits = key >= 1 && key + value <= (page_size - HEADER_LEN) / 8;
+    fits.then_some((key, value))
+}
+
+/// How a table's leaves are laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// Bytes of a page.
+    pub page_size: usize,
+    /// Key and value width of fixed leaves; `None` for leaves with slots.
+    pub fixed: Option<(usize, usize)>,
+    /// Alignment of values.
+    pub align: usize,
+}
+
+/// A table's entry in the catalog; key: the name, value: this.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TableRecord {
+    /// Id that the table's pages carry.
+    pub id: u32,
+    /// Level of the root page.
+    pub level: u8,
+    /// The root page; its count is the number of entries.
+    pub root: ChildRef,
+    /// Pages in overflow runs.
+    pub overflow_pages: u64,
+    /// The stored schema.
+    pub schema: Schema,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RecordHead {
+    version: u8,
+    level: u8,
+    align: u8,
+    flags: u8,
+    id: U32,
+    root_page: U64,
+    root_birth: U64,
+    root_count: U64,
+    overflow_pages: U64,
+    key_width: U32,
+    value_width: U32,
+    reserved: U64,
+    key_type_len: U16,
+    value_type_len: U16,
+}
+
+const NO_WIDTH: u32 = u32::MAX;
+
+impl TableRecord {
+    /// The stored form.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let width = |width: Option<usize>| U32::new(width.map_or(NO_WIDTH, |w| w as u32));
+        let head = RecordHead {
+            version: 1,
+            level: self.level,
+            align: self.schema.value_align as u8,
+            flags: 0,
+            id: U32::new(self.id),
+            root_page: U64::new(self.root.page),
+            root_birth: U64::new(self.root.birth),
+            root_count: U64::new(self.root.count),
+            overflow_pages: U64::new(self.overflow_pages),
+            key_width: width(self.schema.key_width),
+            value_width: width(self.schema.value_width),
+            reserved: U64::new(0),
+            key_type_len: U16::new(self.schema.key_type.len() as u16),
+            value_type_len: U16::new(self.schema.value_type.len() as u16),
+        };
+        let mut bytes = head.as_bytes().to_vec();
+        bytes.extend_from_slice(self.schema.key_type.as_bytes());
+        bytes.extend_from_slice(self.schema.value_type.as_bytes());
+        bytes
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let (head, names) = RecordHead::read_from_prefix(bytes)
+            .map_err(|_| format!("table record of {} bytes is too short", bytes.len()))?;
+        if head.version != 1 || head.flags != 0 {
+            return Err(format!("table record of version {} flags {}", head.version, head.flags));
+        }
+        if !matches!(head.align, 1 | 2 | 4 | 8 | 16) || usize::from(head.level) >= MAX_LEVELS {
+            return Err(format!("table record with alignment {} level {}", head.align, head.level));
+        }
+        let split = usize::from(head.key_type_len.get());
+        if names.len() != split + usize::from(head.value_type_len.get()) {
+            return Err(format!("table record with {} bytes of type names", names.len()));
+        }
+        let text = |bytes: &[u8]| {
+            String::from_utf8(bytes.to_vec()).map_err(|_| "a type name is not UTF-8".to_string())
+        };
+        let width = |width: U32| (width.get() != NO_WIDTH).then_some(width.get() as usize);
+        Ok(TableRecord {
+            id: head.id.get(),
+            level: head.level,
+            root: ChildRef {
+                page: head.root_page.get(),
+                birth: head.root_birth.get(),
+                count: head.root_count.get(),
+            },
+            overflow_pages: head.overflow_pages.get(),
+            schema: Schema {
+                key_type: text(&names[..split])?,
+                value_type: text(&names[split..])?,
+                key_width: width(head.key_width),
+                value_width: width(head.value_width),
+                value_align: usize::from(head.align),
+            },
+        })
+    }
+}
+
+/// The page size that a caller asked for.
+///
+/// # Errors
+/// `InvalidArgument` unless it is a power of two from 4096 to 65536.
+pub fn check_page_size(page_size: usize) -> Result<()> {
+    if page_size.is_power_of_two() && (MIN_PAGE_SIZE..=MAX_PAGE_SIZE).contains(&page_size) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("page size {page_size}: expected a power of two from 4096 to 65536")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meta_slot_survives_its_bytes_and_no_flip() {
+        let meta = Meta::new(4096, 16, [7; 16]);
+        let bytes = meta.as_bytes().to_vec();
+        assert_eq!(Meta::parse(&bytes).unwrap().page_count.get(), 16);
+        for bit in 0..META_LEN * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Meta::parse(&flipped).is_err(), "bit {bit} was not noticed");
+        }
+    }
+
+    #[test]
+    fn a_table_record_survives_its_bytes() {
+        let record = TableRecord {
+            id: 9,
+            level: 2,
+            root: ChildRef { page: 77, birth: 5, count: 1000 },
+            overflow_pages: 3,
+            schema: Schema { key_width: Some(8), value_align: 16, ..Schema::bytes() },
+        };
+        assert_eq!(TableRecord::parse(&record.to_bytes()).unwrap(), record);
+        for len in 0..record.to_bytes().len() {
+            assert!(TableRecord::parse(&record.to_bytes()[..len]).is_err());
+        }
+    }
+
+    #[test]
+    fn keys_of_2000_bytes_fit_the_smallest_page() {
+        assert_eq!(max_key_len(4096), 2000);
+    }
+}

@@ -1,0 +1,37 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Where to look
+//! [`Database`] opens a store, [`ReadTxn`] and [`WriteTxn`] work on it, [`Table`] names and types a
+//! table, [`codec`] says byte for byte how values are stored.
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("mapleaf needs 64-bit Linux: it relies on OFD locks and a large address space");
+
+// Each layer imports only those before it; tests/layers.rs keeps that true.
+pub mod codec;
+mod commit;
+mod database;
+mod dirty;
+mod disk;
+mod error;
+mod format;
+mod lock;
+mod map;
+mod page;
+mod readers;
+mod snapshot;
+mod space;
+mod store;
+mod table;
+mod tree;
+mod txn;
+mod verify;
+
+pub use database::{Database, Options};
+pub use disk::{Observer, Op, Verdict};
+pub use error::{Error, Result};
+pub use format::Schema;
+pub use snapshot::Verify;
+pub use table::{Entry, Range, Table, TableView};
+pub use txn::{ReadTxn, Savepoint, TableInfo, WriteTxn};
+pub use verify::{LevelStats, Problem, Progress, Stats, TableStats, VerifyReport};

@@ -1,0 +1,112 @@
+//! Memory mappings: the data file for reading, the sidecar's words for sharing.
+//!
+//! Owns: every pointer into mapped memory; with [`crate::lock`] the only `unsafe` code of the crate.
+//! Promises: a slice handed out lies inside the file as it was when its length was last checked.
+//! Leaves to others: knowing which pages may be read ([`crate::snapshot`]) and keeping them unchanged
+//! ([`crate::space`]). The numbered claims are those of `docs/soundness.md`.
+
+#![allow(unsafe_code)]
+
+use crate::error::{Error, Result};
+use memmap2::{Advice, MmapOptions, MmapRaw};
+use std::fs::File;
+use std::io;
+use std::sync::atomic::AtomicU64;
+
+/// Mappings are made in multiples of a huge page.
+pub const MAP_UNIT: usize = 2 << 20;
+/// Address space reserved for the data file at first, so that growing rarely needs a new mapping.
+pub const FIRST_RESERVATION: usize = 1 << 40;
+
+/// A shared, read-only mapping of the data file and of address space behind its end.
+pub struct DataMap {
+    raw: MmapRaw,
+}
+
+impl DataMap {
+    /// Maps the file with room for `needed` bytes, more if the system allows.
+    ///
+    /// The reservation starts at a tebibyte and is halved until the kernel accepts it.
+    ///
+    /// # Errors
+    /// `Io` when not even `needed` bytes of address space can be had.
+    pub fn reserve(file: &File, needed: u64) -> Result<Self> {
+        let needed = usize::try_from(needed)
+            .ok()
+            .and_then(|len| len.max(1).checked_next_multiple_of(MAP_UNIT))
+            .ok_or_else(|| Error::invalid(format!("{needed} bytes are more than the address space")))?;
+        let mut len = FIRST_RESERVATION.max(needed.saturating_mul(2));
+        loop {
+            match MmapOptions::new().len(len).map_raw_read_only(file) {
+                Ok(raw) => {
+                    // Random: a cold get reads one page, and read-ahead is done along the tree.
+                    // Only advice: where the kernel declines, everything works the same.
+                    let _ = raw.advise(Advice::Random);
+                    return Ok(DataMap { raw });
+                }
+                Err(error) if len <= needed => {
+                    return Err(Error::io(format!("map {needed} bytes of the data file"), error));
+                }
+                Err(_) => len = (len / 2).next_multiple_of(MAP_UNIT).max(needed),
+            }
+        }
+    }
+
+    /// Bytes of address space.
+    pub fn len(&self) -> u64 {
+        self.raw.len() as u64
+    }
+
+    /// The bytes `offset..offset + len`, which the caller knows to lie inside the file.
+    ///
+    /// # Panics
+    /// When they lie outside the mapping.
+    #[inline]
+    pub fn bytes(&self, offset: u64, len: usize) -> &[u8] {
+        let end = offset.checked_add(len as u64).expect("no overflow");
+        assert!(end <= self.len(), "bytes {offset}..{end} of a mapping of {}", self.len());
+        // SAFETY: claim M1: offset is inside the mapping, by the assertion.
+        let start = unsafe { self.raw.as_ptr().add(offset as usize) };
+        // SAFETY: claims M1 (inside the mapping and, by the caller, inside the file), M2 (no one
+        // changes these bytes while the borrow lives) and M3 (the mapping outlives the borrow).
+        unsafe { std::slice::from_raw_parts(start, len) }
+    }
+
+    /// Waits until the range is on the disk.
+    pub fn sync(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.raw.flush_range(offset as usize, len as usize)
+    }
+}
+
+/// A shared mapping of a file as atomic words, for what processes tell each other.
+pub struct SharedWords {
+    raw: MmapRaw,
+}
+
+impl SharedWords {
+    /// Maps `len` bytes, of which the caller touches only those inside the file.
+    ///
+    /// # Errors
+    /// `Io` when the system refuses.
+    pub fn map(file: &File, len: usize) -> Result<Self> {
+        let raw = MmapOptions::new()
+            .len(len)
+            .map_raw(file)
+            .map_err(|error| Error::io("map the lock file", error))?;
+        Ok(SharedWords { raw })
+    }
+
+    /// Word `i`.
+    ///
+    /// # Panics
+    /// When it lies outside the mapping.
+    #[inline]
+    pub fn word(&self, i: usize) -> &AtomicU64 {
+        assert!(i < self.raw.len() / 8, "word {i} of {}", self.raw.len() / 8);
+        // SAFETY: claim M1: inside the mapping, by the assertion.
+        let word = unsafe { self.raw.as_mut_ptr().cast::<u64>().add(i) };
+        // SAFETY: claim W1: mappings are page-aligned, so words are aligned; the memory is only
+        // ever touched through atomics, by every process; and it lives as long as the borrow.
+        unsafe { AtomicU64::from_ptr(word) }
+    }
+}

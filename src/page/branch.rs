@@ -1,0 +1,319 @@
+//! Branches: separators and child references.
+//!
+//! ```text
+//! header 32 | prefix | heads 4 × n | references 18 × n | offsets 2 × n | room | cells
+//! ```
+//! Entry 0 has no separator (it stands for everything below entry 1's). The bytes that all other
+//! separators begin with are stored once, as the prefix; cells hold what is behind it, in order, and
+//! offsets count from the first cell. Child `i` holds the keys from separator `i` up to, not
+//! including, separator `i + 1`.
+//!
+//! A branch changes shape only when a child splits or goes, so it is then written anew from
+//! [`BranchEntries`]; what changes all the time, a reference, is overwritten in place.
+
+use super::{common_prefix, damage, equal_heads, head, set_u16, u16_at};
+use crate::error::Result;
+use crate::format::{CHILD_REF_LEN, ChildRef, HEADER_LEN, PageKind, header, header_mut};
+use std::cmp::Ordering;
+use zerocopy::FromBytes;
+use zerocopy::byteorder::little_endian::U32;
+
+const HEAD_LEN: usize = 4;
+const OFFSET_LEN: usize = 2;
+const ENTRY_LEN: usize = HEAD_LEN + CHILD_REF_LEN + OFFSET_LEN;
+
+/// A branch, for reading.
+#[derive(Clone, Copy)]
+pub struct Branch<'a> {
+    page: &'a [u8],
+    count: usize,
+    prefix_len: usize,
+    cells: usize,
+}
+
+impl<'a> Branch<'a> {
+    /// The branch in `page`.
+    ///
+    /// # Errors
+    /// `Corrupt` when the page is not a branch of this level or promises more than fits.
+    #[inline]
+    pub fn new(page: &'a [u8], level: u8) -> Result<Self> {
+        let head = header(page);
+        if head.kind != PageKind::Branch as u8 || head.level != level {
+            return Err(damage(
+                page,
+                format!("expected a branch of level {level}, found kind {} level {}", head.kind, head.level),
+            ));
+        }
+        let count = usize::from(head.count.get());
+        let prefix_len = usize::from(head.prefix_len.get());
+        let cell_bytes = usize::from(head.cell_bytes.get());
+        if count == 0 || HEADER_LEN + prefix_len + count * ENTRY_LEN + cell_bytes > page.len() {
+            return Err(damage(
+                page,
+                format!("branch claims {count} children and {cell_bytes} bytes of cells"),
+            ));
+        }
+        Ok(Branch { page, count, prefix_len, cells: page.len() - cell_bytes })
+    }
+
+    /// Number of children, at least one.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The page number of this branch.
+    pub fn page_number(&self) -> u64 {
+        header(self.page).page.get()
+    }
+
+    #[inline]
+    fn heads(&self) -> &'a [U32] {
+        let start = HEADER_LEN + self.prefix_len;
+        <[U32]>::ref_from_bytes(&self.page[start..start + self.count * HEAD_LEN]).expect("a multiple of four")
+    }
+
+    /// Reference to child `i`.
+    #[inline]
+    pub fn child(&self, i: usize) -> Result<ChildRef> {
+        if i >= self.count {
+            return Err(damage(self.page, format!("child {i} of {}", self.count)));
+        }
+        let at = ref_at(self.prefix_len, self.count, i);
+        Ok(ChildRef::read(&self.page[at..at + CHILD_REF_LEN]))
+    }
+
+    /// The common prefix of all separators.
+    fn prefix(&self) -> &'a [u8] {
+        &self.page[HEADER_LEN..HEADER_LEN + self.prefix_len]
+    }
+
+    fn suffix(&self, i: usize) -> Result<&'a [u8]> {
+        let at = HEADER_LEN + self.prefix_len + self.count * (HEAD_LEN + CHILD_REF_LEN) + i * OFFSET_LEN;
+        let start = self.cells + u16_at(self.page, at);
+        let end = match i + 1 < self.count {
+            true => self.cells + u16_at(self.page, at + OFFSET_LEN),
+            false => self.page.len(),
+        };
+        self.page
+            .get(start..end)
+            .ok_or_else(|| damage(self.page, format!("separator {i} does not lie in the page")))
+    }
+
+    /// Writes separator `i` to `out`; that of entry 0 is empty.
+    ///
+    /// # Errors
+    /// `Corrupt` when it does not lie in the page.
+    pub fn separator(&self, i: usize, out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        if i > 0 {
+            out.extend_from_slice(self.prefix());
+            out.extend_from_slice(self.suffix(i)?);
+        }
+        Ok(())
+    }
+
+    /// The child that holds `key`, if any does.
+    ///
+    /// # Errors
+    /// `Corrupt` when a separator that must be compared does not lie in the page.
+    #[inline]
+    pub fn search(&self, key: &[u8]) -> Result<usize> {
+        if self.prefix_len > 0 {
+            match key[..self.prefix_len.min(key.len())].cmp(self.prefix()) {
+                Ordering::Less => return Ok(0),
+                Ordering::Greater => return Ok(self.count - 1),
+                Ordering::Equal => {}
+            }
+        }
+        let rest = &key[self.prefix_len..];
+        let (low, high) = equal_heads(&self.heads()[1..], head(rest, 0));
+        let (mut low, mut high) = (low + 1, high + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.suffix(middle)? <= rest {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        Ok(low - 1)
+    }
+
+    /// Sum of the children's counts before child `i`.
+    ///
+    /// # Errors
+    /// `Corrupt` when there is no child `i - 1`.
+    pub fn count_before(&self, i: usize) -> Result<u64> {
+        (0..i).try_fold(0, |sum: u64, j| Ok(sum.saturating_add(self.child(j)?.count)))
+    }
+
+    /// Checks order, heads and prefix.
+    ///
+    /// # Errors
+    /// `Corrupt` with the first separator that breaks them.
+    pub fn validate_order(&self) -> Result<()> {
+        let (mut last, mut separator) = (Vec::new(), Vec::new());
+        for i in 1..self.count {
+            self.separator(i, &mut separator)?;
+            if i > 1 && last >= separator {
+                return Err(damage(self.page, format!("separators {} and {i} are out of order", i - 1)));
+            }
+            if self.heads()[i].get() != head(&separator, self.prefix_len) {
+                return Err(damage(self.page, format!("head {i} is not its separator's")));
+            }
+            std::mem::swap(&mut last, &mut separator);
+        }
+        Ok(())
+    }
+}
+
+fn ref_at(prefix_len: usize, count: usize, i: usize) -> usize {
+    HEADER_LEN + prefix_len + count * HEAD_LEN + i * CHILD_REF_LEN
+}
+
+/// Overwrites the reference to child `i` of a branch that passed `Branch::new`.
+pub fn set_child(page: &mut [u8], i: usize, child: ChildRef) {
+    let head = header(page);
+    let at = ref_at(usize::from(head.prefix_len.get()), usize::from(head.count.get()), i);
+    child.write(&mut page[at..at + CHILD_REF_LEN]);
+}
+
+/// The entries of a branch, to be changed and written back.
+#[derive(Default, Debug)]
+pub struct BranchEntries {
+    keys: Vec<u8>,
+    ends: Vec<usize>,
+    children: Vec<ChildRef>,
+}
+
+impl BranchEntries {
+    /// Reads all entries of a branch.
+    ///
+    /// # Errors
+    /// `Corrupt` when a separator does not lie in the page.
+    pub fn read(branch: &Branch<'_>) -> Result<Self> {
+        let mut entries = BranchEntries::default();
+        let mut separator = Vec::new();
+        for i in 0..branch.count() {
+            branch.separator(i, &mut separator)?;
+            entries.push(&separator, branch.child(i)?);
+        }
+        Ok(entries)
+    }
+
+    /// Number of children.
+    pub fn count(&self) -> usize {
+        self.children.len()
+    }
+
+    /// Separator `i`.
+    pub fn key(&self, i: usize) -> &[u8] {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] };
+        &self.keys[start..self.ends[i]]
+    }
+
+    /// Reference to child `i`.
+    pub fn child(&self, i: usize) -> ChildRef {
+        self.children[i]
+    }
+
+    /// Appends an entry.
+    pub fn push(&mut self, key: &[u8], child: ChildRef) {
+        self.keys.extend_from_slice(key);
+        self.ends.push(self.keys.len());
+        self.children.push(child);
+    }
+
+    /// Inserts an entry before entry `i`, which must not be 0.
+    pub fn insert(&mut self, i: usize, key: &[u8], child: ChildRef) {
+        let start = self.ends[i - 1];
+        self.keys.splice(start..start, key.iter().copied());
+        self.ends.insert(i, start);
+        for end in &mut self.ends[i..] {
+            *end += key.len();
+        }
+        self.children.insert(i, child);
+    }
+
+    /// Removes entry `i`. Where it was the first, the next one's separator goes too.
+    pub fn remove(&mut self, i: usize) {
+        let victim = if i == 0 && self.count() > 1 { 1 } else { i };
+        let start = if victim == 0 { 0 } else { self.ends[victim - 1] };
+        let len = self.ends[victim] - start;
+        self.keys.drain(start..start + len);
+        self.ends.remove(victim);
+        for end in &mut self.ends[victim..] {
+            *end -= len;
+        }
+        self.children.remove(i);
+    }
+
+    /// Overwrites the reference to child `i`.
+    pub fn set_child(&mut self, i: usize, child: ChildRef) {
+        self.children[i] = child;
+    }
+
+    /// Appends the entries of the branch to the right, whose separator in the parent is `separator`.
+    pub fn append(&mut self, separator: &[u8], right: &BranchEntries) {
+        for i in 0..right.count() {
+            self.push(if i == 0 { separator } else { right.key(i) }, right.child(i));
+        }
+    }
+
+    fn prefix_len(&self, from: usize, to: usize) -> usize {
+        if to - from < 2 { 0 } else { common_prefix(self.key(from + 1), self.key(to - 1)) }
+    }
+
+    /// Bytes that a page with the entries `from..to` needs.
+    pub fn page_len(&self, from: usize, to: usize) -> usize {
+        let prefix = self.prefix_len(from, to);
+        let separators = (to - from).saturating_sub(1);
+        let cells = self.ends[to - 1] - self.ends[from] - separators * prefix;
+        HEADER_LEN + prefix + (to - from) * ENTRY_LEN + cells
+    }
+
+    /// The border that divides the entries into two pages most evenly; the last one that fits when
+    /// `ascending`.
+    pub fn border(&self, page_size: usize, ascending: bool) -> usize {
+        let count = self.count();
+        let fits = |i: &usize| self.page_len(0, *i) <= page_size && self.page_len(*i, count) <= page_size;
+        let candidates = (1..count).filter(fits);
+        let border = match ascending {
+            true => candidates.max(),
+            false => candidates.min_by_key(|i| self.page_len(0, *i).abs_diff(self.page_len(*i, count))),
+        };
+        border.expect("the border beside the new entry always fits")
+    }
+
+    /// Writes the entries `from..to` as a branch.
+    ///
+    /// # Panics
+    /// When they do not fit; see [`BranchEntries::page_len`].
+    pub fn write(&self, page: &mut [u8], level: u8, table: u32, from: usize, to: usize) {
+        assert!(self.page_len(from, to) <= page.len(), "{} children do not fit", to - from);
+        super::init(page, PageKind::Branch, level, table);
+        let (count, prefix_len) = (to - from, self.prefix_len(from, to));
+        if prefix_len > 0 {
+            page[HEADER_LEN..HEADER_LEN + prefix_len].copy_from_slice(&self.key(from + 1)[..prefix_len]);
+        }
+        let cell_bytes = self.page_len(from, to) - HEADER_LEN - prefix_len - count * ENTRY_LEN;
+        let cells = page.len() - cell_bytes;
+        let (heads, offsets) = (HEADER_LEN + prefix_len, ref_at(prefix_len, count, count));
+        let mut offset = 0;
+        for i in 0..count {
+            let suffix = if i == 0 { &[][..] } else { &self.key(from + i)[prefix_len..] };
+            let at = heads + i * HEAD_LEN;
+            page[at..at + HEAD_LEN].copy_from_slice(&head(suffix, 0).to_le_bytes());
+            let at = ref_at(prefix_len, count, i);
+            self.children[from + i].write(&mut page[at..at + CHILD_REF_LEN]);
+            set_u16(page, offsets + i * OFFSET_LEN, offset);
+            page[cells + offset..cells + offset + suffix.len()].copy_from_slice(suffix);
+            offset += suffix.len();
+        }
+        let header = header_mut(page);
+        header.count.set(count as u16);
+        header.cell_bytes.set(cell_bytes as u16);
+        header.prefix_len.set(prefix_len as u16);
+    }
+}

@@ -1,0 +1,157 @@
+//! Leaves of fixed-width tables: two dense arrays and no slots.
+//!
+//! ```text
+//! header 32 | keys: capacity × key width | spare | values: capacity × value width
+//! ```
+//! The header's `cell_bytes` holds the key width and `prefix_len` the value width, so that a page
+//! can be read without its table. Capacity follows from the widths.
+
+use super::damage;
+use crate::error::Result;
+use crate::format::{HEADER_LEN, header, header_mut};
+use std::cmp::Ordering;
+
+/// Entries that fit in a page.
+pub fn capacity(page_size: usize, key_width: usize, value_width: usize) -> usize {
+    (page_size - HEADER_LEN) / (key_width + value_width)
+}
+
+/// A fixed-width leaf, for reading.
+#[derive(Clone, Copy)]
+pub struct FixedLeaf<'a> {
+    page: &'a [u8],
+    shape: Shape,
+}
+
+#[derive(Clone, Copy)]
+struct Shape {
+    count: usize,
+    key_width: usize,
+    value_width: usize,
+    values: usize,
+}
+
+impl Shape {
+    #[inline]
+    fn of(page: &[u8]) -> Self {
+        let head = header(page);
+        let key_width = usize::from(head.cell_bytes.get());
+        let value_width = usize::from(head.prefix_len.get());
+        let room = capacity(page.len(), key_width.max(1), value_width) * value_width;
+        Shape { count: usize::from(head.count.get()), key_width, value_width, values: page.len() - room }
+    }
+
+    fn key(&self, i: usize) -> usize {
+        HEADER_LEN + i * self.key_width
+    }
+
+    fn value(&self, i: usize) -> usize {
+        self.values + i * self.value_width
+    }
+}
+
+impl<'a> FixedLeaf<'a> {
+    /// The leaf in `page`, whose kind the caller has checked.
+    #[inline]
+    pub fn new(page: &'a [u8]) -> Result<Self> {
+        let shape = Shape::of(page);
+        if shape.key_width == 0 || shape.count > capacity(page.len(), shape.key_width, shape.value_width) {
+            return Err(damage(
+                page,
+                format!(
+                    "fixed leaf claims {} entries of {} + {} bytes",
+                    shape.count, shape.key_width, shape.value_width
+                ),
+            ));
+        }
+        Ok(FixedLeaf { page, shape })
+    }
+
+    pub fn page(&self) -> &'a [u8] {
+        self.page
+    }
+
+    pub fn widths(&self) -> (usize, usize) {
+        (self.shape.key_width, self.shape.value_width)
+    }
+
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.shape.count
+    }
+
+    #[inline]
+    pub fn key(&self, i: usize) -> Result<&'a [u8]> {
+        self.inside(i)?;
+        Ok(&self.page[self.shape.key(i)..self.shape.key(i + 1)])
+    }
+
+    #[inline]
+    pub fn value(&self, i: usize) -> Result<&'a [u8]> {
+        self.inside(i)?;
+        Ok(&self.page[self.shape.value(i)..self.shape.value(i + 1)])
+    }
+
+    #[inline]
+    fn inside(&self, i: usize) -> Result<()> {
+        if i < self.shape.count {
+            return Ok(());
+        }
+        Err(damage(self.page, format!("entry {i} of {}", self.shape.count)))
+    }
+
+    pub fn search(&self, key: &[u8]) -> Result<Result<usize, usize>> {
+        let width = self.shape.key_width;
+        let keys = &self.page[HEADER_LEN..HEADER_LEN + self.shape.count * width];
+        if let (8, Ok(wanted)) = (width, <&[u8; 8]>::try_from(key)) {
+            let wanted = u64::from_be_bytes(*wanted);
+            let (keys, _) = keys.as_chunks::<8>();
+            return Ok(keys.binary_search_by_key(&wanted, |k| u64::from_be_bytes(*k)));
+        }
+        let (mut low, mut high) = (0, self.shape.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match keys[middle * width..(middle + 1) * width].cmp(key) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(Ok(middle)),
+            }
+        }
+        Ok(Err(low))
+    }
+}
+
+/// Inserts before entry `i`; false when the page is full.
+pub fn insert(page: &mut [u8], i: usize, key: &[u8], value: &[u8]) -> bool {
+    let shape = Shape::of(page);
+    if shape.count >= capacity(page.len(), shape.key_width, shape.value_width) {
+        return false;
+    }
+    page.copy_within(shape.key(i)..shape.key(shape.count), shape.key(i + 1));
+    page.copy_within(shape.value(i)..shape.value(shape.count), shape.value(i + 1));
+    page[shape.key(i)..shape.key(i + 1)].copy_from_slice(key);
+    page[shape.value(i)..shape.value(i + 1)].copy_from_slice(value);
+    header_mut(page).count.set(shape.count as u16 + 1);
+    true
+}
+
+/// Removes entry `i`.
+pub fn remove(page: &mut [u8], i: usize) {
+    let shape = Shape::of(page);
+    let last = shape.count - 1;
+    page.copy_within(shape.key(i + 1)..shape.key(shape.count), shape.key(i));
+    page.copy_within(shape.value(i + 1)..shape.value(shape.count), shape.value(i));
+    page[shape.key(last)..shape.key(last + 1)].fill(0);
+    page[shape.value(last)..shape.value(last + 1)].fill(0);
+    header_mut(page).count.set(last as u16);
+}
+
+/// Overwrites the value of entry `i`; false unless it has the table's width.
+pub fn overwrite(page: &mut [u8], i: usize, value: &[u8]) -> bool {
+    let shape = Shape::of(page);
+    if value.len() != shape.value_width {
+        return false;
+    }
+    page[shape.value(i)..shape.value(i + 1)].copy_from_slice(value);
+    true
+}

@@ -1,0 +1,335 @@
+//! Leaves with slots: keys and values of any length.
+//!
+//! ```text
+//! header 32 | heads 4 × n | slots 6 × n | room | cells
+//! slot: distance of the cell's start from the page's end u16 | key length u16, top bit: overflow | value length u16
+//! cell: value, key, zeros to the table's alignment; so a value begins at an aligned address
+//! ```
+//! Heads sit right behind the header, so that one prefetch brings both.
+
+use super::{Stored, common_prefix, damage, equal_heads, head, set_u16, u16_at};
+use crate::error::Result;
+use crate::format::{HEADER_LEN, OVERFLOW_REF_LEN, OverflowRef, header, header_mut};
+use std::cmp::Ordering;
+use zerocopy::FromBytes;
+use zerocopy::byteorder::little_endian::U32;
+
+const HEAD_LEN: usize = 4;
+const SLOT_LEN: usize = 6;
+/// Bytes that an entry takes beside its cell.
+pub const LEAF_SLOT_LEN: usize = HEAD_LEN + SLOT_LEN;
+const OVERFLOW_FLAG: usize = 0x8000;
+
+/// A leaf, for reading.
+#[derive(Clone, Copy)]
+pub struct Leaf<'a> {
+    page: &'a [u8],
+    count: usize,
+}
+
+struct Slot {
+    start: usize,
+    key_len: usize,
+    value_len: usize,
+    overflow: bool,
+}
+
+impl Slot {
+    fn cell_len(&self, align: usize) -> usize {
+        (self.key_len + self.value_len).next_multiple_of(align)
+    }
+}
+
+impl<'a> Leaf<'a> {
+    /// The leaf in `page`, whose kind the caller has checked.
+    #[inline]
+    pub fn new(page: &'a [u8]) -> Result<Self> {
+        let head = header(page);
+        let count = usize::from(head.count.get());
+        let cells = usize::from(head.cell_bytes.get());
+        if HEADER_LEN + count * LEAF_SLOT_LEN + cells > page.len() {
+            return Err(damage(page, format!("leaf claims {count} entries and {cells} bytes of cells")));
+        }
+        Ok(Leaf { page, count })
+    }
+
+    pub fn page(&self) -> &'a [u8] {
+        self.page
+    }
+
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    fn prefix_len(&self) -> usize {
+        usize::from(header(self.page).prefix_len.get())
+    }
+
+    #[inline]
+    fn heads(&self) -> &'a [U32] {
+        let bytes = &self.page[HEADER_LEN..HEADER_LEN + self.count * HEAD_LEN];
+        <[U32]>::ref_from_bytes(bytes).expect("a multiple of four")
+    }
+
+    #[inline]
+    fn slot(&self, i: usize) -> Result<Slot> {
+        if i >= self.count {
+            return Err(damage(self.page, format!("entry {i} of {}", self.count)));
+        }
+        let at = slot_at(self.count, i);
+        let distance = u16_at(self.page, at);
+        let key_len = u16_at(self.page, at + 2);
+        let slot = Slot {
+            start: self.page.len().saturating_sub(distance),
+            key_len: key_len & !OVERFLOW_FLAG,
+            value_len: u16_at(self.page, at + 4),
+            overflow: key_len & OVERFLOW_FLAG != 0,
+        };
+        if slot.key_len + slot.value_len > distance || slot.start < HEADER_LEN {
+            return Err(damage(self.page, format!("entry {i} does not lie in the page")));
+        }
+        Ok(slot)
+    }
+
+    #[inline]
+    pub fn key(&self, i: usize) -> Result<&'a [u8]> {
+        let slot = self.slot(i)?;
+        let start = slot.start + slot.value_len;
+        Ok(&self.page[start..start + slot.key_len])
+    }
+
+    #[inline]
+    pub fn stored(&self, i: usize) -> Result<Stored<'a>> {
+        Ok(self.entry(i)?.1)
+    }
+
+    #[inline]
+    pub fn entry(&self, i: usize) -> Result<(&'a [u8], Stored<'a>)> {
+        let slot = self.slot(i)?;
+        let (value, key) =
+            self.page[slot.start..slot.start + slot.value_len + slot.key_len].split_at(slot.value_len);
+        if !slot.overflow {
+            return Ok((key, Stored::Inline(value)));
+        }
+        if slot.value_len != OVERFLOW_REF_LEN {
+            return Err(damage(self.page, format!("entry {i}: overflow reference of {} bytes", value.len())));
+        }
+        Ok((key, Stored::Overflow(OverflowRef::read(value))))
+    }
+
+    pub fn search(&self, key: &[u8]) -> Result<Result<usize, usize>> {
+        let prefix_len = self.prefix_len();
+        let (mut low, mut high) = equal_heads(self.heads(), head(key, prefix_len));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.key(middle)?.cmp(key) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(Ok(middle)),
+            }
+        }
+        if prefix_len > 0 && self.count > 0 {
+            // The heads spoke of the bytes behind the prefix only.
+            let any = self.key(low.min(self.count - 1))?;
+            let prefix =
+                any.get(..prefix_len).ok_or_else(|| damage(self.page, "key shorter than the prefix"))?;
+            match key[..prefix_len.min(key.len())].cmp(prefix) {
+                Ordering::Less => low = 0,
+                Ordering::Greater => low = self.count,
+                Ordering::Equal => {}
+            }
+        }
+        Ok(Err(low))
+    }
+
+    /// Checks what `insert` and `remove` rely on.
+    pub fn validate(&self, align: usize) -> Result<()> {
+        let cells = usize::from(header(self.page).cell_bytes.get());
+        let mut total = 0;
+        for i in 0..self.count {
+            let slot = self.slot(i)?;
+            let len = slot.cell_len(align);
+            if self.page.len() - slot.start > cells || slot.start + len > self.page.len() {
+                return Err(damage(self.page, format!("entry {i} lies outside the cells")));
+            }
+            if slot.overflow && slot.value_len != OVERFLOW_REF_LEN {
+                return Err(damage(self.page, format!("entry {i}: bad overflow reference")));
+            }
+            total += len;
+        }
+        if total != cells {
+            return Err(damage(self.page, format!("cells of {total} bytes, the header says {cells}")));
+        }
+        let prefix_len = self.prefix_len();
+        if self.count > 0 && self.key(0)?.len() < prefix_len {
+            return Err(damage(self.page, "first key is shorter than the prefix"));
+        }
+        Ok(())
+    }
+
+    pub fn validate_heads(&self) -> Result<()> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let prefix_len = self.prefix_len();
+        let first = self.key(0)?;
+        for i in 0..self.count {
+            let key = self.key(i)?;
+            if key.get(..prefix_len) != first.get(..prefix_len) || key.len() < prefix_len {
+                return Err(damage(self.page, format!("key {i} has not the page's prefix")));
+            }
+            if self.heads()[i].get() != head(key, prefix_len) {
+                return Err(damage(self.page, format!("head {i} is not its key's")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn slot_at(count: usize, i: usize) -> usize {
+    HEADER_LEN + count * HEAD_LEN + i * SLOT_LEN
+}
+
+/// Inserts before entry `i`; false when there is no room.
+pub fn insert(page: &mut [u8], align: usize, i: usize, key: &[u8], value: Stored<'_>) -> bool {
+    let (count, cells) = counts(page);
+    let cell_len = (key.len() + value.cell_len()).next_multiple_of(align);
+    if HEADER_LEN + (count + 1) * LEAF_SLOT_LEN + cells + cell_len > page.len() {
+        return false;
+    }
+    let prefix_len = admit_prefix(page, count, key);
+    let (front, back, end) = (slot_at(count, 0), slot_at(count, i), slot_at(count, count));
+    page.copy_within(back..end, back + LEAF_SLOT_LEN);
+    page.copy_within(front..back, front + HEAD_LEN);
+    let at = HEADER_LEN + i * HEAD_LEN;
+    page.copy_within(at..front, at + HEAD_LEN);
+    set_counts(page, count + 1, cells + cell_len);
+    put_entry(page, count + 1, i, cells + cell_len, prefix_len, key, value);
+    true
+}
+
+/// Writes head, slot and cell of entry `i`; the cell begins `distance` bytes before the page's end.
+fn put_entry(
+    page: &mut [u8],
+    count: usize,
+    i: usize,
+    distance: usize,
+    prefix_len: usize,
+    key: &[u8],
+    value: Stored<'_>,
+) {
+    let at = HEADER_LEN + i * HEAD_LEN;
+    page[at..at + HEAD_LEN].copy_from_slice(&head(key, prefix_len).to_le_bytes());
+    let at = slot_at(count, i);
+    let flag = if matches!(value, Stored::Overflow(_)) { OVERFLOW_FLAG } else { 0 };
+    let value_len = value.cell_len();
+    set_u16(page, at, distance);
+    set_u16(page, at + 2, key.len() | flag);
+    set_u16(page, at + 4, value_len);
+    let start = page.len() - distance;
+    put_value(page, start, value);
+    page[start + value_len..start + value_len + key.len()].copy_from_slice(key);
+}
+
+fn put_value(page: &mut [u8], start: usize, value: Stored<'_>) {
+    match value {
+        Stored::Inline(value) => page[start..start + value.len()].copy_from_slice(value),
+        Stored::Overflow(run) => page[start..start + OVERFLOW_REF_LEN].copy_from_slice(&run.to_bytes()),
+    }
+}
+
+/// Shortens the page's prefix to what `key` shares with it, and returns its length.
+fn admit_prefix(page: &mut [u8], count: usize, key: &[u8]) -> usize {
+    if count == 0 {
+        header_mut(page).prefix_len.set(key.len() as u16);
+        return key.len();
+    }
+    let old = usize::from(header(page).prefix_len.get());
+    let slot = slot_at(count, 0);
+    let start = page.len() - u16_at(page, slot) + u16_at(page, slot + 4);
+    let new = common_prefix(&page[start..start + old], key);
+    if new < old {
+        header_mut(page).prefix_len.set(new as u16);
+        for i in 0..count {
+            let slot = slot_at(count, i);
+            let start = page.len() - u16_at(page, slot) + u16_at(page, slot + 4);
+            let len = u16_at(page, slot + 2) & !OVERFLOW_FLAG;
+            let fresh = head(&page[start..start + len], new);
+            let at = HEADER_LEN + i * HEAD_LEN;
+            page[at..at + HEAD_LEN].copy_from_slice(&fresh.to_le_bytes());
+        }
+    }
+    new
+}
+
+/// Removes entry `i` and closes the hole that its cell leaves.
+pub fn remove(page: &mut [u8], align: usize, i: usize) {
+    let (count, cells) = counts(page);
+    let slot = slot_at(count, i);
+    let distance = u16_at(page, slot);
+    let len = ((u16_at(page, slot + 2) & !OVERFLOW_FLAG) + u16_at(page, slot + 4)).next_multiple_of(align);
+    let (low, start) = (page.len() - cells, page.len() - distance);
+    page.copy_within(low..start, low + len);
+    page[low..low + len].fill(0);
+    for j in 0..count {
+        let at = slot_at(count, j);
+        let other = u16_at(page, at);
+        if other > distance {
+            set_u16(page, at, other - len);
+        }
+    }
+    let (front, back, end) = (slot_at(count, 0), slot_at(count, i), slot_at(count, count));
+    let at = HEADER_LEN + i * HEAD_LEN;
+    page.copy_within(at + HEAD_LEN..front, at);
+    page.copy_within(front..back, front - HEAD_LEN);
+    page.copy_within(back + SLOT_LEN..end, back - HEAD_LEN);
+    page[end - LEAF_SLOT_LEN..end].fill(0);
+    set_counts(page, count - 1, cells - len);
+}
+
+/// Overwrites the value of entry `i`; false unless length and form are the same.
+pub fn overwrite(page: &mut [u8], i: usize, value: Stored<'_>) -> bool {
+    let slot = slot_at(counts(page).0, i);
+    let was_overflow = u16_at(page, slot + 2) & OVERFLOW_FLAG != 0;
+    if was_overflow != matches!(value, Stored::Overflow(_)) || u16_at(page, slot + 4) != value.cell_len() {
+        return false;
+    }
+    let start = page.len() - u16_at(page, slot);
+    put_value(page, start, value);
+    true
+}
+
+/// Fills an empty leaf; cells stand in key order, the first lowest.
+pub fn build<'a>(
+    page: &mut [u8],
+    align: usize,
+    count: usize,
+    entry: impl Fn(usize) -> Result<(&'a [u8], Stored<'a>)>,
+) -> Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let prefix_len = common_prefix(entry(0)?.0, entry(count - 1)?.0);
+    let mut distance = 0;
+    for i in (0..count).rev() {
+        let (key, value) = entry(i)?;
+        distance += (key.len() + value.cell_len()).next_multiple_of(align);
+        put_entry(page, count, i, distance, prefix_len, key, value);
+    }
+    assert!(HEADER_LEN + count * LEAF_SLOT_LEN + distance <= page.len(), "{count} entries do not fit");
+    set_counts(page, count, distance);
+    header_mut(page).prefix_len.set(prefix_len as u16);
+    Ok(())
+}
+
+fn counts(page: &[u8]) -> (usize, usize) {
+    let head = header(page);
+    (usize::from(head.count.get()), usize::from(head.cell_bytes.get()))
+}
+
+fn set_counts(page: &mut [u8], count: usize, cells: usize) {
+    let head = header_mut(page);
+    head.count.set(count as u16);
+    head.cell_bytes.set(cells as u16);
+}

@@ -1,0 +1,391 @@
+//! What stands inside tree pages: reading views and in-place edits.
+//!
+//! Owns: the byte layout of branches ([`branch`]), leaves with slots ([`leaf`]) and fixed-width leaves
+//! ([`fixed`]), and searching in them. Reading never trusts a byte: every offset is checked, and what
+//! does not fit is `Error::Corrupt` with the page. Editing works on heap copies that passed
+//! `validate` when they were copied. Leaves to others: where pages come from and go to.
+//!
+//! Invariants:
+//! 1. Keys in a page are strictly ascending (checked by `verify`).
+//! 2. The head of entry `i` is the four bytes of its key behind the page's common prefix, padded
+//!    with zeros, so heads are in ascending order too (checked by `verify`).
+//! 3. Cells are packed: their lengths add up to `cell_bytes` (checked by `validate`).
+
+pub mod branch;
+pub mod fixed;
+pub mod leaf;
+
+pub use branch::{Branch, BranchEntries};
+pub use leaf::LEAF_SLOT_LEN;
+
+use crate::error::{Error, Result};
+use crate::format::{
+    HEADER_LEN, Layout, OVERFLOW_REF_LEN, OverflowRef, PageHeader, PageKind, header, header_mut,
+};
+use fixed::FixedLeaf;
+use leaf::Leaf;
+use std::cmp::Ordering;
+use zerocopy::byteorder::little_endian::{U32, U64};
+
+/// A value as a leaf holds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stored<'a> {
+    /// The value itself.
+    Inline(&'a [u8]),
+    /// Where it is.
+    Overflow(OverflowRef),
+}
+
+impl Stored<'_> {
+    /// Bytes that it takes in a leaf.
+    pub fn cell_len(&self) -> usize {
+        match self {
+            Stored::Inline(value) => value.len(),
+            Stored::Overflow(_) => OVERFLOW_REF_LEN,
+        }
+    }
+}
+
+/// A leaf of either form, for reading.
+#[derive(Clone, Copy)]
+pub enum LeafView<'a> {
+    /// Keys and values of any length.
+    Slotted(Leaf<'a>),
+    /// One width each.
+    Fixed(FixedLeaf<'a>),
+}
+
+impl<'a> LeafView<'a> {
+    /// The leaf in `page`.
+    ///
+    /// # Errors
+    /// `Corrupt` when the page is not a leaf or its header promises more than fits.
+    #[inline]
+    pub fn new(page: &'a [u8]) -> Result<Self> {
+        match header(page).kind {
+            kind if kind == PageKind::Leaf as u8 => Ok(LeafView::Slotted(Leaf::new(page)?)),
+            kind if kind == PageKind::FixedLeaf as u8 => Ok(LeafView::Fixed(FixedLeaf::new(page)?)),
+            kind => Err(damage(page, format!("expected a leaf, found kind {kind}"))),
+        }
+    }
+
+    /// Number of entries.
+    #[inline]
+    pub fn count(&self) -> usize {
+        match self {
+            LeafView::Slotted(leaf) => leaf.count(),
+            LeafView::Fixed(leaf) => leaf.count(),
+        }
+    }
+
+    /// Key of entry `i`.
+    ///
+    /// # Errors
+    /// `Corrupt` when it does not lie in the page.
+    #[inline]
+    pub fn key(&self, i: usize) -> Result<&'a [u8]> {
+        match self {
+            LeafView::Slotted(leaf) => leaf.key(i),
+            LeafView::Fixed(leaf) => leaf.key(i),
+        }
+    }
+
+    /// Value of entry `i`.
+    ///
+    /// # Errors
+    /// `Corrupt` when it does not lie in the page.
+    #[inline]
+    pub fn stored(&self, i: usize) -> Result<Stored<'a>> {
+        match self {
+            LeafView::Slotted(leaf) => leaf.stored(i),
+            LeafView::Fixed(leaf) => Ok(Stored::Inline(leaf.value(i)?)),
+        }
+    }
+
+    /// Key and value of entry `i`.
+    ///
+    /// # Errors
+    /// `Corrupt` when they do not lie in the page.
+    #[inline]
+    pub fn entry(&self, i: usize) -> Result<(&'a [u8], Stored<'a>)> {
+        match self {
+            LeafView::Slotted(leaf) => leaf.entry(i),
+            LeafView::Fixed(leaf) => Ok((leaf.key(i)?, Stored::Inline(leaf.value(i)?))),
+        }
+    }
+
+    /// `Ok(i)` where the key is entry `i`, `Err(i)` where it would become entry `i`.
+    ///
+    /// # Errors
+    /// `Corrupt` when a key that must be compared does not lie in the page.
+    #[inline]
+    pub fn search(&self, key: &[u8]) -> Result<Result<usize, usize>> {
+        match self {
+            LeafView::Slotted(leaf) => leaf.search(key),
+            LeafView::Fixed(leaf) => leaf.search(key),
+        }
+    }
+
+    /// Whether editing can rely on every offset in the page.
+    ///
+    /// # Errors
+    /// `Corrupt` when it cannot, or the leaf has not the table's form.
+    pub fn validate(&self, layout: &Layout) -> Result<()> {
+        match self {
+            LeafView::Slotted(leaf) if layout.fixed.is_none() => leaf.validate(layout.align),
+            LeafView::Fixed(leaf) if layout.fixed == Some(leaf.widths()) => Ok(()),
+            LeafView::Slotted(leaf) => Err(damage(leaf.page(), "leaf with slots in a fixed-width table")),
+            LeafView::Fixed(leaf) => {
+                Err(damage(leaf.page(), format!("fixed leaf of widths {:?}", leaf.widths())))
+            }
+        }
+    }
+
+    /// Checks order, heads and prefix as well (invariants 1 and 2).
+    ///
+    /// # Errors
+    /// `Corrupt` with the first entry that breaks them.
+    pub fn validate_order(&self) -> Result<()> {
+        for i in 1..self.count() {
+            if self.key(i - 1)? >= self.key(i)? {
+                return Err(self.damage(format!("keys {} and {i} are out of order", i - 1)));
+            }
+        }
+        match self {
+            LeafView::Slotted(leaf) => leaf.validate_heads(),
+            LeafView::Fixed(_) => Ok(()),
+        }
+    }
+
+    fn damage(&self, detail: String) -> Error {
+        match self {
+            LeafView::Slotted(leaf) => damage(leaf.page(), detail),
+            LeafView::Fixed(leaf) => damage(leaf.page(), detail),
+        }
+    }
+}
+
+/// Makes `page` an empty leaf of the layout's form.
+pub fn init_leaf(page: &mut [u8], layout: &Layout, table: u32) {
+    let (kind, key_width, value_width) = match layout.fixed {
+        Some((key, value)) => (PageKind::FixedLeaf, key, value),
+        None => (PageKind::Leaf, 0, 0),
+    };
+    init(page, kind, 0, table);
+    let header = header_mut(page);
+    header.cell_bytes.set(key_width as u16);
+    header.prefix_len.set(value_width as u16);
+}
+
+/// Zeroes `page` and gives it a header.
+pub fn init(page: &mut [u8], kind: PageKind, level: u8, table: u32) {
+    page.fill(0);
+    let header: &mut PageHeader = header_mut(page);
+    header.kind = kind as u8;
+    header.level = level;
+    header.table = U32::new(table);
+    header.birth = U64::new(0);
+}
+
+/// Inserts before entry `i`; false, and nothing done, when there is no room.
+pub fn leaf_insert(page: &mut [u8], layout: &Layout, i: usize, key: &[u8], value: Stored<'_>) -> bool {
+    match (layout.fixed, value) {
+        (None, value) => leaf::insert(page, layout.align, i, key, value),
+        (Some(_), Stored::Inline(value)) => fixed::insert(page, i, key, value),
+        (Some(_), Stored::Overflow(_)) => unreachable!("fixed-width values are never overflow"),
+    }
+}
+
+/// Removes entry `i`.
+pub fn leaf_remove(page: &mut [u8], layout: &Layout, i: usize) {
+    match layout.fixed {
+        None => leaf::remove(page, layout.align, i),
+        Some(_) => fixed::remove(page, i),
+    }
+}
+
+/// Overwrites the value of entry `i`; false, and nothing done, unless it has the same length and form.
+pub fn leaf_overwrite(page: &mut [u8], layout: &Layout, i: usize, value: Stored<'_>) -> bool {
+    match (layout.fixed, value) {
+        (None, value) => leaf::overwrite(page, i, value),
+        (Some(_), Stored::Inline(value)) => fixed::overwrite(page, i, value),
+        (Some(_), Stored::Overflow(_)) => unreachable!("fixed-width values are never overflow"),
+    }
+}
+
+/// Bytes that an entry takes in a leaf of this layout.
+pub fn entry_len(layout: &Layout, key_len: usize, value_len: usize) -> usize {
+    match layout.fixed {
+        Some((key, value)) => key + value,
+        None => LEAF_SLOT_LEN + (key_len + value_len).next_multiple_of(layout.align),
+    }
+}
+
+/// Bytes of entries that a leaf of this layout has room for.
+pub fn leaf_room(layout: &Layout) -> usize {
+    match layout.fixed {
+        Some((key, value)) => fixed::capacity(layout.page_size, key, value) * (key + value),
+        None => layout.page_size - HEADER_LEN,
+    }
+}
+
+/// Bytes of entries in this leaf.
+pub fn leaf_used(page: &[u8], layout: &Layout) -> usize {
+    let head = header(page);
+    let count = usize::from(head.count.get());
+    match layout.fixed {
+        Some((key, value)) => count * (key + value),
+        None => count * LEAF_SLOT_LEN + usize::from(head.cell_bytes.get()),
+    }
+}
+
+/// The entries of a leaf with one more among them: what a split distributes.
+pub struct Inserted<'a> {
+    leaf: LeafView<'a>,
+    at: usize,
+    key: &'a [u8],
+    value: Stored<'a>,
+}
+
+/// Where a split puts the border.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SplitAt {
+    /// Both sides as even as can be.
+    Middle,
+    /// Everything but the last entry stays left: ascending loads leave full pages.
+    Last,
+    /// Only the first entry stays left: descending loads leave full pages.
+    First,
+}
+
+impl<'a> Inserted<'a> {
+    /// `leaf` with an entry before its entry `at`.
+    pub fn new(leaf: LeafView<'a>, at: usize, key: &'a [u8], value: Stored<'a>) -> Self {
+        Inserted { leaf, at, key, value }
+    }
+
+    fn count(&self) -> usize {
+        self.leaf.count() + 1
+    }
+
+    fn entry(&self, i: usize) -> Result<(&'a [u8], Stored<'a>)> {
+        match i.cmp(&self.at) {
+            Ordering::Less => self.leaf.entry(i),
+            Ordering::Equal => Ok((self.key, self.value)),
+            Ordering::Greater => self.leaf.entry(i - 1),
+        }
+    }
+
+    /// Distributes the entries over two leaves. Returns how many went left, and the separator:
+    /// the shortest bytes above the left side and not above the right.
+    ///
+    /// # Errors
+    /// `Corrupt` when an entry does not lie in its page.
+    pub fn split(
+        &self,
+        layout: &Layout,
+        policy: SplitAt,
+        left: &mut [u8],
+        right: &mut [u8],
+        separator: &mut Vec<u8>,
+    ) -> Result<usize> {
+        let border = self.border(layout, policy)?;
+        build(left, layout, border, |i| self.entry(i))?;
+        build(right, layout, self.count() - border, |i| self.entry(border + i))?;
+        let (below, above) = (self.entry(border - 1)?.0, self.entry(border)?.0);
+        separator.clear();
+        separator.extend_from_slice(&above[..(common_prefix(below, above) + 1).min(above.len())]);
+        Ok(border)
+    }
+
+    fn border(&self, layout: &Layout, policy: SplitAt) -> Result<usize> {
+        let count = self.count();
+        match policy {
+            SplitAt::Last => return Ok(count - 1),
+            SplitAt::First => return Ok(1),
+            SplitAt::Middle => {}
+        }
+        let mut sizes = Vec::with_capacity(count);
+        for i in 0..count {
+            let (key, value) = self.entry(i)?;
+            sizes.push(entry_len(layout, key.len(), value.cell_len()));
+        }
+        let (total, room) = (sizes.iter().sum::<usize>(), leaf_room(layout));
+        let mut left = 0;
+        let mut best = (usize::MAX, 0);
+        for (i, size) in sizes[..count - 1].iter().enumerate() {
+            left += size;
+            let right = total - left;
+            if left <= room && right <= room {
+                best = best.min((left.abs_diff(right), i + 1));
+            }
+        }
+        assert!(best.1 > 0, "no border splits {count} entries of {total} bytes into pages of {room}");
+        Ok(best.1)
+    }
+}
+
+/// Fills an initialised, empty leaf with `count` entries in order.
+///
+/// # Errors
+/// Those of `entry`.
+pub fn build<'a>(
+    page: &mut [u8],
+    layout: &Layout,
+    count: usize,
+    entry: impl Fn(usize) -> Result<(&'a [u8], Stored<'a>)>,
+) -> Result<()> {
+    match layout.fixed {
+        None => leaf::build(page, layout.align, count, entry),
+        Some(_) => {
+            for i in 0..count {
+                let (key, value) = entry(i)?;
+                assert!(leaf_insert(page, layout, i, key, value), "entry {i} of {count} does not fit");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// How many bytes two strings begin with in common.
+#[inline]
+pub fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(x, y)| x == y).count()
+}
+
+/// The four bytes behind the common prefix, as a number.
+#[inline]
+pub fn head(key: &[u8], prefix_len: usize) -> u32 {
+    let rest = key.get(prefix_len..).unwrap_or(&[]);
+    if let Some(four) = rest.first_chunk::<4>() {
+        return u32::from_be_bytes(*four);
+    }
+    let mut four = [0; 4];
+    four[..rest.len()].copy_from_slice(rest);
+    u32::from_be_bytes(four)
+}
+
+/// The range of entries whose head equals `head`; empty, at the place where it would stand, when none does.
+#[inline]
+fn equal_heads(heads: &[U32], head: u32) -> (usize, usize) {
+    let low = heads.partition_point(|h| h.get() < head);
+    match heads.get(low) {
+        Some(found) if found.get() == head => (low, low + heads[low..].partition_point(|h| h.get() == head)),
+        _ => (low, low),
+    }
+}
+
+/// The error for a page whose bytes are not what they must be.
+#[cold]
+pub(crate) fn damage(page: &[u8], detail: impl Into<String>) -> Error {
+    Error::corrupt(header(page).page.get(), detail)
+}
+
+fn u16_at(page: &[u8], at: usize) -> usize {
+    usize::from(u16::from_le_bytes([page[at], page[at + 1]]))
+}
+
+fn set_u16(page: &mut [u8], at: usize, value: usize) {
+    let value = u16::try_from(value).expect("offsets within a page fit in 16 bits");
+    page[at..at + 2].copy_from_slice(&value.to_le_bytes());
+}

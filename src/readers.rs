@@ -1,0 +1,497 @@
+//! The sidecar: what processes that share a store tell each other.
+//!
+//! Owns: the file `<data>-lock` and its words: the newest published state, and the reader slots.
+//! Promises: pinning a snapshot is a few loads and one compare-and-swap in the process's own slot,
+//! without system call, lock or allocation; a slot whose process died is found by the kernel's lock,
+//! never by a pid. Nothing in it must last: it is rebuilt by whoever opens the store alone.
+//!
+//! ```text
+//! page 0: word 0 magic | 1 layout | 2–3 store id | 5 blocks | 6 published txn | 7 wake-up word | 8 failed
+//!         words 64–191: eight states of 16 words, that of txn t in place t mod 8
+//! page 1 + b: block b: word 0 owner (process index + 1), then 63 slots of one cache line; word 0: pinned txn
+//! ```
+//!
+//! Why it is right (the argument is that of hazard pointers; LMDB's reader table is the model): a
+//! reader stores the published txn in its slot, then reads the published txn again and starts over
+//! if it changed. A writer publishes, then looks at the slots. All four are sequentially consistent:
+//! either the writer sees the slot, or the reader's second look comes after the publication.
+//!
+//! Invariants:
+//! 1. State `t mod 8` is written before `published` becomes `t`.
+//! 2. Only the writer-lock holder publishes. Only the owner writes a slot while it lives.
+//! 3. `blocks` is raised after the file was extended and before a slot of the new block is used.
+
+use crate::error::{Error, Result};
+use crate::format::{ChildRef, Meta};
+use crate::lock::{self, Mode};
+use crate::map::SharedWords;
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"mapleafL");
+const LAYOUT: u64 = 1;
+const MAGIC_WORD: usize = 0;
+const LAYOUT_WORD: usize = 1;
+const STORE_ID_WORD: usize = 2;
+const BLOCKS_WORD: usize = 5;
+const PUBLISHED_WORD: usize = 6;
+const FAILED_WORD: usize = 8;
+const STATES_WORD: usize = 64;
+const STATE_COUNT: u64 = 8;
+const STATE_WORDS: usize = 16;
+const PAGE: usize = 4096;
+const PAGE_WORDS: usize = PAGE / 8;
+const LINE_WORDS: usize = 8;
+const SLOTS_PER_BLOCK: usize = 63;
+const MAX_BLOCKS: usize = 16384;
+const MAX_PROCESSES: usize = 8192;
+const FREE: u64 = 0;
+
+/// A committed state: everything that a snapshot starts from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct State {
+    /// The txn that made it.
+    pub txn: u64,
+    /// Pages of the file.
+    pub page_count: u64,
+    /// Root of the catalog.
+    pub catalog: ChildRef,
+    /// Level of that root.
+    pub catalog_level: u8,
+    /// Id for the next new table.
+    pub next_table: u32,
+    /// Newest space record: page, birth, number of pages.
+    pub space: (u64, u64, u64),
+    /// The application's number.
+    pub user_version: u64,
+    /// Meta slot in which the state stands.
+    pub slot: usize,
+}
+
+impl State {
+    /// The state that a meta slot records.
+    pub fn from_meta(meta: &Meta, slot: usize) -> Self {
+        State {
+            txn: meta.txn.get(),
+            page_count: meta.page_count.get(),
+            catalog: meta.catalog(),
+            catalog_level: meta.catalog_level,
+            next_table: meta.next_table.get(),
+            space: (meta.space_page.get(), meta.space_birth.get(), u64::from(meta.space_pages.get())),
+            user_version: meta.user_version.get(),
+            slot,
+        }
+    }
+
+    /// Writes the state into a meta slot made from `template`.
+    pub fn to_meta(self, template: &Meta) -> Meta {
+        let mut meta = *template;
+        meta.txn.set(self.txn);
+        meta.page_count.set(self.page_count);
+        meta.catalog_page.set(self.catalog.page);
+        meta.catalog_birth.set(self.catalog.birth);
+        meta.catalog_count.set(self.catalog.count);
+        meta.catalog_level = self.catalog_level;
+        meta.next_table.set(self.next_table);
+        meta.space_page.set(self.space.0);
+        meta.space_birth.set(self.space.1);
+        meta.space_pages.set(self.space.2 as u32);
+        meta.user_version.set(self.user_version);
+        meta.seal()
+    }
+
+    fn to_words(self) -> [u64; STATE_WORDS] {
+        let mut words = [0; STATE_WORDS];
+        words[..13].copy_from_slice(&[
+            self.txn,
+            self.page_count,
+            self.catalog.page,
+            self.catalog.birth,
+            self.catalog.count,
+            u64::from(self.catalog_level),
+            u64::from(self.next_table),
+            self.space.0,
+            self.space.1,
+            self.space.2,
+            self.user_version,
+            self.slot as u64,
+            0,
+        ]);
+        words
+    }
+
+    fn from_words(words: &[u64; STATE_WORDS]) -> Self {
+        State {
+            txn: words[0],
+            page_count: words[1],
+            catalog: ChildRef { page: words[2], birth: words[3], count: words[4] },
+            catalog_level: words[5] as u8,
+            next_table: words[6] as u32,
+            space: (words[7], words[8], words[9]),
+            user_version: words[10],
+            slot: (words[11] & 1) as usize,
+        }
+    }
+}
+
+/// The sidecar of an open store.
+pub struct Readers {
+    file: File,
+    words: SharedWords,
+    process: usize,
+    /// Blocks of this process; the first `own_count` are set.
+    own: Box<[AtomicUsize]>,
+    own_count: AtomicUsize,
+    /// Blocks known to lie inside the file.
+    known_blocks: AtomicUsize,
+    /// OFD locks do not tell threads of one process apart; this does.
+    admin: Mutex<()>,
+}
+
+/// A pinned slot; give it back with [`Readers::unpin`].
+#[derive(Clone, Copy, Debug)]
+pub struct Pin {
+    word: usize,
+}
+
+thread_local! {
+    /// Where this thread found a free slot last.
+    static HINT: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+impl Readers {
+    /// Maps the sidecar. When `alone` it is written anew with `state`; the caller holds
+    /// [`lock::ADMIN`] on `file` until this returns.
+    ///
+    /// # Errors
+    /// `Io`; `Busy` when others have the store open but the sidecar is not theirs.
+    pub fn open(file: File, store_id: &[u8; 16], alone: bool, state: &State) -> Result<Self> {
+        let io = |doing: &'static str| move |error| Error::io(doing, error);
+        if alone {
+            file.set_len(0).map_err(io("empty the lock file"))?;
+            file.set_len(PAGE as u64).map_err(io("write the lock file"))?;
+        } else if file.metadata().map_err(io("examine the lock file"))?.size() < PAGE as u64 {
+            return Err(foreign_sidecar());
+        }
+        let words = SharedWords::map(&file, (1 + MAX_BLOCKS) * PAGE)?;
+        let mut readers = Readers {
+            file,
+            words,
+            process: 0,
+            own: (0..MAX_BLOCKS).map(|_| AtomicUsize::new(0)).collect(),
+            own_count: AtomicUsize::new(0),
+            known_blocks: AtomicUsize::new(0),
+            admin: Mutex::new(()),
+        };
+        let id = [0, 8].map(|at| u64::from_le_bytes(*store_id[at..].first_chunk().expect("16 bytes")));
+        if alone {
+            readers.initialise(id, state);
+        } else if !readers.belongs_to(id) {
+            return Err(foreign_sidecar());
+        }
+        readers.process = readers.claim_process()?;
+        Ok(readers)
+    }
+
+    fn initialise(&self, id: [u64; 2], state: &State) {
+        self.words.word(LAYOUT_WORD).store(LAYOUT, Relaxed);
+        self.words.word(STORE_ID_WORD).store(id[0], Relaxed);
+        self.words.word(STORE_ID_WORD + 1).store(id[1], Relaxed);
+        self.publish(state);
+        self.words.word(MAGIC_WORD).store(MAGIC, Release);
+    }
+
+    fn belongs_to(&self, id: [u64; 2]) -> bool {
+        self.words.word(MAGIC_WORD).load(Acquire) == MAGIC
+            && self.words.word(LAYOUT_WORD).load(Relaxed) == LAYOUT
+            && self.words.word(STORE_ID_WORD).load(Relaxed) == id[0]
+            && self.words.word(STORE_ID_WORD + 1).load(Relaxed) == id[1]
+    }
+
+    /// Takes the first free process index. Blocks that a dead holder of it left are freed.
+    fn claim_process(&self) -> Result<usize> {
+        for index in 0..MAX_PROCESSES {
+            let byte = lock::PROCESS + index as i64;
+            let got = lock::try_lock(&self.file, byte, Mode::Exclusive)
+                .map_err(|error| Error::io("lock a process slot", error))?;
+            if got {
+                self.free_blocks_of(index);
+                return Ok(index);
+            }
+        }
+        Err(Error::Busy { detail: format!("{MAX_PROCESSES} processes have the store open") })
+    }
+
+    fn free_blocks_of(&self, process: usize) {
+        for block in 0..self.blocks() {
+            if self.words.word(block_word(block)).load(Acquire) == process as u64 + 1 {
+                for slot in 0..SLOTS_PER_BLOCK {
+                    self.words.word(slot_word(block, slot)).store(FREE, SeqCst);
+                }
+                self.words.word(block_word(block)).store(0, SeqCst);
+            }
+        }
+    }
+
+    /// Number of blocks, no more than the file really has.
+    fn blocks(&self) -> usize {
+        let claimed = self.words.word(BLOCKS_WORD).load(SeqCst) as usize;
+        if claimed > self.known_blocks.load(Acquire) {
+            let real = self.file.metadata().map_or(0, |meta| meta.size() as usize / PAGE);
+            self.known_blocks.store(real.saturating_sub(1).min(MAX_BLOCKS), Release);
+        }
+        claimed.min(self.known_blocks.load(Acquire))
+    }
+
+    /// The newest published state.
+    pub fn published(&self) -> State {
+        loop {
+            let txn = self.words.word(PUBLISHED_WORD).load(SeqCst);
+            if let Some(state) = self.state_of(txn) {
+                return state;
+            }
+        }
+    }
+
+    /// The state of `txn` if that is still the newest.
+    #[inline]
+    fn state_of(&self, txn: u64) -> Option<State> {
+        let base = STATES_WORD + (txn % STATE_COUNT) as usize * STATE_WORDS;
+        let words = std::array::from_fn(|i| self.words.word(base + i).load(Acquire));
+        (self.words.word(PUBLISHED_WORD).load(SeqCst) == txn).then(|| State::from_words(&words))
+    }
+
+    /// Makes `state` the newest. The caller holds the writer lock.
+    pub fn publish(&self, state: &State) {
+        let base = STATES_WORD + (state.txn % STATE_COUNT) as usize * STATE_WORDS;
+        for (i, word) in state.to_words().iter().enumerate() {
+            self.words.word(base + i).store(*word, Release);
+        }
+        self.words.word(PUBLISHED_WORD).store(state.txn, SeqCst);
+    }
+
+    /// Whether a flush failed and nothing has been put right since.
+    pub fn is_failed(&self) -> bool {
+        self.words.word(FAILED_WORD).load(SeqCst) != 0
+    }
+
+    /// Says that a flush failed, or that its traces are gone.
+    pub fn set_failed(&self, failed: bool) {
+        self.words.word(FAILED_WORD).store(u64::from(failed), SeqCst);
+    }
+
+    /// Pins the newest state: no page that it needs is reused until [`Readers::unpin`].
+    ///
+    /// # Errors
+    /// `Io` or `Busy` when all slots are taken and there can be no more.
+    #[inline]
+    pub fn pin(&self) -> Result<(Pin, State)> {
+        let mut txn = self.words.word(PUBLISHED_WORD).load(SeqCst);
+        let pin = self.claim_slot(txn)?;
+        loop {
+            if let Some(state) = self.state_of(txn) {
+                return Ok((pin, state));
+            }
+            txn = self.words.word(PUBLISHED_WORD).load(SeqCst);
+            self.words.word(pin.word).store(txn, SeqCst);
+        }
+    }
+
+    /// Gives the slot back.
+    #[inline]
+    pub fn unpin(&self, pin: Pin) {
+        self.words.word(pin.word).store(FREE, SeqCst);
+    }
+
+    /// Takes a free slot of this process, first the one that this thread had last.
+    #[inline]
+    fn claim_slot(&self, txn: u64) -> Result<Pin> {
+        loop {
+            let own = self.own_count.load(Acquire);
+            let slots = own * SLOTS_PER_BLOCK;
+            let hint = HINT.get();
+            let first = if hint < slots { hint } else { 0 };
+            for slot in (first..slots).chain(0..first) {
+                let block = self.own[slot / SLOTS_PER_BLOCK].load(Relaxed);
+                let word = slot_word(block, slot % SLOTS_PER_BLOCK);
+                let place = self.words.word(word);
+                if place.load(Relaxed) == FREE && place.compare_exchange(FREE, txn, SeqCst, Relaxed).is_ok() {
+                    HINT.set(slot);
+                    return Ok(Pin { word });
+                }
+            }
+            self.claim_block(own)?;
+        }
+    }
+
+    /// Gets this process one more block, unless another thread did since `seen` was read.
+    #[cold]
+    fn claim_block(&self, seen: usize) -> Result<()> {
+        let _admin = self.lock_admin()?;
+        if self.own_count.load(Acquire) != seen {
+            return Ok(());
+        }
+        let blocks = self.blocks();
+        let free = (0..blocks).find(|block| self.words.word(block_word(*block)).load(Acquire) == 0);
+        let block = free.unwrap_or(blocks);
+        if block == blocks {
+            if blocks == MAX_BLOCKS {
+                return Err(Error::Busy {
+                    detail: format!("all {} reader slots are taken", MAX_BLOCKS * SLOTS_PER_BLOCK),
+                });
+            }
+            let len = (blocks as u64 + 2) * PAGE as u64;
+            self.file.set_len(len).map_err(|error| Error::io("extend the lock file", error))?;
+            self.words.word(BLOCKS_WORD).store(blocks as u64 + 1, SeqCst);
+        }
+        self.words.word(block_word(block)).store(self.process as u64 + 1, SeqCst);
+        self.own[seen].store(block, Relaxed);
+        self.own_count.store(seen + 1, Release);
+        Ok(())
+    }
+
+    /// The txns that are pinned, ascending, each once.
+    pub fn pinned(&self) -> Vec<u64> {
+        let mut pinned = Vec::new();
+        for block in 0..self.blocks() {
+            if self.words.word(block_word(block)).load(SeqCst) != 0 {
+                let slots = (0..SLOTS_PER_BLOCK).map(|slot| self.words.word(slot_word(block, slot)));
+                pinned.extend(slots.map(|word| word.load(SeqCst)).filter(|txn| *txn != FREE));
+            }
+        }
+        pinned.sort_unstable();
+        pinned.dedup();
+        pinned
+    }
+
+    /// Frees the slots of processes that died. Returns whether there were any.
+    ///
+    /// # Errors
+    /// `Io` when the kernel does not say who lives.
+    pub fn reap(&self) -> Result<bool> {
+        let dead = self.dead_processes()?;
+        if dead.is_empty() {
+            return Ok(false);
+        }
+        let _admin = self.lock_admin()?;
+        // Again, now that nobody can take an index of theirs.
+        for process in self.dead_processes()? {
+            self.free_blocks_of(process);
+        }
+        Ok(true)
+    }
+
+    fn dead_processes(&self) -> Result<Vec<usize>> {
+        let mut owners: Vec<u64> =
+            (0..self.blocks()).map(|block| self.words.word(block_word(block)).load(Acquire)).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        let mut dead = Vec::new();
+        for owner in owners.into_iter().filter(|owner| *owner != 0 && *owner != self.process as u64 + 1) {
+            let process = owner as usize - 1;
+            let held = lock::is_held(&self.file, lock::PROCESS + process as i64)
+                .map_err(|error| Error::io("examine a process slot", error))?;
+            if !held {
+                dead.push(process);
+            }
+        }
+        Ok(dead)
+    }
+
+    fn lock_admin(&self) -> Result<impl Drop + '_> {
+        let guard = self.admin.lock();
+        lock::lock(&self.file, lock::ADMIN, Mode::Exclusive)
+            .map_err(|error| Error::io("lock the lock file", error))?;
+        Ok(AdminLock { file: &self.file, _guard: guard })
+    }
+}
+
+struct AdminLock<'a> {
+    file: &'a File,
+    _guard: parking_lot::MutexGuard<'a, ()>,
+}
+
+impl Drop for AdminLock<'_> {
+    fn drop(&mut self) {
+        // Unlocking a byte that is held does not fail; the kernel would do it at exit anyway.
+        let _ = lock::unlock(self.file, lock::ADMIN);
+    }
+}
+
+fn block_word(block: usize) -> usize {
+    (1 + block) * PAGE_WORDS
+}
+
+fn slot_word(block: usize, slot: usize) -> usize {
+    block_word(block) + (1 + slot) * LINE_WORDS
+}
+
+fn foreign_sidecar() -> Error {
+    Error::Busy {
+        detail: "another process has the store open, but the lock file beside it was removed or replaced; \
+                 close the store everywhere, then open it again"
+            .into(),
+    }
+}
+
+/// Keeps the compiler honest about what crosses processes.
+const _: () = assert!(size_of::<AtomicU64>() == 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(txn: u64) -> State {
+        State::from_meta(&Meta::new(4096, 16, [3; 16]), 0).with_txn(txn)
+    }
+
+    impl State {
+        fn with_txn(self, txn: u64) -> Self {
+            State { txn, ..self }
+        }
+    }
+
+    fn open(file: &tempfile::NamedTempFile, alone: bool) -> Readers {
+        Readers::open(file.reopen().unwrap(), &[3; 16], alone, &state(1)).unwrap()
+    }
+
+    #[test]
+    fn a_pin_is_seen_by_others_until_it_is_given_back() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (a, b) = (open(&file, true), open(&file, false));
+        a.publish(&state(7));
+        let (pin, pinned) = b.pin().unwrap();
+        assert_eq!(pinned.txn, 7);
+        a.publish(&state(8));
+        assert_eq!(a.pinned(), [7]);
+        b.unpin(pin);
+        assert!(a.pinned().is_empty());
+    }
+
+    #[test]
+    fn slots_grow_and_the_dead_are_reaped() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (a, b) = (open(&file, true), open(&file, false));
+        for txn in 1..=1000 {
+            a.publish(&state(txn));
+            b.pin().unwrap();
+        }
+        assert_eq!(a.pinned().len(), 1000);
+        assert!(!a.reap().unwrap(), "b lives");
+        drop(b);
+        assert!(a.reap().unwrap());
+        assert!(a.pinned().is_empty());
+    }
+
+    #[test]
+    fn a_sidecar_of_another_store_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let _a = open(&file, true);
+        let other = Readers::open(file.reopen().unwrap(), &[4; 16], false, &state(1));
+        assert!(matches!(other, Err(Error::Busy { .. })));
+    }
+}

@@ -1,0 +1,203 @@
+//! Pages by number: reading the file, with every page judged the first time it is touched.
+//!
+//! Owns: [`PageSource`], the one trait that search, cursors, counts and the checker read through, and
+//! [`Pages`], its reading of the mapping. Promises: what `page` returns carries the number and birth
+//! it was asked for and, unless verification is off, the right checksum. Leaves to others: what the
+//! bytes behind the header mean ([`crate::page`]).
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::{HEADER_LEN, OverflowRef, header, meta_pages, page_checksum};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// When checksums are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Verify {
+    /// The first time this process touches a page as written by a given txn.
+    #[default]
+    Once,
+    /// At every touch.
+    Always,
+    /// Never. Damage may then give wrong values; it still cannot harm the process.
+    Never,
+}
+
+/// Where pages come from: a snapshot, or a write txn with pages of its own.
+pub trait PageSource {
+    /// The page, as written by txn `birth`.
+    ///
+    /// # Errors
+    /// `Corrupt` when that is not what is there.
+    fn page(&self, page: u64, birth: u64) -> Result<&[u8]>;
+
+    /// A value in pages of its own.
+    ///
+    /// # Errors
+    /// `Corrupt` when it lies outside the file or its checksum is wrong.
+    fn overflow(&self, run: &OverflowRef) -> Result<&[u8]>;
+}
+
+/// Any source, behind a pointer: what views of a snapshot and of a write txn have in common.
+pub type SourceObject<'o> = dyn PageSource + Sync + 'o;
+
+/// The pages of an open file.
+pub struct Pages {
+    /// The file.
+    pub disk: Disk,
+    /// Bytes of a page.
+    pub page_size: usize,
+    verify: Verify,
+    verified: Verified,
+}
+
+impl Pages {
+    /// Pages of this size in this file.
+    pub fn new(disk: Disk, page_size: usize, verify: Verify) -> Self {
+        Pages { disk, page_size, verify, verified: Verified::new() }
+    }
+
+    /// Page `page` of a file of `page_count` pages, as written by `birth`.
+    ///
+    /// # Errors
+    /// `Corrupt` when that is not what is there.
+    #[inline]
+    pub fn read(&self, page: u64, birth: u64, page_count: u64) -> Result<&[u8]> {
+        let bytes = self.raw(page, 1, page_count)?;
+        match self.verify {
+            Verify::Once if self.verified.is(page, birth) => return Ok(bytes),
+            Verify::Never => {}
+            Verify::Once | Verify::Always => check_page(bytes, page)?,
+        }
+        let head = header(bytes);
+        if head.page.get() != page || head.birth.get() != birth {
+            return Err(Error::corrupt(
+                page,
+                format!(
+                    "expected page {page} born at txn {birth}, found page {} born at {}",
+                    head.page, head.birth
+                ),
+            ));
+        }
+        self.verified.set(page, birth);
+        Ok(bytes)
+    }
+
+    /// The value that `run` refers to.
+    ///
+    /// # Errors
+    /// `Corrupt` when it lies outside the file or its checksum is wrong.
+    pub fn read_overflow(&self, run: &OverflowRef, page_count: u64) -> Result<&[u8]> {
+        let pages = run.pages(self.page_size);
+        let bytes = &self.raw(run.page, pages, page_count)?[..run.len as usize];
+        if self.verify == Verify::Never
+            || (self.verify == Verify::Once && self.verified.is(run.page, run.birth))
+        {
+            return Ok(bytes);
+        }
+        let found = crc32fast::hash(bytes);
+        if found != run.checksum {
+            return Err(Error::corrupt(
+                run.page,
+                format!("value of {} bytes has checksum {found:08x}, expected {:08x}", run.len, run.checksum),
+            ));
+        }
+        self.verified.set(run.page, run.birth);
+        Ok(bytes)
+    }
+
+    /// The bytes of a run of pages, unjudged.
+    ///
+    /// # Errors
+    /// `Corrupt` when the run is not inside the file.
+    #[inline]
+    pub fn raw(&self, page: u64, pages: u64, page_count: u64) -> Result<&[u8]> {
+        let outside =
+            || Error::corrupt(page, format!("{pages} pages of a file of {page_count} were referred to"));
+        let end = page.checked_add(pages).ok_or_else(outside)?;
+        if page < meta_pages(self.page_size) || pages == 0 || end > page_count {
+            return Err(outside());
+        }
+        let len = pages as usize * self.page_size;
+        self.disk.bytes(page * self.page_size as u64, len).ok_or_else(outside)
+    }
+}
+
+/// Compares checksum and page number.
+///
+/// # Errors
+/// `Corrupt` with both sides.
+pub fn check_page(bytes: &[u8], page: u64) -> Result<()> {
+    let (stored, found) = (header(&bytes[..HEADER_LEN]).checksum.get(), page_checksum(bytes));
+    if stored == found {
+        return Ok(());
+    }
+    Err(Error::corrupt(page, format!("its checksum is {stored:08x}, its bytes give {found:08x}")))
+}
+
+/// Per page the birth of the version that was verified last. Grows by doubling, never moves.
+struct Verified {
+    parts: [OnceLock<Box<[AtomicU64]>>; PARTS],
+}
+
+const PARTS: usize = 40;
+const FIRST_PART_BITS: u32 = 12;
+
+impl Verified {
+    fn new() -> Self {
+        Verified { parts: [const { OnceLock::new() }; PARTS] }
+    }
+
+    #[inline]
+    fn is(&self, page: u64, birth: u64) -> bool {
+        let (part, at) = place(page);
+        self.parts
+            .get(part)
+            .and_then(OnceLock::get)
+            .is_some_and(|births| births[at].load(Ordering::Relaxed) == birth)
+    }
+
+    #[inline]
+    fn set(&self, page: u64, birth: u64) {
+        let (part, at) = place(page);
+        if let Some(part_cell) = self.parts.get(part) {
+            let births = part_cell.get_or_init(|| {
+                let len = 1usize << (FIRST_PART_BITS as usize + part);
+                (0..len).map(|_| AtomicU64::new(0)).collect()
+            });
+            births[at].store(birth, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Part `k` holds the pages from `2^12 (2^k - 1)` on, `2^(12 + k)` of them.
+#[inline]
+fn place(page: u64) -> (usize, usize) {
+    let shifted = page + (1 << FIRST_PART_BITS);
+    let bits = 63 - shifted.leading_zeros();
+    ((bits - FIRST_PART_BITS) as usize, (shifted - (1 << bits)) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_has_a_place_of_its_own() {
+        let mut last = (0, usize::MAX);
+        for page in 0..100_000 {
+            let (part, at) = place(page);
+            assert!((part, at) == (last.0, last.1.wrapping_add(1)) || (part, at) == (last.0 + 1, 0));
+            assert!(at < 1 << (FIRST_PART_BITS as usize + part));
+            last = (part, at);
+        }
+    }
+
+    #[test]
+    fn a_version_is_verified_by_its_birth() {
+        let verified = Verified::new();
+        assert!(!verified.is(70_000, 5));
+        verified.set(70_000, 5);
+        assert!(verified.is(70_000, 5) && !verified.is(70_000, 6) && !verified.is(70_001, 5));
+    }
+}

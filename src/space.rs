@@ -1,0 +1,851 @@
+//! Free space: which pages are free, which are pending, and how that is stored.
+//!
+//! Owns: the writer's view of every page that the tree does not use, allocation, reclaim, and the
+//! space records in the file. Promises: every page below `page_count` is exactly one of: used, free,
+//! pending (given up, but needed by a snapshot), quarantined (written by a commit whose flush
+//! failed). Leaves to others: when to allocate and give up ([`crate::commit`]).
+//!
+//! **Reclaim is interval-precise.** A page born at txn `b` and given up at txn `d` is needed by the
+//! snapshots in `[b, d)` only. It is filed under one pinned txn in that interval, and looked at again
+//! only when that txn is no longer pinned; so the cost of a commit does not depend on how many
+//! pages are pending.
+//!
+//! **A space record per commit.** It lists the runs taken and given up by the txn, and, in the rest of
+//! its pages, the state of the next stretch of the file, going round and round (`chunk`). Whoever
+//! reads the records from the start of the last complete round on knows the whole state; older
+//! records are given up. So a small commit writes one page of space information whatever the
+//! number of free pages, a record is never rewritten, and opening a store scans nothing: the first
+//! writer reads the chain, whose length is in proportion to the number of free extents.
+//!
+//! ```text
+//! record = pages of kind Space, contiguous; behind each header a part of:
+//!   varints: len | txn | previous record: page, birth, pages | txn of the oldest record needed
+//!            | page count before, after | own run's first page, length
+//!            | n, n × (gap, length)                          taken
+//!            | n, n × (gap, length, txn - birth)             given up
+//!            | from, to | n, n × (gap, length·2 + pending [, txn - death, death - birth])   chunk
+//! ```
+//!
+//! Invariants:
+//! 1. Extents do not touch where both are free (asserted in `check`).
+//! 2. `by_len` holds exactly the free extents (asserted in `check`).
+//! 3. The chain starts with a record whose chunk starts at page 0, and reaches a record whose chunk
+//!    ends at the page count of its time (checked when it is read).
+
+use crate::error::{Error, Result};
+use crate::format::{HEADER_LEN, PageKind, SPACE_ID, header, header_mut, meta_pages};
+use crate::readers::State;
+use crate::snapshot::PageSource;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Contiguous pages.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Run {
+    /// First page.
+    pub start: u64,
+    /// Number of pages.
+    pub len: u64,
+}
+
+impl Run {
+    /// The page behind the last.
+    pub fn end(self) -> u64 {
+        self.start + self.len
+    }
+}
+
+/// A set of pages, as runs that do not touch.
+#[derive(Clone, Default, Debug)]
+pub struct RunSet {
+    runs: BTreeMap<u64, u64>,
+}
+
+impl RunSet {
+    /// Adds pages that are not in the set.
+    pub fn insert(&mut self, mut run: Run) {
+        if let Some((&start, &len)) = self.runs.range(..run.start).next_back()
+            && start + len == run.start
+        {
+            run = Run { start, len: len + run.len };
+        }
+        if let Some(len) = self.runs.remove(&run.end()) {
+            run.len += len;
+        }
+        self.runs.insert(run.start, run.len);
+    }
+
+    /// Takes pages out.
+    ///
+    /// # Panics
+    /// When they are not all in the set.
+    pub fn remove(&mut self, gone: Run) {
+        let found =
+            self.runs.range(..=gone.start).next_back().map(|(start, len)| Run { start: *start, len: *len });
+        let run = found.filter(|run| gone.end() <= run.end());
+        let run = run.unwrap_or_else(|| panic!("{gone:?} is not in the set, {found:?} is"));
+        self.runs.remove(&run.start);
+        if run.start < gone.start {
+            self.runs.insert(run.start, gone.start - run.start);
+        }
+        if gone.end() < run.end() {
+            self.runs.insert(gone.end(), run.end() - gone.end());
+        }
+    }
+
+    /// The runs in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Run> + '_ {
+        self.runs.iter().map(|(start, len)| Run { start: *start, len: *len })
+    }
+}
+
+/// A run that a txn no longer needs, and the txn that wrote it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct GivenUp {
+    /// The pages.
+    pub run: Run,
+    /// Their birth.
+    pub birth: u64,
+}
+
+/// What a page outside the tree is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// Can be allocated.
+    Free,
+    /// Needed by the snapshots from `birth` up to, not including, `death`.
+    Pending {
+        /// The txn that wrote it.
+        birth: u64,
+        /// The txn that gave it up.
+        death: u64,
+    },
+    /// Written by a commit whose flush failed; not used again before a later commit succeeded.
+    Quarantined,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ChainLink {
+    run: Run,
+    txn: u64,
+    starts_round: bool,
+    ends_round: bool,
+}
+
+/// The writer's view of the space as of one txn.
+#[derive(Debug)]
+pub struct Space {
+    /// The txn whose record was read or written last; 0 when there is none yet.
+    txn: u64,
+    page_size: usize,
+    page_count: u64,
+    extents: BTreeMap<u64, (u64, Status)>,
+    by_len: BTreeSet<(u64, u64)>,
+    free_pages: u64,
+    /// Starts of pending extents, by the pinned txn that they wait for.
+    waiting: BTreeMap<u64, Vec<u64>>,
+    /// Starts of pending extents that nobody has judged yet.
+    unjudged: Vec<u64>,
+    chain: VecDeque<ChainLink>,
+    cursor: u64,
+}
+
+impl Space {
+    /// Reads the state from the records in the file.
+    ///
+    /// # Errors
+    /// `Corrupt` when the records are not whole or contradict each other.
+    pub fn load(source: &(impl PageSource + ?Sized), state: &State, page_size: usize) -> Result<Self> {
+        let mut space = Space::empty(page_size);
+        space.catch_up(source, state)?;
+        Ok(space)
+    }
+
+    /// A view of nothing, to be loaded.
+    pub fn empty(page_size: usize) -> Self {
+        Space {
+            txn: 0,
+            page_size,
+            page_count: 0,
+            extents: BTreeMap::new(),
+            by_len: BTreeSet::new(),
+            free_pages: 0,
+            waiting: BTreeMap::new(),
+            unjudged: Vec::new(),
+            chain: VecDeque::new(),
+            cursor: 0,
+        }
+    }
+
+    /// Applies what other processes committed since this view was current.
+    ///
+    /// # Errors
+    /// `Corrupt` as for [`Space::load`].
+    pub fn catch_up(&mut self, source: &(impl PageSource + ?Sized), state: &State) -> Result<()> {
+        if self.page_count == state.page_count && self.txn == state.space.1 {
+            return Ok(());
+        }
+        let mut records = Vec::new();
+        let (mut next, mut oldest) = (state.space, None);
+        while next.0 != 0 {
+            let record = Record::read(source, next, self.page_size)?;
+            if self.page_count > 0 && record.txn == self.txn {
+                break;
+            }
+            let last_txn = records.last().map_or(state.txn + 1, |last: &Record| last.txn);
+            if record.txn >= last_txn {
+                return Err(Error::corrupt(
+                    next.0,
+                    format!("space record of txn {} before {last_txn}", record.txn),
+                ));
+            }
+            let is_oldest = record.txn <= *oldest.get_or_insert(record.oldest);
+            next = record.previous;
+            records.push(record);
+            if is_oldest {
+                // Everything that counts was read; what this view held is of no use.
+                *self = Space::empty(self.page_size);
+                break;
+            }
+        }
+        if records.is_empty() && self.page_count == 0 {
+            self.grow_to(meta_pages(self.page_size), state.page_count);
+        }
+        for record in records.iter().rev() {
+            self.apply(record)?;
+        }
+        if let Some(oldest) = oldest {
+            while self.chain.front().is_some_and(|link| link.txn < oldest) {
+                self.chain.pop_front();
+            }
+        }
+        let whole =
+            self.chain.is_empty() || (self.chain[0].starts_round && self.chain.iter().any(|l| l.ends_round));
+        if !whole || self.page_count != state.page_count {
+            return Err(Error::corrupt(
+                state.space.0,
+                format!("space records cover {} of {} pages", self.page_count, state.page_count),
+            ));
+        }
+        self.txn = state.space.1;
+        Ok(())
+    }
+
+    fn apply(&mut self, record: &Record) -> Result<()> {
+        if self.page_count == 0 {
+            self.page_count = record.pages_before;
+        }
+        if record.pages_before != self.page_count || record.pages_after < record.pages_before {
+            return Err(Error::corrupt(
+                record.own.start,
+                "space record with a page count that does not follow",
+            ));
+        }
+        self.grow_to(record.pages_before, record.pages_after);
+        for run in record.taken.iter().chain([&record.own]) {
+            self.inside(record, *run)?;
+            self.clear(*run);
+        }
+        for given in &record.given {
+            self.inside(record, given.run)?;
+            self.clear(given.run);
+            self.insert(given.run, Status::Pending { birth: given.birth, death: record.txn });
+        }
+        if record.from > record.to || record.to > record.pages_after {
+            return Err(Error::corrupt(record.own.start, "space record with a chunk outside the file"));
+        }
+        self.clear(Run { start: record.from, len: record.to - record.from });
+        for (run, status) in &record.chunk {
+            self.inside(record, *run)?;
+            self.clear(*run);
+            self.insert(*run, *status);
+        }
+        self.chain.push_back(ChainLink {
+            run: record.own,
+            txn: record.txn,
+            starts_round: record.from == 0,
+            ends_round: record.to == record.pages_after,
+        });
+        self.cursor = if record.to == record.pages_after { 0 } else { record.to };
+        Ok(())
+    }
+
+    fn inside(&self, record: &Record, run: Run) -> Result<()> {
+        let low = meta_pages(self.page_size);
+        if run.len > 0
+            && run.start >= low
+            && run.start.checked_add(run.len).is_some_and(|end| end <= record.pages_after)
+        {
+            return Ok(());
+        }
+        Err(Error::corrupt(record.own.start, format!("space record of txn {} lists {run:?}", record.txn)))
+    }
+
+    /// Pages of the file.
+    pub fn page_count(&self) -> u64 {
+        self.page_count
+    }
+
+    /// Pages that can be allocated without growing.
+    pub fn free_pages(&self) -> u64 {
+        self.free_pages
+    }
+
+    /// All extents outside the tree, in order.
+    pub fn extents(&self) -> impl Iterator<Item = (Run, Status)> + '_ {
+        self.extents.iter().map(|(start, (len, status))| (Run { start: *start, len: *len }, *status))
+    }
+
+    /// The runs of the space records themselves, which are used pages.
+    pub fn record_runs(&self) -> impl Iterator<Item = Run> + '_ {
+        self.chain.iter().map(|link| link.run)
+    }
+
+    // ---- extents ----
+
+    fn insert(&mut self, run: Run, status: Status) {
+        match status {
+            Status::Free => self.insert_free(run),
+            Status::Pending { .. } => {
+                self.extents.insert(run.start, (run.len, status));
+                self.unjudged.push(run.start);
+            }
+            Status::Quarantined => {
+                self.extents.insert(run.start, (run.len, status));
+            }
+        }
+    }
+
+    fn insert_free(&mut self, mut run: Run) {
+        self.free_pages += run.len;
+        if let Some((start, (len, Status::Free))) =
+            self.extents.range(..run.start).next_back().map(|(s, e)| (*s, *e))
+            && start + len == run.start
+        {
+            self.remove_extent(start);
+            run = Run { start, len: len + run.len };
+        }
+        if let Some((len, Status::Free)) = self.extents.get(&run.end()).copied() {
+            self.remove_extent(run.end());
+            run.len += len;
+        }
+        self.extents.insert(run.start, (run.len, Status::Free));
+        self.by_len.insert((run.len, run.start));
+    }
+
+    /// Takes an extent out of the maps; `free_pages` is the caller's.
+    fn remove_extent(&mut self, start: u64) -> Option<(u64, Status)> {
+        let (len, status) = self.extents.remove(&start)?;
+        if status == Status::Free {
+            self.by_len.remove(&(len, start));
+        }
+        Some((len, status))
+    }
+
+    /// Makes the pages of `run` used, whatever they were.
+    fn clear(&mut self, run: Run) {
+        let first = self.extents.range(..=run.start).next_back().map_or(run.start, |(start, _)| *start);
+        let hit: Vec<u64> = self.extents.range(first..run.end()).map(|(start, _)| *start).collect();
+        for start in hit {
+            let (len, status) = self.extents[&start];
+            let end = start + len;
+            if end <= run.start {
+                continue;
+            }
+            self.remove_extent(start);
+            if status == Status::Free {
+                self.free_pages -= len;
+            }
+            if start < run.start {
+                self.insert(Run { start, len: run.start - start }, status);
+            }
+            if end > run.end() {
+                self.insert(Run { start: run.end(), len: end - run.end() }, status);
+            }
+        }
+    }
+
+    // ---- allocation ----
+
+    /// Takes `count` free pages in as few runs as can be: the smallest extent that holds them all,
+    /// else the largest ones.
+    ///
+    /// # Panics
+    /// When fewer are free.
+    pub fn allocate(&mut self, count: u64) -> Vec<Run> {
+        assert!(count <= self.free_pages, "{count} pages wanted, {} free", self.free_pages);
+        let mut runs = Vec::new();
+        let mut missing = count;
+        while missing > 0 {
+            let fitting = self.by_len.range((missing, 0)..).next();
+            let (len, start) = *fitting.or(self.by_len.last()).expect("free pages are in extents");
+            let run = Run { start, len: len.min(missing) };
+            self.take(run);
+            runs.push(run);
+            missing -= run.len;
+        }
+        runs.sort_unstable();
+        runs
+    }
+
+    /// Takes `count` contiguous pages, if there are such.
+    pub fn allocate_run(&mut self, count: u64) -> Option<Run> {
+        let (_, start) = *self.by_len.range((count, 0)..).next()?;
+        let run = Run { start, len: count };
+        self.take(run);
+        Some(run)
+    }
+
+    /// Takes the beginning of a free extent.
+    fn take(&mut self, run: Run) {
+        let (len, _) = self.remove_extent(run.start).expect("an extent of by_len");
+        self.free_pages -= run.len;
+        if len > run.len {
+            self.extents.insert(run.end(), (len - run.len, Status::Free));
+            self.by_len.insert((len - run.len, run.end()));
+        }
+    }
+
+    /// Gives back pages that nobody refers to.
+    pub fn release(&mut self, run: Run) {
+        self.insert_free(run);
+    }
+
+    /// Adds the pages `from..to`, the new end of the file.
+    pub fn grow_to(&mut self, from: u64, to: u64) {
+        self.page_count = to;
+        if to > from {
+            self.insert_free(Run { start: from, len: to - from });
+        }
+    }
+
+    /// Takes the pages from `page_count` on away again; they must be free.
+    pub fn shrink_to(&mut self, page_count: u64) {
+        self.clear(Run { start: page_count, len: self.page_count - page_count });
+        self.page_count = page_count;
+    }
+
+    /// The free pages from `from` on.
+    pub fn free_from(&self, from: u64) -> Vec<Run> {
+        let first = self.extents.range(..=from).next_back().map_or(from, |(start, _)| *start);
+        let free = self.extents.range(first..).filter(|(_, (_, status))| *status == Status::Free);
+        free.filter_map(|(start, (len, _))| {
+            let (begin, end) = ((*start).max(from), start + len);
+            (begin < end).then_some(Run { start: begin, len: end - begin })
+        })
+        .collect()
+    }
+
+    /// Bars pages, which are free, from use until [`Space::end_quarantine`].
+    pub fn quarantine(&mut self, runs: &[Run]) {
+        for run in runs {
+            if run.end() <= self.page_count {
+                self.clear(*run);
+                self.insert(*run, Status::Quarantined);
+            }
+        }
+    }
+
+    /// Frees quarantined pages.
+    pub fn end_quarantine(&mut self, runs: &[Run]) {
+        for run in runs {
+            if self.extents.get(&run.start) == Some(&(run.len, Status::Quarantined)) {
+                self.remove_extent(run.start);
+                self.insert_free(*run);
+            }
+        }
+    }
+
+    // ---- reclaim ----
+
+    /// Frees the pending pages that no pinned txn needs. `pinned` is ascending.
+    ///
+    /// Costs in proportion to the extents given up since the last call and those that waited for a
+    /// txn that is no longer pinned.
+    pub fn reclaim(&mut self, pinned: &[u64]) {
+        let gone: Vec<u64> =
+            self.waiting.keys().filter(|txn| pinned.binary_search(txn).is_err()).copied().collect();
+        let mut starts = std::mem::take(&mut self.unjudged);
+        for txn in gone {
+            starts.extend(self.waiting.remove(&txn).unwrap_or_default());
+        }
+        for start in starts {
+            let Some((len, Status::Pending { birth, death })) = self.extents.get(&start).copied() else {
+                continue;
+            };
+            let before_death = pinned.partition_point(|txn| *txn < death);
+            match pinned[..before_death].last() {
+                Some(txn) if *txn >= birth => self.waiting.entry(*txn).or_default().push(start),
+                _ => {
+                    self.extents.remove(&start);
+                    self.insert_free(Run { start, len });
+                }
+            }
+        }
+    }
+
+    // ---- records ----
+
+    /// Records that are no longer needed, to be given up by the txn under way.
+    pub fn retire_records(&mut self) -> Vec<GivenUp> {
+        let Some(end) = self.chain.iter().rposition(|link| link.ends_round) else { return Vec::new() };
+        let Some(start) = self.chain.iter().take(end + 1).rposition(|link| link.starts_round) else {
+            return Vec::new();
+        };
+        self.chain.drain(..start).map(|link| GivenUp { run: link.run, birth: link.txn }).collect()
+    }
+
+    /// Files the pages that `txn` gives up. They are judged at the next [`Space::reclaim`].
+    pub fn give_up(&mut self, given: &[GivenUp], txn: u64) {
+        for given in given {
+            let status = Status::Pending { birth: given.birth, death: txn };
+            let old = self.extents.insert(given.run.start, (given.run.len, status));
+            assert!(old.is_none(), "page {} given up twice", given.run.start);
+            self.unjudged.push(given.run.start);
+        }
+    }
+
+    /// Pages that the record of this txn takes, its own run not counted in `taken` yet.
+    pub fn record_pages(&self, taken: &RunSet, given: &[GivenUp]) -> u64 {
+        let mut bytes = Vec::new();
+        put_runs(&mut bytes, taken);
+        put_given(&mut bytes, given, u64::MAX >> 16);
+        // Room for the fixed part, the record's own run, and a chunk in proportion.
+        let len = bytes.len() + 256 + bytes.len() / 2;
+        let whole = if self.chain.is_empty() { self.extents.len() * 40 } else { 0 };
+        ((len + whole).div_ceil(self.page_size - HEADER_LEN)) as u64
+    }
+
+    /// Encodes the record of `txn` into page images, whose numbers and births are set.
+    /// `taken` and `given` are in order and do not contain `own`; `give_up` was called.
+    pub fn encode_record(
+        &mut self,
+        txn: u64,
+        own: Run,
+        previous: (u64, u64, u64),
+        pages_before: u64,
+        taken: &RunSet,
+        given: &[GivenUp],
+    ) -> Vec<u8> {
+        let room = own.len as usize * (self.page_size - HEADER_LEN);
+        let mut bytes = Vec::with_capacity(room);
+        let oldest = self.chain.front().map_or(txn, |link| link.txn);
+        let fixed = [
+            txn,
+            previous.0,
+            previous.1,
+            previous.2,
+            oldest,
+            pages_before,
+            self.page_count,
+            own.start,
+            own.len,
+        ];
+        for number in fixed {
+            put_varint(&mut bytes, number);
+        }
+        put_runs(&mut bytes, taken);
+        put_given(&mut bytes, given, txn);
+        let (from, to) = (self.cursor, self.put_chunk(&mut bytes, txn, room - 8));
+        self.chain.push_back(ChainLink {
+            run: own,
+            txn,
+            starts_round: from == 0,
+            ends_round: to == self.page_count,
+        });
+        assert!(self.chain.len() > 1 || to == self.page_count, "the first record must cover the whole file");
+        self.cursor = if to == self.page_count { 0 } else { to };
+        self.txn = txn;
+        self.paginate(&bytes, own, txn)
+    }
+
+    /// Writes the state from the cursor on, as far as `limit` bytes reach; returns where it stopped.
+    fn put_chunk(&self, bytes: &mut Vec<u8>, txn: u64, limit: usize) -> u64 {
+        let mut list = Vec::new();
+        let (mut count, mut last, mut to) = (0, self.cursor, self.page_count);
+        let room = limit.saturating_sub(bytes.len() + 30);
+        for (start, (len, status)) in self.extents.range(self.cursor..) {
+            if list.len() + 40 > room {
+                to = *start;
+                break;
+            }
+            put_varint(&mut list, start - last);
+            match status {
+                Status::Pending { birth, death } => {
+                    put_varint(&mut list, len << 1 | 1);
+                    put_varint(&mut list, txn - death);
+                    put_varint(&mut list, death - birth);
+                }
+                Status::Free | Status::Quarantined => put_varint(&mut list, len << 1),
+            }
+            last = start + len;
+            count += 1;
+        }
+        for number in [self.cursor, to, count] {
+            put_varint(bytes, number);
+        }
+        bytes.extend_from_slice(&list);
+        to
+    }
+
+    fn paginate(&self, bytes: &[u8], own: Run, txn: u64) -> Vec<u8> {
+        let part = self.page_size - HEADER_LEN;
+        let mut framed = (bytes.len() as u32).to_le_bytes().to_vec();
+        framed.extend_from_slice(bytes);
+        assert!(framed.len() <= part * own.len as usize, "record of {} bytes in {own:?}", framed.len());
+        let mut pages = vec![0; self.page_size * own.len as usize];
+        for (i, page) in pages.chunks_mut(self.page_size).enumerate() {
+            crate::page::init(page, PageKind::Space, 0, SPACE_ID);
+            let payload = framed.get(i * part..).unwrap_or(&[]);
+            let payload = &payload[..payload.len().min(part)];
+            page[HEADER_LEN..HEADER_LEN + payload.len()].copy_from_slice(payload);
+            let header = header_mut(page);
+            header.page.set(own.start + i as u64);
+            header.birth.set(txn);
+        }
+        pages
+    }
+
+    /// Asserts the invariants.
+    pub fn check(&self) {
+        let mut free = 0;
+        let mut last: Option<(Run, Status)> = None;
+        for (run, status) in self.extents() {
+            assert!(run.len > 0 && run.end() <= self.page_count, "{run:?} {status:?} of {}", self.page_count);
+            if let Some((before, before_status)) = last {
+                assert!(before.end() <= run.start, "{before:?} overlaps {run:?}");
+                let both_free = before_status == Status::Free && status == Status::Free;
+                assert!(!both_free || before.end() < run.start, "{before:?} touches {run:?}");
+            }
+            if status == Status::Free {
+                free += run.len;
+                assert!(self.by_len.contains(&(run.len, run.start)), "{run:?} is not in by_len");
+            }
+            last = Some((run, status));
+        }
+        assert_eq!(free, self.free_pages);
+        assert_eq!(self.by_len.iter().map(|(len, _)| len).sum::<u64>(), free);
+    }
+}
+
+/// A decoded space record.
+#[derive(Debug)]
+struct Record {
+    txn: u64,
+    previous: (u64, u64, u64),
+    oldest: u64,
+    pages_before: u64,
+    pages_after: u64,
+    own: Run,
+    taken: Vec<Run>,
+    given: Vec<GivenUp>,
+    from: u64,
+    to: u64,
+    chunk: Vec<(Run, Status)>,
+}
+
+impl Record {
+    fn read(
+        source: &(impl PageSource + ?Sized),
+        (page, birth, pages): (u64, u64, u64),
+        page_size: usize,
+    ) -> Result<Record> {
+        let mut framed = Vec::new();
+        for i in 0..pages {
+            let bytes = source.page(page + i, birth)?;
+            if header(bytes).kind != PageKind::Space as u8 {
+                return Err(Error::corrupt(
+                    page + i,
+                    format!("expected a space record, found kind {}", header(bytes).kind),
+                ));
+            }
+            framed.extend_from_slice(&bytes[HEADER_LEN..]);
+            let len = framed.first_chunk::<4>().map_or(0, |len| u32::from_le_bytes(*len) as usize);
+            if len + 4 > (page_size - HEADER_LEN) * pages as usize {
+                return Err(Error::corrupt(
+                    page,
+                    format!("space record claims {len} bytes in {pages} pages"),
+                ));
+            }
+        }
+        let record =
+            Record::parse(&framed).ok_or_else(|| Error::corrupt(page, "space record cannot be read"))?;
+        if record.txn != birth || record.own != (Run { start: page, len: pages }) {
+            return Err(Error::corrupt(
+                page,
+                format!("space record of txn {} for {:?}", record.txn, record.own),
+            ));
+        }
+        Ok(record)
+    }
+
+    fn parse(framed: &[u8]) -> Option<Record> {
+        let len = u32::from_le_bytes(*framed.first_chunk::<4>()?) as usize;
+        let mut bytes = framed.get(4..4 + len)?;
+        let input = &mut bytes;
+        let txn = varint(input)?;
+        let previous = (varint(input)?, varint(input)?, varint(input)?);
+        let (oldest, pages_before, pages_after) = (varint(input)?, varint(input)?, varint(input)?);
+        let own = Run { start: varint(input)?, len: varint(input)? };
+        let mut at = 0;
+        let taken = list(input, |input| next_run(input, &mut at))?;
+        let mut at = 0;
+        let given = list(input, |input| {
+            let run = next_run(input, &mut at)?;
+            Some(GivenUp { run, birth: txn.checked_sub(varint(input)?)? })
+        })?;
+        let (from, to) = (varint(input)?, varint(input)?);
+        let mut at = from;
+        let chunk = list(input, |input| {
+            let start = at.checked_add(varint(input)?)?;
+            let coded = varint(input)?;
+            let run = Run { start, len: coded >> 1 };
+            at = start.checked_add(run.len)?;
+            if coded & 1 == 0 {
+                return Some((run, Status::Free));
+            }
+            let death = txn.checked_sub(varint(input)?)?;
+            Some((run, Status::Pending { birth: death.checked_sub(varint(input)?)?, death }))
+        })?;
+        Some(Record { txn, previous, oldest, pages_before, pages_after, own, taken, given, from, to, chunk })
+    }
+}
+
+fn list<T>(input: &mut &[u8], mut item: impl FnMut(&mut &[u8]) -> Option<T>) -> Option<Vec<T>> {
+    let count = varint(input)?;
+    // Every item takes at least two bytes, which bounds what a crafted count can allocate.
+    if count > input.len() as u64 {
+        return None;
+    }
+    (0..count).map(|_| item(input)).collect()
+}
+
+fn next_run(input: &mut &[u8], at: &mut u64) -> Option<Run> {
+    let run = Run { start: at.checked_add(varint(input)?)?, len: varint(input)? };
+    *at = run.start.checked_add(run.len)?;
+    Some(run)
+}
+
+fn put_runs(bytes: &mut Vec<u8>, runs: &RunSet) {
+    put_varint(bytes, runs.runs.len() as u64);
+    let mut at = 0;
+    for run in runs.iter() {
+        put_varint(bytes, run.start - at);
+        put_varint(bytes, run.len);
+        at = run.end();
+    }
+}
+
+fn put_given(bytes: &mut Vec<u8>, given: &[GivenUp], txn: u64) {
+    put_varint(bytes, given.len() as u64);
+    let mut at = 0;
+    for given in given {
+        put_varint(bytes, given.run.start - at);
+        put_varint(bytes, given.run.len);
+        put_varint(bytes, txn - given.birth);
+        at = given.run.end();
+    }
+}
+
+fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn varint(input: &mut &[u8]) -> Option<u64> {
+    let mut number = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = input.split_first()?;
+        *input = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// Sorts and joins neighbours of the same birth, so that records stay short.
+pub fn join_given(mut given: Vec<GivenUp>) -> Vec<GivenUp> {
+    given.sort_unstable();
+    let mut joined: Vec<GivenUp> = Vec::with_capacity(given.len());
+    for next in given {
+        match joined.last_mut() {
+            Some(last) if last.birth == next.birth && last.run.end() == next.run.start => {
+                last.run.len += next.run.len
+            }
+            _ => joined.push(next),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(pages: u64) -> Space {
+        let mut space = Space::empty(4096);
+        space.grow_to(2, pages);
+        space
+    }
+
+    fn given(start: u64, len: u64, birth: u64) -> GivenUp {
+        GivenUp { run: Run { start, len }, birth }
+    }
+
+    #[test]
+    fn allocation_takes_the_smallest_run_that_fits_and_else_the_largest() {
+        let mut space = space(100);
+        let all = space.allocate(98);
+        assert_eq!(all, [Run { start: 2, len: 98 }]);
+        for (start, len) in [(10, 4), (20, 8), (40, 6)] {
+            space.release(Run { start, len });
+        }
+        assert_eq!(space.allocate(5), [Run { start: 40, len: 5 }]);
+        assert_eq!(space.allocate(10), [Run { start: 10, len: 2 }, Run { start: 20, len: 8 }]);
+        space.check();
+    }
+
+    #[test]
+    fn a_pending_page_waits_exactly_for_the_snapshots_that_can_see_it() {
+        let mut space = space(100);
+        space.allocate(98);
+        space.give_up(&[given(10, 1, 5), given(11, 1, 7), given(12, 1, 9)], 9);
+        space.reclaim(&[6]);
+        assert_eq!(space.free_pages(), 2, "the page born at 5 is seen at 6, the others are not");
+        space.reclaim(&[6, 20]);
+        assert_eq!(space.free_pages(), 2);
+        space.reclaim(&[20]);
+        assert_eq!(space.free_pages(), 3);
+        space.check();
+    }
+
+    #[test]
+    fn damaged_record_bytes_never_panic() {
+        let mut space = space(500);
+        space.allocate(300);
+        space.give_up(&[given(50, 3, 1), given(60, 1, 2)], 3);
+        let mut taken = RunSet::default();
+        taken.insert(Run { start: 4, len: 2 });
+        let pages = space.encode_record(
+            3,
+            Run { start: 100, len: 1 },
+            (0, 0, 0),
+            500,
+            &taken,
+            &[given(50, 3, 1), given(60, 1, 2)],
+        );
+        let framed = &pages[HEADER_LEN..];
+        assert!(Record::parse(framed).is_some());
+        for i in 0..200 {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut damaged = framed.to_vec();
+                damaged[i] = value;
+                let _ = Record::parse(&damaged);
+            }
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! A store that is open in this process: file, sidecar, and whose turn it is to write.
+//!
+//! Owns: opening and creating, choosing the meta slot, the writer's turn within the process and
+//! between processes, and putting right what a failed flush or a dead writer left. Promises: one
+//! `Store` per file and process, whatever path it was opened by. Leaves to others: transactions
+//! ([`crate::txn`]) and the order of a commit ([`crate::commit`]).
+//!
+//! Invariants:
+//! 1. The published state is known durable: it was flushed, or found in a slot that was rewritten
+//!    and flushed when the store was opened alone.
+//! 2. Only the slot that does not hold the published state is ever written (asserted in `write_meta`).
+//! 3. Outside a commit the file is exactly as long as the published page count says.
+
+use crate::disk::{Disk, Observer, Op, Verdict};
+use crate::error::{Error, Result};
+use crate::format::{LIMIT_48, META_LEN, META_OFFSETS, MIN_PAGE_SIZE, Meta, check_page_size, meta_pages};
+use crate::lock::{self, Mode};
+use crate::readers::{Readers, State};
+use crate::snapshot::{PageSource, Pages, Verify};
+use crate::space::{Run, Space};
+use parking_lot::{Condvar, Mutex};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::IoSlice;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::{Duration, Instant};
+use zerocopy::IntoBytes;
+
+/// A new store's length.
+const FIRST_LEN: u64 = 64 << 10;
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct Config {
+    pub page_size: usize,
+    pub create: bool,
+    pub read_only: bool,
+    pub max_size: u64,
+    pub dirty_limit: usize,
+    pub verify: Verify,
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// A store that is open in this process.
+pub struct Store {
+    /// Its pages.
+    pub pages: Pages,
+    /// Its sidecar.
+    pub readers: Readers,
+    /// Quota in bytes.
+    pub max_size: u64,
+    /// Bytes of changed pages that a txn keeps in memory.
+    pub dirty_limit: usize,
+    /// Whether it can be written to.
+    pub read_only: bool,
+    /// A meta slot of this store, for the fields that never change.
+    template: Meta,
+    writer: Mutex<Option<Writer>>,
+    writer_back: Condvar,
+}
+
+/// What one writer hands to the next in this process.
+pub struct Writer {
+    /// The space as of the last txn, unless something failed since.
+    pub space: Option<Space>,
+    /// Pages of commits whose flush failed.
+    pub quarantine: Vec<Run>,
+    /// The newest txn id that was ever used here, committed or not.
+    pub last_txn: u64,
+}
+
+/// How long a writer waits for its turn.
+#[derive(Clone, Copy)]
+pub enum Wait {
+    /// As long as it takes.
+    Forever,
+    /// Not at all.
+    No,
+    /// Until then.
+    Until(Instant),
+}
+
+type Key = (u64, u64, bool);
+static OPEN: LazyLock<Mutex<HashMap<Key, Weak<Store>>>> = LazyLock::new(Mutex::default);
+
+impl Store {
+    /// Opens or creates the store at `path`; the same store again when this process has it open.
+    pub fn open(path: &Path, config: &Config) -> Result<Arc<Store>> {
+        check_page_size(config.page_size)?;
+        let file = open_file(path, config)?;
+        let meta =
+            file.metadata().map_err(|error| Error::io(format!("examine {}", path.display()), error))?;
+        let key = (meta.dev(), meta.ino(), config.read_only);
+        let mut open = OPEN.lock();
+        if let Some(store) = open.get(&key).and_then(Weak::upgrade) {
+            return Ok(store);
+        }
+        let sidecar = open_sidecar(path)?;
+        let store = Arc::new(Store::start(file, path, sidecar, config)?);
+        open.retain(|_, store| store.strong_count() > 0);
+        open.insert(key, Arc::downgrade(&store));
+        Ok(store)
+    }
+
+    /// A store in an unlinked file in `directory`, which ends with its last handle.
+    pub fn temporary(directory: &Path, config: &Config) -> Result<Arc<Store>> {
+        check_page_size(config.page_size)?;
+        let unlinked = |what: &str| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600);
+            options
+                .open(directory)
+                .map_err(|error| Error::io(format!("create {what} in {}", directory.display()), error))
+        };
+        let file = unlinked("a temporary store")?;
+        let sidecar = unlinked("its lock file")?;
+        Store::start(file, &directory.join("(temporary)"), sidecar, config).map(Arc::new)
+    }
+
+    fn start(file: File, path: &Path, sidecar: File, config: &Config) -> Result<Store> {
+        let fail = |doing: &str, error| Error::io(format!("{doing} {}", path.display()), error);
+        lock::lock(&sidecar, lock::ADMIN, Mode::Exclusive).map_err(|error| fail("lock", error))?;
+        let alone = match config.read_only {
+            true => !lock::is_held(&file, lock::OPEN).map_err(|error| fail("lock", error))?,
+            false => {
+                lock::try_lock(&file, lock::OPEN, Mode::Exclusive).map_err(|error| fail("lock", error))?
+            }
+        };
+        if alone
+            && !config.read_only
+            && config.create
+            && is_blank(&file).map_err(|error| fail("read", error))?
+        {
+            write_new_store(&file, config).map_err(|error| fail("create", error))?;
+        }
+        let (meta, slot) = read_meta(&file, path)?;
+        let mut state = State::from_meta(&meta, slot);
+        let page_size = meta.page_size.get() as usize;
+        let disk = Disk::new(file, path, config.observer.clone(), META_OFFSETS[1] + META_LEN as u64)?;
+        if alone && !config.read_only {
+            settle(&disk, &meta, slot)?;
+        }
+        // The sidecar keeps its own handle; ADMIN is held through this one until everything stands.
+        let admin = sidecar.try_clone().map_err(|error| fail("open the lock file of", error))?;
+        let readers = Readers::open(sidecar, &meta.store_id, alone, &state)?;
+        lock::lock(disk.file(), lock::OPEN, Mode::Shared).map_err(|error| fail("lock", error))?;
+        lock::unlock(&admin, lock::ADMIN).map_err(|error| fail("unlock", error))?;
+        state = readers.published();
+        disk.admit(state.page_count.saturating_mul(page_size as u64))?;
+        let writer = Writer { space: None, quarantine: Vec::new(), last_txn: 0 };
+        Ok(Store {
+            pages: Pages::new(disk, page_size, config.verify),
+            readers,
+            max_size: config.max_size,
+            dirty_limit: config.dirty_limit,
+            read_only: config.read_only,
+            template: meta,
+            writer: Mutex::new(Some(writer)),
+            writer_back: Condvar::new(),
+        })
+    }
+
+    /// Random bytes given at creation.
+    pub fn store_id(&self) -> [u8; 16] {
+        self.template.store_id
+    }
+
+    /// What the two meta slots hold right now: a slot, or what is wrong with it (`None`: never written).
+    pub fn meta_slots(&self) -> Result<[Result<Meta, Option<String>>; 2]> {
+        let mut slots = [Err(None), Err(None)];
+        for (slot, offset) in slots.iter_mut().zip(META_OFFSETS) {
+            let mut bytes = [0; META_LEN];
+            self.pages.disk.read_at(offset, &mut bytes)?;
+            *slot = Meta::parse(&bytes);
+        }
+        Ok(slots)
+    }
+
+    /// The txns whose pages must stay.
+    pub fn pinned(&self) -> Vec<u64> {
+        self.readers.pinned()
+    }
+
+    // ---- the writer's turn ----
+
+    /// Waits for the turn to write. `None` when the time is over.
+    pub fn begin_writer(&self, wait: Wait) -> Result<Option<(Writer, State)>> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let Some(mut writer) = self.take_writer(wait) else { return Ok(None) };
+        match self.lock_writer(wait) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.give_back(writer);
+                return Ok(None);
+            }
+            Err(error) => {
+                self.give_back(writer);
+                return Err(self.pages.disk.io_error("lock", error));
+            }
+        }
+        match self.prepare(&mut writer) {
+            Ok(state) => Ok(Some((writer, state))),
+            Err(error) => {
+                writer.space = None;
+                self.end_writer(writer);
+                Err(error)
+            }
+        }
+    }
+
+    fn take_writer(&self, wait: Wait) -> Option<Writer> {
+        let mut place = self.writer.lock();
+        while place.is_none() {
+            match wait {
+                Wait::Forever => self.writer_back.wait(&mut place),
+                Wait::No => return None,
+                Wait::Until(time) => {
+                    if self.writer_back.wait_until(&mut place, time).timed_out() && place.is_none() {
+                        return None;
+                    }
+                }
+            }
+        }
+        place.take()
+    }
+
+    fn lock_writer(&self, wait: Wait) -> std::io::Result<bool> {
+        let file = self.pages.disk.file();
+        match wait {
+            Wait::Forever => lock::lock(file, lock::WRITER, Mode::Exclusive).map(|()| true),
+            Wait::No => lock::try_lock(file, lock::WRITER, Mode::Exclusive),
+            Wait::Until(time) => loop {
+                // The kernel has no timed wait for these locks.
+                if lock::try_lock(file, lock::WRITER, Mode::Exclusive)? {
+                    return Ok(true);
+                }
+                if Instant::now() >= time {
+                    return Ok(false);
+                }
+                std::thread::sleep(Duration::from_millis(1).min(time - Instant::now()));
+            },
+        }
+    }
+
+    /// Ends the turn.
+    pub fn end_writer(&self, writer: Writer) {
+        // Unlocking what is held does not fail; and the lock ends with the descriptor.
+        let _ = lock::unlock(self.pages.disk.file(), lock::WRITER);
+        self.give_back(writer);
+    }
+
+    fn give_back(&self, writer: Writer) {
+        *self.writer.lock() = Some(writer);
+        self.writer_back.notify_one();
+    }
+
+    /// With the lock held: puts right what a failure left and makes the space view current.
+    fn prepare(&self, writer: &mut Writer) -> Result<State> {
+        let mut state = self.readers.published();
+        if writer.last_txn != state.txn || self.readers.is_failed() {
+            state = self.take_over(writer, state)?;
+        }
+        if state.txn + 1 >= LIMIT_48 {
+            return Err(Error::invalid("all txn ids are used; dump and load the store"));
+        }
+        writer.last_txn = state.txn;
+        self.pages.disk.admit(state.page_count * self.pages.page_size as u64)?;
+        let source = Snapshot { pages: &self.pages, page_count: state.page_count };
+        match &mut writer.space {
+            Some(space) => space.catch_up(&source, &state)?,
+            None => {
+                let mut space = Space::load(&source, &state, self.pages.page_size)?;
+                space.quarantine(&writer.quarantine);
+                writer.space = Some(space);
+            }
+        }
+        if let Some(space) = &mut writer.space {
+            space.reclaim(&self.pinned());
+        }
+        Ok(state)
+    }
+
+    /// Another process wrote last, or a flush failed. Where the slot beside the published one may
+    /// hold a commit that was never acknowledged, an empty commit is written over it, so that no
+    /// power cut can bring it back; only then may its pages be used again.
+    fn take_over(&self, writer: &mut Writer, state: State) -> Result<State> {
+        let real = self.pages.disk.len()?;
+        let len = state.page_count * self.pages.page_size as u64;
+        let other = &self.meta_slots()?[1 - state.slot];
+        let suspect = match other {
+            Ok(meta) => meta.txn.get() > state.txn,
+            Err(reason) => reason.is_some(),
+        };
+        let mut current = state;
+        if suspect || self.readers.is_failed() {
+            current = self.overwrite_suspect(writer, state, other)?;
+        }
+        if real > len {
+            // Growth that no commit recorded: its blocks were perhaps never flushed. The suspect slot
+            // may have spoken of it, so only now.
+            self.pages.disk.set_len(len)?;
+            writer.space = None;
+        }
+        Ok(current)
+    }
+
+    fn overwrite_suspect(
+        &self,
+        writer: &mut Writer,
+        state: State,
+        other: &Result<Meta, Option<String>>,
+    ) -> Result<State> {
+        let newest = other.as_ref().map_or(0, |meta| meta.txn.get()).max(state.txn).max(writer.last_txn);
+        let empty = State { txn: newest + 1, slot: 1 - state.slot, ..state };
+        writer.last_txn = empty.txn;
+        self.write_meta(&empty)?;
+        self.readers.set_failed(false);
+        self.readers.publish(&empty);
+        Ok(empty)
+    }
+
+    /// Writes the meta slot of `state` and waits until it is on the disk.
+    pub fn write_meta(&self, state: &State) -> Result<()> {
+        let published = self.readers.published();
+        assert!(state.slot != published.slot && state.txn > published.txn, "{state:?} over {published:?}");
+        write_slot(&self.pages.disk, &state.to_meta(&self.template), state.slot)
+    }
+}
+
+/// Reading as of one state, without pinning it: for whoever holds the writer lock.
+pub struct Snapshot<'s> {
+    pub pages: &'s Pages,
+    pub page_count: u64,
+}
+
+impl PageSource for Snapshot<'_> {
+    fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
+        self.pages.read(page, birth, self.page_count)
+    }
+
+    fn overflow(&self, run: &crate::format::OverflowRef) -> Result<&[u8]> {
+        self.pages.read_overflow(run, self.page_count)
+    }
+}
+
+fn write_slot(disk: &Disk, meta: &Meta, slot: usize) -> Result<()> {
+    disk.write(META_OFFSETS[slot], &[IoSlice::new(meta.as_bytes())])?;
+    disk.sync(META_OFFSETS[slot], META_LEN as u64)
+}
+
+/// Whoever opens a store alone cannot know whether the newest slot was ever flushed. Its data was,
+/// or it would not have been written; so the slot itself is written again, the same bytes, and flushed.
+/// Growth that no commit recorded is cut off.
+fn settle(disk: &Disk, meta: &Meta, slot: usize) -> Result<()> {
+    let len = meta.page_count.get() * u64::from(meta.page_size.get());
+    if disk.len()? > len {
+        disk.set_len(len)?;
+    }
+    write_slot(disk, meta, slot)
+}
+
+fn open_file(path: &Path, config: &Config) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(!config.read_only);
+    match options.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && config.create && !config.read_only => {
+            create_file(path, config)?;
+            options.open(path)
+        }
+        other => other,
+    }
+    .map_err(|error| Error::io(format!("open {}", path.display()), error))
+}
+
+/// Creates the store so that it is there whole or not at all: in an unnamed file that gets its name
+/// when it is on the disk. Where the file system has no unnamed files an empty file is created, and
+/// filled by whoever opens it alone.
+fn create_file(path: &Path, config: &Config) -> Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let fail = |error| Error::io(format!("create {}", path.display()), error);
+    let unnamed =
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o666).open(directory);
+    let linked = match unnamed {
+        Ok(file) => {
+            write_new_store(&file, config).map_err(fail)?;
+            let source = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            rustix::fs::linkat(
+                rustix::fs::CWD,
+                &source,
+                rustix::fs::CWD,
+                path,
+                rustix::fs::AtFlags::SYMLINK_FOLLOW,
+            )
+        }
+        Err(_) => Err(rustix::io::Errno::OPNOTSUPP),
+    };
+    match linked {
+        // Someone else was quicker: theirs is as good.
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(_) => {
+            OpenOptions::new().create(true).append(true).open(path).map_err(fail)?;
+        }
+    }
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)
+}
+
+fn open_sidecar(path: &Path) -> Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-lock");
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true);
+    options
+        .open(&name)
+        .map_err(|error| Error::io(format!("open the lock file {}", Path::new(&name).display()), error))
+}
+
+/// Whether a file holds nothing: empty, or zeros only, as a cut during creation can leave it.
+fn is_blank(file: &File) -> std::io::Result<bool> {
+    let len = file.metadata()?.size();
+    let mut buffer = vec![0; 1 << 16];
+    let mut offset = 0;
+    while offset < len {
+        let got = file.read_at(&mut buffer, offset)?;
+        if got == 0 {
+            break;
+        }
+        if buffer[..got].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        offset += got as u64;
+    }
+    Ok(true)
+}
+
+/// Fills a blank file: zeros first, flushed; then the meta, which makes it a store.
+fn write_new_store(file: &File, config: &Config) -> std::io::Result<()> {
+    let page_count = (FIRST_LEN / config.page_size as u64).max(meta_pages(config.page_size) + 2);
+    let len = page_count * config.page_size as u64;
+    let mut id = [0; 16];
+    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
+    let meta = Meta::new(config.page_size, page_count, id);
+    let observe = |op: &Op<'_>| match config.observer.as_ref().map(|observer| observer.before(op)) {
+        Some(Verdict::Fail(error)) => Err(error),
+        _ => Ok(()),
+    };
+    observe(&Op::SetLen { len: 0 })?;
+    file.set_len(0)?;
+    let zeros = vec![0; crate::disk::WRITE_UNIT];
+    for offset in (0..len).step_by(zeros.len()) {
+        let part = &zeros[..zeros.len().min((len - offset) as usize)];
+        observe(&Op::Write { offset, data: &[IoSlice::new(part)] })?;
+        file.write_all_at(part, offset)?;
+    }
+    observe(&Op::Sync { offset: 0, len })?;
+    file.sync_all()?;
+    observe(&Op::Write { offset: META_OFFSETS[0], data: &[IoSlice::new(meta.as_bytes())] })?;
+    file.write_all_at(meta.as_bytes(), META_OFFSETS[0])?;
+    observe(&Op::Sync { offset: 0, len: META_LEN as u64 })?;
+    file.sync_all()
+}
+
+/// The newest of the two slots that can be read.
+fn read_meta(file: &File, path: &Path) -> Result<(Meta, usize)> {
+    let len =
+        file.metadata().map_err(|error| Error::io(format!("examine {}", path.display()), error))?.size();
+    let mut found: Option<(Meta, usize)> = None;
+    let mut reasons = Vec::new();
+    for (slot, offset) in META_OFFSETS.into_iter().enumerate() {
+        let mut bytes = [0; META_LEN];
+        if file.read_exact_at(&mut bytes, offset).is_err() {
+            reasons.push(format!(
+                "slot {slot}: the file has {len} bytes, fewer than a store of {} has",
+                2 * MIN_PAGE_SIZE
+            ));
+            continue;
+        }
+        match Meta::parse(&bytes) {
+            Ok(meta) if found.is_none_or(|(best, _)| meta.txn.get() > best.txn.get()) => {
+                found = Some((meta, slot))
+            }
+            Ok(_) => {}
+            Err(Some(reason)) => reasons.push(format!("slot {slot}: {reason}")),
+            Err(None) => reasons.push(format!("slot {slot}: empty")),
+        }
+    }
+    let Some((meta, slot)) = found else {
+        return Err(Error::NotAStore { detail: format!("{}: {}", path.display(), reasons.join("; ")) });
+    };
+    let needed = meta.page_count.get().saturating_mul(u64::from(meta.page_size.get()));
+    if len < needed {
+        return Err(Error::corrupt(
+            0,
+            format!("{} has {len} bytes, its meta says {needed}: it was truncated", path.display()),
+        ));
+    }
+    Ok((meta, slot))
+}

@@ -1,0 +1,107 @@
+//! The copy-on-write B+tree over any [`PageSource`].
+//!
+//! Owns: descending ([`search`]), stepping and counting ([`cursor`]), changing ([`insert`], [`remove`])
+//! and checking ([`check`]) a tree. Leaves to others: what is in a page ([`crate::page`]) and where
+//! pages come from ([`crate::snapshot`], [`crate::dirty`]).
+//!
+//! Invariants (all checked by [`check`]):
+//! 1. A branch of level `l` has children of level `l - 1`; so every descent ends.
+//! 2. Child `i` holds the keys from separator `i` up to, not including, separator `i + 1`.
+//! 3. A reference's count is the number of entries below it.
+//! 4. No page is empty, except that an empty tree has no page at all (root page 0).
+
+pub mod check;
+pub mod cursor;
+pub mod insert;
+pub mod remove;
+pub mod search;
+
+use crate::error::{Error, Result};
+use crate::format::{ChildRef, Layout, MAX_LEVELS, TableRecord, header};
+use crate::page::{Branch, LeafView};
+use crate::snapshot::PageSource;
+
+/// A tree: its root and how its leaves are laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tree {
+    /// The root; page 0 when the tree is empty. Its count is the number of entries.
+    pub root: ChildRef,
+    /// Level of the root.
+    pub level: u8,
+    /// Id that the pages carry.
+    pub table: u32,
+    /// Pages in overflow runs.
+    pub overflow_pages: u64,
+    /// Form of the leaves.
+    pub layout: Layout,
+}
+
+impl Tree {
+    /// A tree without entries.
+    pub fn empty(table: u32, layout: Layout) -> Self {
+        Tree { root: ChildRef::default(), level: 0, table, overflow_pages: 0, layout }
+    }
+
+    /// The tree of a table.
+    pub fn of(record: &TableRecord, page_size: usize) -> Self {
+        Tree {
+            root: record.root,
+            level: record.level,
+            table: record.id,
+            overflow_pages: record.overflow_pages,
+            layout: record.schema.layout(page_size),
+        }
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> u64 {
+        self.root.count
+    }
+
+    /// Whether there are no entries.
+    pub fn is_empty(&self) -> bool {
+        self.root.page == 0
+    }
+}
+
+/// The bytes of a tree page, which must belong to the table.
+#[inline]
+fn fetch<'s>(source: &'s (impl PageSource + ?Sized), child: ChildRef, table: u32) -> Result<&'s [u8]> {
+    let bytes = source.page(child.page, child.birth)?;
+    if header(bytes).table.get() != table {
+        return Err(wrong_table(bytes, child, table));
+    }
+    Ok(bytes)
+}
+
+#[cold]
+fn wrong_table(bytes: &[u8], child: ChildRef, table: u32) -> Error {
+    Error::corrupt(child.page, format!("belongs to table {}, expected table {table}", header(bytes).table))
+}
+
+/// The branch that `child` refers to.
+#[inline]
+fn fetch_branch<'s>(
+    source: &'s (impl PageSource + ?Sized),
+    child: ChildRef,
+    level: u8,
+    table: u32,
+) -> Result<Branch<'s>> {
+    if usize::from(level) >= MAX_LEVELS {
+        return Err(Error::corrupt(
+            child.page,
+            format!("level {level}, at most {} are possible", MAX_LEVELS - 1),
+        ));
+    }
+    Branch::new(fetch(source, child, table)?, level)
+}
+
+/// The leaf that `child` refers to.
+#[inline]
+fn fetch_leaf<'s>(
+    source: &'s (impl PageSource + ?Sized),
+    child: ChildRef,
+    table: u32,
+) -> Result<LeafView<'s>> {
+    LeafView::new(fetch(source, child, table)?)
+}

@@ -1,0 +1,211 @@
+//! Removing an entry, a page that became empty, or a whole tree.
+//!
+//! Merging is lazy: a page is joined with a neighbour only when it has become less than a quarter
+//! full and both fit in one page with room to spare, so that alternating puts and deletes do not
+//! split and merge in turn.
+
+use super::insert::{Path, change_counts, copy_path};
+use super::{Tree, fetch_branch, fetch_leaf, search};
+use crate::dirty::Dirty;
+use crate::error::{Error, Result};
+use crate::format::{ChildRef, DIRTY_BIT};
+use crate::page::{self, Branch, BranchEntries, LeafView, Stored, leaf_remove, leaf_room, leaf_used};
+
+/// Removes `key`; false when it was not there.
+///
+/// # Errors
+/// `Corrupt`; the tree may then be half changed.
+pub fn remove(dirty: &mut Dirty, tree: &mut Tree, key: &[u8]) -> Result<bool> {
+    if search::find(dirty, tree, key)?.is_none() {
+        return Ok(false);
+    }
+    let path = copy_path(dirty, tree, key)?;
+    let leaf = LeafView::new(dirty.heap_page(path.leaf))?;
+    let Ok(i) = leaf.search(key)? else {
+        return Err(Error::corrupt(0, "a copied leaf lost a key"));
+    };
+    if let Stored::Overflow(run) = leaf.stored(i)? {
+        tree.overflow_pages = tree.overflow_pages.saturating_sub(run.pages(tree.layout.page_size));
+        dirty.drop_value(&run);
+    }
+    leaf_remove(dirty.heap_page_mut(path.leaf), &tree.layout, i);
+    change_counts(dirty, tree, &path, |count| count.saturating_sub(1))?;
+    shrink(dirty, tree, &path).map(|()| true)
+}
+
+/// Puts the path right after its leaf has become smaller.
+fn shrink(dirty: &mut Dirty, tree: &mut Tree, path: &Path) -> Result<()> {
+    let used = leaf_used(dirty.heap_page(path.leaf), &tree.layout);
+    if used == 0 {
+        let leaf = dirty.reference(path.leaf, 0);
+        dirty.drop_page(leaf);
+        remove_child(dirty, tree, &path.steps[..path.len])?;
+    } else if used < leaf_room(&tree.layout) / 4 && path.len > 0 {
+        merge_leaf(dirty, tree, path, used)?;
+    }
+    lower_root(dirty, tree)
+}
+
+/// The child to which the last of `steps` leads is gone.
+fn remove_child(dirty: &mut Dirty, tree: &mut Tree, steps: &[(u32, usize)]) -> Result<()> {
+    let Some(((slot, i), above)) = steps.split_last() else {
+        tree.root = ChildRef::default();
+        tree.level = 0;
+        return Ok(());
+    };
+    let level = tree.level - above.len() as u8;
+    let mut entries = BranchEntries::read(&Branch::new(dirty.heap_page(*slot), level)?)?;
+    entries.remove(*i);
+    if entries.count() == 0 {
+        let branch = dirty.reference(*slot, 0);
+        dirty.drop_page(branch);
+        return remove_child(dirty, tree, above);
+    }
+    entries.write(dirty.heap_page_mut(*slot), level, tree.table, 0, entries.count());
+    merge_branch(dirty, tree, *slot, level, &entries, above)
+}
+
+/// Joins the path's leaf with a neighbour under the same parent if both fit with room to spare.
+fn merge_leaf(dirty: &mut Dirty, tree: &mut Tree, path: &Path, used: usize) -> Result<()> {
+    let ((slot, i), above) = path.steps[..path.len].split_last().expect("the caller has looked");
+    let parent = Branch::new(dirty.heap_page(*slot), 1)?;
+    let layout = tree.layout;
+    for neighbour in [i.checked_sub(1), Some(i + 1)].into_iter().flatten().filter(|n| *n < parent.count()) {
+        let other = parent.child(neighbour)?;
+        let bytes = super::fetch(dirty, other, tree.table)?;
+        LeafView::new(bytes)?.validate(&layout)?;
+        if used + leaf_used(bytes, &layout) > leaf_room(&layout) * 3 / 4 {
+            continue;
+        }
+        let other_slot = dirty.make_mut(other, 0, &layout)?;
+        let this = Branch::new(dirty.heap_page(*slot), 1)?.child(*i)?;
+        let other = dirty.reference(other_slot, other.count);
+        let (left, right) = if neighbour < *i { (other, this) } else { (this, other) };
+        let joined = join_leaves(dirty, tree, left, right)?;
+        let mut entries = BranchEntries::read(&Branch::new(dirty.heap_page(*slot), 1)?)?;
+        let first = neighbour.min(*i);
+        entries.set_child(first, joined);
+        entries.remove(first + 1);
+        entries.write(dirty.heap_page_mut(*slot), 1, tree.table, 0, entries.count());
+        return merge_branch(dirty, tree, *slot, 1, &entries, above);
+    }
+    Ok(())
+}
+
+/// Moves everything into the left one of two heap leaves and drops the right one.
+fn join_leaves(dirty: &mut Dirty, tree: &Tree, left: ChildRef, right: ChildRef) -> Result<ChildRef> {
+    let (left_slot, right_slot) = (slot_of(left), slot_of(right));
+    let (a, b) = (dirty.heap_page(left_slot).to_vec(), dirty.heap_page(right_slot).to_vec());
+    let (a, b) = (LeafView::new(&a)?, LeafView::new(&b)?);
+    let mut joined = vec![0; tree.layout.page_size];
+    page::init_leaf(&mut joined, &tree.layout, tree.table);
+    page::build(&mut joined, &tree.layout, a.count() + b.count(), |i| match i.checked_sub(a.count()) {
+        None => a.entry(i),
+        Some(i) => b.entry(i),
+    })?;
+    dirty.heap_page_mut(left_slot).copy_from_slice(&joined);
+    dirty.drop_page(right);
+    Ok(dirty.reference(left_slot, left.count + right.count))
+}
+
+/// Joins a branch that has become small with a neighbour under the same parent.
+fn merge_branch(
+    dirty: &mut Dirty,
+    tree: &mut Tree,
+    slot: u32,
+    level: u8,
+    entries: &BranchEntries,
+    above: &[(u32, usize)],
+) -> Result<()> {
+    let page_size = tree.layout.page_size;
+    let Some(((parent_slot, i), higher)) = above.split_last() else { return Ok(()) };
+    if entries.page_len(0, entries.count()) > page_size / 4 {
+        return Ok(());
+    }
+    let mut parents = BranchEntries::read(&Branch::new(dirty.heap_page(*parent_slot), level + 1)?)?;
+    for neighbour in [i.checked_sub(1), Some(i + 1)].into_iter().flatten().filter(|n| *n < parents.count()) {
+        let other = parents.child(neighbour);
+        let other_entries = BranchEntries::read(&fetch_branch(dirty, other, level, tree.table)?)?;
+        let first = neighbour.min(*i);
+        let separator = parents.key(first + 1).to_vec();
+        let mut joined = BranchEntries::default();
+        let (left, right) =
+            if neighbour < *i { (&other_entries, entries) } else { (entries, &other_entries) };
+        joined.append(&[], left);
+        joined.append(&separator, right);
+        if joined.page_len(0, joined.count()) > page_size * 3 / 4 {
+            continue;
+        }
+        joined.write(dirty.heap_page_mut(slot), level, tree.table, 0, joined.count());
+        dirty.drop_page(other);
+        let count = parents.child(first).count + parents.child(first + 1).count;
+        parents.set_child(first, dirty.reference(slot, count));
+        parents.remove(first + 1);
+        parents.write(dirty.heap_page_mut(*parent_slot), level + 1, tree.table, 0, parents.count());
+        return merge_branch(dirty, tree, *parent_slot, level + 1, &parents, higher);
+    }
+    Ok(())
+}
+
+/// A root branch with one child gives way to that child.
+fn lower_root(dirty: &mut Dirty, tree: &mut Tree) -> Result<()> {
+    while tree.level > 0 {
+        let branch = fetch_branch(dirty, tree.root, tree.level, tree.table)?;
+        if branch.count() > 1 {
+            return Ok(());
+        }
+        let child = branch.child(0)?;
+        dirty.drop_page(tree.root);
+        tree.root = child;
+        tree.level -= 1;
+    }
+    Ok(())
+}
+
+fn slot_of(child: ChildRef) -> u32 {
+    Dirty::heap_slot_of(child.page).expect("a heap page")
+}
+
+/// Gives up every page of a tree. Leaves are read only where there are overflow runs.
+///
+/// # Errors
+/// `Corrupt` where a page is damaged; the tree may then be half given up.
+pub fn drop_tree(dirty: &mut Dirty, tree: &Tree) -> Result<()> {
+    if tree.is_empty() {
+        return Ok(());
+    }
+    drop_below(dirty, tree, tree.root, tree.level)
+}
+
+fn drop_below(dirty: &mut Dirty, tree: &Tree, child: ChildRef, level: u8) -> Result<()> {
+    if level > 0 {
+        let branch = fetch_branch(dirty, child, level, tree.table)?;
+        let children: Vec<ChildRef> = (0..branch.count()).map(|i| branch.child(i)).collect::<Result<_>>()?;
+        for below in children {
+            written_below(child, below.page)?;
+            drop_below(dirty, tree, below, level - 1)?;
+        }
+    } else if tree.overflow_pages > 0 {
+        let leaf = fetch_leaf(dirty, child, tree.table)?;
+        let mut runs = Vec::new();
+        for i in 0..leaf.count() {
+            if let Stored::Overflow(run) = leaf.stored(i)? {
+                written_below(child, run.page)?;
+                runs.push(run);
+            }
+        }
+        for run in runs {
+            dirty.drop_value(&run);
+        }
+    }
+    dirty.drop_page(child);
+    Ok(())
+}
+
+/// A page in the file cannot refer to one in the heap.
+fn written_below(parent: ChildRef, page: u64) -> Result<()> {
+    if parent.page & DIRTY_BIT == 0 && page & DIRTY_BIT != 0 {
+        return Err(Error::corrupt(parent.page, format!("refers to page {page}")));
+    }
+    Ok(())
+}

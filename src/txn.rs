@@ -1,0 +1,888 @@
+//! Transactions: a snapshot to read, or the turn to write.
+//!
+//! Owns: [`ReadTxn`], [`WriteTxn`], [`Savepoint`]. Promises: a snapshot is what one commit left,
+//! unchanged for as long as it is held; a write txn is seen by nobody until it is committed, whole,
+//! and leaves nothing when it is dropped. Leaves to others: trees ([`crate::tree`]), the order of the
+//! commit ([`crate::commit`]), whose turn it is ([`crate::store`]).
+
+use crate::codec::{Codec, Encode, Key, KeyRange};
+use crate::commit::{self, Changed, Failure};
+use crate::dirty::{Dirty, Mark};
+use crate::error::{Error, Result};
+use crate::format::{
+    CATALOG_ID, MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, OverflowRef, Schema, TableRecord,
+};
+use crate::page::{Stored, entry_len, leaf_room};
+use crate::readers::{Pin, State};
+use crate::snapshot::{PageSource, SourceObject};
+use crate::space::Space;
+use crate::store::{Store, Wait, Writer};
+use crate::table::{Entry, Range, Table, TableView, schema_of};
+use crate::tree::cursor::{Cursor, Place};
+use crate::tree::insert::Put;
+use crate::tree::{Tree, insert, remove, search};
+use std::any::TypeId;
+use std::sync::{Arc, OnceLock};
+
+/// What the catalog says of a table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct TableInfo {
+    /// Its name.
+    pub name: String,
+    /// The id that its pages carry.
+    pub id: u32,
+    /// Number of entries.
+    pub len: u64,
+    /// Levels of its tree; 0 when it is empty.
+    pub levels: u8,
+    /// Pages of large values.
+    pub overflow_pages: u64,
+    /// Types and layout.
+    pub schema: Schema,
+}
+
+impl TableInfo {
+    pub(crate) fn of(name: &str, tree: &Tree, record: TableRecord) -> Self {
+        TableInfo::new(name, record.id, tree, record.schema)
+    }
+
+    fn new(name: &str, id: u32, tree: &Tree, schema: Schema) -> Self {
+        TableInfo {
+            name: name.to_owned(),
+            id,
+            len: tree.len(),
+            levels: if tree.is_empty() { 0 } else { tree.level + 1 },
+            overflow_pages: tree.overflow_pages,
+            schema,
+        }
+    }
+}
+
+/// The catalog as a tree of this state.
+pub(crate) fn catalog_tree(state: &State, page_size: usize) -> Tree {
+    Tree {
+        root: state.catalog,
+        level: state.catalog_level,
+        ..Tree::empty(CATALOG_ID, Schema::bytes().layout(page_size))
+    }
+}
+
+fn find_record(source: &SourceObject<'_>, catalog: &Tree, name: &str) -> Result<Option<TableRecord>> {
+    let Some(stored) = search::find(source, catalog, name.as_bytes())? else { return Ok(None) };
+    parse_record(source, catalog, stored).map(Some)
+}
+
+fn parse_record(source: &SourceObject<'_>, catalog: &Tree, stored: Stored<'_>) -> Result<TableRecord> {
+    let bytes = search::resolve(source, stored)?;
+    TableRecord::parse(bytes).map_err(|detail| Error::corrupt(catalog.root.page, detail))
+}
+
+/// All tables of a catalog, in order of their names.
+pub(crate) fn list_tables(source: &SourceObject<'_>, catalog: &Tree) -> Result<Vec<(String, TableRecord)>> {
+    let mut tables = Vec::new();
+    let mut cursor = Cursor::new(source, catalog, Place::Start)?;
+    while let Some((name, stored)) = cursor.next()? {
+        let name = std::str::from_utf8(name)
+            .map_err(|_| Error::corrupt(catalog.root.page, "a table name is not UTF-8"))?;
+        tables.push((name.to_owned(), parse_record(source, catalog, stored)?));
+    }
+    Ok(tables)
+}
+
+/// The table's stored schema must be the caller's. A table of bytes is what the tool makes; it does
+/// not pass for another type either.
+fn check_schema<K: Key + ?Sized, V: Codec + ?Sized>(name: &str, stored: &Schema) -> Result<()> {
+    let requested = schema_of::<K, V>();
+    if *stored == requested {
+        return Ok(());
+    }
+    Err(Error::SchemaMismatch {
+        table: name.to_owned(),
+        stored: stored.to_string(),
+        requested: requested.to_string(),
+    })
+}
+
+/// Reading methods, the same for snapshots and write txns.
+macro_rules! reading {
+    () => {
+        /// A table, for several reads: the lookup by name is done once.
+        ///
+        /// # Errors
+        /// `SchemaMismatch` when it is stored with other types.
+        pub fn table<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+        ) -> Result<TableView<'_, K, V>> {
+            Ok(TableView::new(self, self.tree(table)?))
+        }
+
+        /// A table as raw bytes, whatever its types; `None` when there is no such table.
+        ///
+        /// # Errors
+        /// `Corrupt` where the catalog is damaged.
+        pub fn raw_table(&self, name: &str) -> Result<Option<TableView<'_, [u8], [u8]>>> {
+            Ok(self.table_tree(name)?.map(|tree| TableView::new(self, tree)))
+        }
+
+        /// The value at `key`. O(log n). See [`TableView::get`].
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`, `Decode`.
+        #[inline]
+        pub fn get<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            key: &(impl Encode<K> + ?Sized),
+        ) -> Result<Option<V::View<'_>>> {
+            TableView::<K, V>::new(self, self.tree(table)?).get(key)
+        }
+
+        /// The entries with keys in `range`, from either end. See [`TableView::range`].
+        ///
+        /// # Errors
+        /// `SchemaMismatch`; the steps have errors of their own.
+        pub fn range<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            range: impl KeyRange<K>,
+        ) -> Result<Range<'_, K, V>> {
+            Ok(self.table(table)?.range(range))
+        }
+
+        /// All entries, from either end.
+        ///
+        /// # Errors
+        /// `SchemaMismatch`; the steps have errors of their own.
+        pub fn iter<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+        ) -> Result<Range<'_, K, V>> {
+            Ok(self.table(table)?.iter())
+        }
+
+        /// The entries whose encoded key begins with `prefix`. See [`TableView::prefix`].
+        ///
+        /// # Errors
+        /// `SchemaMismatch`; the steps have errors of their own.
+        pub fn prefix<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            prefix: impl AsRef<[u8]>,
+        ) -> Result<Range<'_, K, V>> {
+            Ok(self.table(table)?.prefix(prefix))
+        }
+
+        /// The first entry. O(log n).
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`, `Decode`.
+        pub fn first<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+        ) -> Result<Option<Entry<'_, K, V>>> {
+            self.table(table)?.first()
+        }
+
+        /// The last entry. O(log n).
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`, `Decode`.
+        pub fn last<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+        ) -> Result<Option<Entry<'_, K, V>>> {
+            self.table(table)?.last()
+        }
+
+        /// Number of entries. O(1) once the table was looked up.
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`.
+        pub fn len<K: Key + ?Sized, V: Codec + ?Sized>(&self, table: Table<K, V>) -> Result<u64> {
+            Ok(self.table(table)?.len())
+        }
+
+        /// Number of entries with keys in `range`. O(log n).
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`.
+        pub fn count<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            range: impl KeyRange<K>,
+        ) -> Result<u64> {
+            self.table(table)?.count(range)
+        }
+
+        /// The entry with this rank, counted from 0. O(log n).
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`, `Decode`.
+        pub fn nth<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            rank: u64,
+        ) -> Result<Option<Entry<'_, K, V>>> {
+            self.table(table)?.nth(rank)
+        }
+
+        /// Number of entries with keys below `key`. O(log n).
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`.
+        pub fn rank<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            key: &(impl Encode<K> + ?Sized),
+        ) -> Result<u64> {
+            self.table(table)?.rank(key)
+        }
+    };
+}
+
+/// A snapshot: what one commit left, unchanged for as long as this lives.
+///
+/// Beginning one takes no system call, no lock and no allocation once this process has a reader slot
+/// free. It can be sent to and shared between threads. What it returns borrows from the mapping, for as
+/// long as the txn lives; pages that it can see are not reused meanwhile, so drop it when done.
+pub struct ReadTxn {
+    store: Arc<Store>,
+    pin: Pin,
+    state: State,
+    catalog: Tree,
+    cache: [OnceLock<CachedTable>; 8],
+}
+
+struct CachedTable {
+    name: &'static str,
+    types: TypeId,
+    tree: Tree,
+}
+
+impl PageSource for ReadTxn {
+    #[inline]
+    fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
+        self.store.pages.read(page, birth, self.state.page_count)
+    }
+
+    fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
+        self.store.pages.read_overflow(run, self.state.page_count)
+    }
+}
+
+impl ReadTxn {
+    pub(crate) fn begin(store: Arc<Store>) -> Result<Self> {
+        let (pin, state) = store.readers.pin()?;
+        let page_size = store.pages.page_size;
+        let txn = ReadTxn {
+            pin,
+            state,
+            catalog: catalog_tree(&state, page_size),
+            cache: [const { OnceLock::new() }; 8],
+            store,
+        };
+        txn.store.pages.disk.admit(state.page_count.saturating_mul(page_size as u64))?;
+        Ok(txn)
+    }
+
+    /// The txn whose state this is.
+    pub fn txn_id(&self) -> u64 {
+        self.state.txn
+    }
+
+    /// The application's own number, as of this snapshot.
+    pub fn user_version(&self) -> u64 {
+        self.state.user_version
+    }
+
+    /// All tables, in order of their names.
+    ///
+    /// # Errors
+    /// `Corrupt` where the catalog is damaged.
+    pub fn tables(&self) -> Result<Vec<TableInfo>> {
+        let tables = list_tables(self, &self.catalog)?.into_iter();
+        Ok(tables
+            .map(|(name, record)| {
+                let tree = Tree::of(&record, self.store.pages.page_size);
+                TableInfo::new(&name, record.id, &tree, record.schema)
+            })
+            .collect())
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn tree<K: Key + ?Sized, V: Codec + ?Sized>(&self, table: Table<K, V>) -> Result<Tree> {
+        for place in &self.cache {
+            let Some(cached) = place.get() else { break };
+            let same_name = std::ptr::eq(cached.name, table.name()) || cached.name == table.name();
+            if same_name && cached.types == table.type_id() {
+                return Ok(cached.tree);
+            }
+        }
+        self.look_up(table)
+    }
+
+    #[cold]
+    fn look_up<K: Key + ?Sized, V: Codec + ?Sized>(&self, table: Table<K, V>) -> Result<Tree> {
+        let page_size = self.store.pages.page_size;
+        let tree = match find_record(self, &self.catalog, table.name())? {
+            Some(record) => {
+                check_schema::<K, V>(table.name(), &record.schema)?;
+                Tree::of(&record, page_size)
+            }
+            None => Tree::empty(0, schema_of::<K, V>().layout(page_size)),
+        };
+        let mut cached = CachedTable { name: table.name(), types: table.type_id(), tree };
+        for place in &self.cache {
+            match place.set(cached) {
+                Ok(()) => break,
+                Err(rejected) => cached = rejected,
+            }
+        }
+        Ok(tree)
+    }
+
+    fn table_tree(&self, name: &str) -> Result<Option<Tree>> {
+        let record = find_record(self, &self.catalog, name)?;
+        Ok(record.map(|record| Tree::of(&record, self.store.pages.page_size)))
+    }
+
+    reading!();
+}
+
+impl Drop for ReadTxn {
+    fn drop(&mut self) {
+        self.store.readers.unpin(self.pin);
+    }
+}
+
+impl std::fmt::Debug for ReadTxn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ReadTxn of txn {}", self.state.txn)
+    }
+}
+
+#[derive(Clone)]
+struct OpenTable {
+    name: String,
+    id: u32,
+    schema: Schema,
+    /// The types that were found to match.
+    types: Option<TypeId>,
+    tree: Tree,
+    /// The tree as the catalog has it.
+    stored: Tree,
+}
+
+struct Saved {
+    id: u64,
+    mark: Mark,
+    catalog: Tree,
+    tables: Arc<Vec<OpenTable>>,
+    next_table: u32,
+    user_version: u64,
+}
+
+/// A point in a write txn to which it can be rolled back. Costs O(1) to make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Savepoint {
+    id: u64,
+}
+
+/// The turn to write: one at a time, in all processes together.
+///
+/// Changes are seen by this txn's own reads, and by nobody else before [`WriteTxn::commit`]. Dropping
+/// it undoes everything. It may be sent to another thread. What it returns borrows from it, so a value
+/// cannot be held across a change. (`mem::forget` keeps the turn until the process ends.)
+pub struct WriteTxn {
+    dirty: Dirty,
+    writer: Option<Writer>,
+    catalog: Tree,
+    tables: Arc<Vec<OpenTable>>,
+    next_table: u32,
+    user_version: u64,
+    saved: Vec<Saved>,
+    poisoned: bool,
+}
+
+/// Numbers savepoints over all txns of the process, so that one never passes for another's.
+static SAVEPOINTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+
+impl WriteTxn {
+    pub(crate) fn begin(store: &Arc<Store>, wait: Wait) -> Result<Option<Self>> {
+        let Some((mut writer, state)) = store.begin_writer(wait)? else { return Ok(None) };
+        let page_size = store.pages.page_size;
+        let space = writer.space.take().unwrap_or_else(|| Space::empty(page_size));
+        Ok(Some(WriteTxn {
+            dirty: Dirty::new(Arc::clone(store), state, state.txn + 1, space),
+            writer: Some(writer),
+            catalog: catalog_tree(&state, page_size),
+            tables: Arc::default(),
+            next_table: state.next_table,
+            user_version: state.user_version,
+            saved: Vec::new(),
+            poisoned: false,
+        }))
+    }
+
+    /// The txn id that a commit will get.
+    pub fn txn_id(&self) -> u64 {
+        self.dirty.txn
+    }
+
+    // ---- changing ----
+
+    /// Puts `value` at `key`. Returns whether it replaced one. The table is created if need be.
+    /// O(log n): copies the path once per txn.
+    ///
+    /// # Errors
+    /// `SchemaMismatch`, `KeyTooLong`, `ValueTooLong`, `WrongWidth`: nothing is changed. `Corrupt`, `Io`,
+    /// `Full`: the txn can only be aborted.
+    pub fn put<K: Key + ?Sized, V: Codec + ?Sized>(
+        &mut self,
+        table: Table<K, V>,
+        key: &(impl Encode<K> + ?Sized),
+        value: &(impl Encode<V> + ?Sized),
+    ) -> Result<bool> {
+        let index = self.open_or_create(table)?;
+        let put = self.put_at(index, key.encode().as_ref(), value.encode().as_ref(), true)?;
+        Ok(put == Put::Replaced)
+    }
+
+    /// Puts `value` at `key` unless there is one. Returns whether it was put.
+    ///
+    /// # Errors
+    /// As for [`WriteTxn::put`].
+    pub fn put_new<K: Key + ?Sized, V: Codec + ?Sized>(
+        &mut self,
+        table: Table<K, V>,
+        key: &(impl Encode<K> + ?Sized),
+        value: &(impl Encode<V> + ?Sized),
+    ) -> Result<bool> {
+        let index = self.open_or_create(table)?;
+        let put = self.put_at(index, key.encode().as_ref(), value.encode().as_ref(), false)?;
+        Ok(put == Put::Inserted)
+    }
+
+    /// Removes the entry at `key`. Returns whether there was one. O(log n).
+    ///
+    /// # Errors
+    /// `SchemaMismatch`: nothing is changed. `Corrupt`, `Io`, `Full`: the txn can only be aborted.
+    pub fn delete<K: Key + ?Sized, V: Codec + ?Sized>(
+        &mut self,
+        table: Table<K, V>,
+        key: &(impl Encode<K> + ?Sized),
+    ) -> Result<bool> {
+        match self.open(table)? {
+            Some(index) => self.delete_at(index, key.encode().as_ref()),
+            None => Ok(false),
+        }
+    }
+
+    /// Like [`WriteTxn::put`], of raw bytes into an existing table of any types.
+    ///
+    /// # Errors
+    /// `TableNotFound`, and those of [`WriteTxn::put`]. The bytes are not checked against the types.
+    pub fn raw_put(&mut self, table: &str, key: &[u8], value: &[u8]) -> Result<bool> {
+        let index = self.open_raw(table)?;
+        Ok(self.put_at(index, key, value, true)? == Put::Replaced)
+    }
+
+    /// Like [`WriteTxn::put_new`], of raw bytes into an existing table of any types.
+    ///
+    /// # Errors
+    /// `TableNotFound`, and those of [`WriteTxn::put`]. The bytes are not checked against the types.
+    pub fn raw_put_new(&mut self, table: &str, key: &[u8], value: &[u8]) -> Result<bool> {
+        let index = self.open_raw(table)?;
+        Ok(self.put_at(index, key, value, false)? == Put::Inserted)
+    }
+
+    /// Like [`WriteTxn::delete`], by raw bytes in an existing table of any types.
+    ///
+    /// # Errors
+    /// `TableNotFound`, and those of [`WriteTxn::delete`].
+    pub fn raw_delete(&mut self, table: &str, key: &[u8]) -> Result<bool> {
+        let index = self.open_raw(table)?;
+        self.delete_at(index, key)
+    }
+
+    fn put_at(&mut self, index: usize, key: &[u8], value: &[u8], replace: bool) -> Result<Put> {
+        self.not_poisoned()?;
+        check_lengths(&self.tables[index].schema, &self.tables[index].tree, key, value)?;
+        self.change(|dirty, tables, _| insert::put(dirty, &mut tables[index].tree, key, value, replace))
+    }
+
+    fn delete_at(&mut self, index: usize, key: &[u8]) -> Result<bool> {
+        self.change(|dirty, tables, _| remove::remove(dirty, &mut tables[index].tree, key))
+    }
+
+    /// Runs a change; an error in it leaves the txn poisoned.
+    fn change<T>(
+        &mut self,
+        change: impl FnOnce(&mut Dirty, &mut Vec<OpenTable>, &mut Tree) -> Result<T>,
+    ) -> Result<T> {
+        self.not_poisoned()?;
+        self.poisoned = true;
+        let tables = Arc::make_mut(&mut self.tables);
+        let result = change(&mut self.dirty, tables, &mut self.catalog)?;
+        if self.dirty.bytes() > self.dirty.store.dirty_limit {
+            let mut trees: Vec<&mut Tree> = tables.iter_mut().map(|table| &mut table.tree).collect();
+            commit::spill(&mut self.dirty, &mut trees)?;
+        }
+        self.poisoned = false;
+        Ok(result)
+    }
+
+    fn not_poisoned(&self) -> Result<()> {
+        if self.poisoned { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
+    // ---- tables ----
+
+    /// Creates an empty table.
+    ///
+    /// # Errors
+    /// `TableExists`; `InvalidArgument` for a name of more than 512 bytes or an impossible schema.
+    pub fn create_table(&mut self, name: &str, schema: &Schema) -> Result<()> {
+        if self.find(name)?.is_some() {
+            return Err(Error::TableExists { table: name.to_owned() });
+        }
+        self.create(name, schema.clone(), None).map(|_| ())
+    }
+
+    /// Removes a table and all its entries. Returns whether there was one. Reads the branches, and
+    /// the leaves only if there are large values.
+    ///
+    /// # Errors
+    /// `Corrupt` where a page is damaged: the txn can only be aborted.
+    pub fn drop_table(&mut self, name: &str) -> Result<bool> {
+        let Some(index) = self.find(name)? else { return Ok(false) };
+        self.change(|dirty, tables, catalog| {
+            let table = tables.remove(index);
+            remove::drop_tree(dirty, &table.tree)?;
+            remove::remove(dirty, catalog, name.as_bytes())
+        })
+    }
+
+    /// Gives a table another name.
+    ///
+    /// # Errors
+    /// `TableNotFound`, `TableExists`, `InvalidArgument` for a name of more than 512 bytes.
+    pub fn rename_table(&mut self, from: &str, to: &str) -> Result<()> {
+        check_name(to)?;
+        let index = self.open_raw(from)?;
+        if self.find(to)?.is_some() {
+            return Err(Error::TableExists { table: to.to_owned() });
+        }
+        self.change(|dirty, tables, catalog| {
+            let table = &mut tables[index];
+            remove::remove(dirty, catalog, from.as_bytes())?;
+            to.clone_into(&mut table.name);
+            store_record(dirty, catalog, table)
+        })
+    }
+
+    /// All tables as this txn has them, in order of their names.
+    ///
+    /// # Errors
+    /// `Corrupt` where the catalog is damaged.
+    pub fn tables(&self) -> Result<Vec<TableInfo>> {
+        let listed = list_tables(&self.dirty, &self.catalog)?.into_iter();
+        Ok(listed
+            .map(|(name, record)| {
+                let open = self.tables.iter().find(|table| table.name == name);
+                let tree = open.map_or_else(|| Tree::of(&record, self.dirty.page_size()), |table| table.tree);
+                TableInfo::new(&name, record.id, &tree, record.schema)
+            })
+            .collect())
+    }
+
+    /// Sets the application's own number, which every later snapshot carries.
+    pub fn set_user_version(&mut self, version: u64) {
+        self.user_version = version;
+    }
+
+    /// The application's own number as this txn has it.
+    pub fn user_version(&self) -> u64 {
+        self.user_version
+    }
+
+    fn create(&mut self, name: &str, schema: Schema, types: Option<TypeId>) -> Result<usize> {
+        check_name(name)?;
+        check_possible(&schema)?;
+        let id = self.next_table;
+        if id == u32::MAX {
+            return Err(Error::invalid("all table ids are used; dump and load the store"));
+        }
+        let tree = Tree::empty(id, schema.layout(self.dirty.page_size()));
+        let table = OpenTable { name: name.to_owned(), id, schema, types, tree, stored: tree };
+        self.next_table += 1;
+        self.change(|dirty, tables, catalog| {
+            store_record(dirty, catalog, &table)?;
+            tables.push(table);
+            Ok(tables.len() - 1)
+        })
+    }
+
+    fn open_or_create<K: Key + ?Sized, V: Codec + ?Sized>(&mut self, table: Table<K, V>) -> Result<usize> {
+        match self.open(table)? {
+            Some(index) => Ok(index),
+            None => self.create(table.name(), schema_of::<K, V>(), Some(table.type_id())),
+        }
+    }
+
+    fn open<K: Key + ?Sized, V: Codec + ?Sized>(&mut self, table: Table<K, V>) -> Result<Option<usize>> {
+        let Some(index) = self.find(table.name())? else { return Ok(None) };
+        if self.tables[index].types != Some(table.type_id()) {
+            check_schema::<K, V>(table.name(), &self.tables[index].schema)?;
+            Arc::make_mut(&mut self.tables)[index].types = Some(table.type_id());
+        }
+        Ok(Some(index))
+    }
+
+    fn open_raw(&mut self, name: &str) -> Result<usize> {
+        self.find(name)?.ok_or_else(|| Error::TableNotFound { table: name.to_owned() })
+    }
+
+    /// The index of a table among the open ones, opening it if need be.
+    fn find(&mut self, name: &str) -> Result<Option<usize>> {
+        if let Some(index) = self.tables.iter().position(|table| table.name == name) {
+            return Ok(Some(index));
+        }
+        let Some(record) = find_record(&self.dirty, &self.catalog, name)? else { return Ok(None) };
+        let tree = Tree::of(&record, self.dirty.page_size());
+        let tables = Arc::make_mut(&mut self.tables);
+        tables.push(OpenTable {
+            name: name.to_owned(),
+            id: record.id,
+            schema: record.schema,
+            types: None,
+            tree,
+            stored: tree,
+        });
+        Ok(Some(tables.len() - 1))
+    }
+
+    fn tree<K: Key + ?Sized, V: Codec + ?Sized>(&self, table: Table<K, V>) -> Result<Tree> {
+        let page_size = self.dirty.page_size();
+        if let Some(open) = self.tables.iter().find(|open| open.name == table.name()) {
+            if open.types != Some(table.type_id()) {
+                check_schema::<K, V>(table.name(), &open.schema)?;
+            }
+            return Ok(open.tree);
+        }
+        match find_record(&self.dirty, &self.catalog, table.name())? {
+            Some(record) => {
+                check_schema::<K, V>(table.name(), &record.schema)?;
+                Ok(Tree::of(&record, page_size))
+            }
+            None => Ok(Tree::empty(0, schema_of::<K, V>().layout(page_size))),
+        }
+    }
+
+    fn table_tree(&self, name: &str) -> Result<Option<Tree>> {
+        if let Some(open) = self.tables.iter().find(|open| open.name == name) {
+            return Ok(Some(open.tree));
+        }
+        let record = find_record(&self.dirty, &self.catalog, name)?;
+        Ok(record.map(|record| Tree::of(&record, self.dirty.page_size())))
+    }
+
+    reading!();
+
+    // ---- savepoints ----
+
+    /// A point to which this txn can be rolled back. O(1); pages changed before and again after it
+    /// are kept twice.
+    pub fn savepoint(&mut self) -> Savepoint {
+        let id = SAVEPOINTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.saved.push(Saved {
+            id,
+            mark: self.dirty.mark(),
+            catalog: self.catalog,
+            tables: Arc::clone(&self.tables),
+            next_table: self.next_table,
+            user_version: self.user_version,
+        });
+        Savepoint { id }
+    }
+
+    /// Undoes everything since the savepoint, which stays; later ones are gone.
+    ///
+    /// # Errors
+    /// `UnknownSavepoint`, `Poisoned`.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
+        self.not_poisoned()?;
+        let found = self.saved.iter().position(|saved| saved.id == savepoint.id);
+        let index = found.ok_or(Error::UnknownSavepoint)?;
+        self.saved.truncate(index + 1);
+        let saved = &self.saved[index];
+        self.dirty.roll_back(saved.mark);
+        self.catalog = saved.catalog;
+        self.tables = Arc::clone(&saved.tables);
+        self.next_table = saved.next_table;
+        self.user_version = saved.user_version;
+        Ok(())
+    }
+
+    // ---- the end ----
+
+    /// Makes the changes durable and visible, all of them or none. When this returns `Ok` they survive
+    /// a power cut. A txn that has changed nothing costs nothing.
+    ///
+    /// # Errors
+    /// `Poisoned`; `Full`, or `Io` with ENOSPC, when there is no room; `Io` when a write or flush failed.
+    /// The changes are visible to nobody then, in no process, and the store can be used as before.
+    pub fn commit(mut self) -> Result<()> {
+        self.not_poisoned()?;
+        let tables = Arc::make_mut(&mut self.tables);
+        let unchanged = tables.iter().all(|table| table.tree == table.stored)
+            && self.catalog == catalog_tree(&self.dirty.base, self.dirty.page_size())
+            && self.user_version == self.dirty.base.user_version;
+        if unchanged {
+            return Ok(());
+        }
+        let mut changed: Vec<Changed<'_>> = tables
+            .iter_mut()
+            .filter(|table| table.tree != table.stored)
+            .map(|table| Changed {
+                name: &table.name,
+                record: record_of(table.id, &table.schema, &table.tree),
+                tree: &mut table.tree,
+            })
+            .collect();
+        // From here on dropping must not undo: what happens to the space is decided below.
+        let writer = self.writer.take().expect("held until the end");
+        let committed = commit::commit(
+            &mut self.dirty,
+            &mut changed,
+            &mut self.catalog,
+            self.next_table,
+            self.user_version,
+        );
+        self.finish(writer, committed)
+    }
+
+    fn finish(&mut self, mut writer: Writer, committed: Result<State, Failure>) -> Result<()> {
+        let store = Arc::clone(&self.dirty.store);
+        writer.last_txn = self.dirty.txn;
+        let result = match committed {
+            Ok(state) => {
+                let mut space = std::mem::replace(&mut self.dirty.space, Space::empty(store.pages.page_size));
+                space.end_quarantine(&std::mem::take(&mut writer.quarantine));
+                #[cfg(debug_assertions)]
+                crate::verify::assert_accounting(&store, &state, &space);
+                #[cfg(not(debug_assertions))]
+                let _ = state;
+                writer.space = Some(space);
+                Ok(())
+            }
+            // The space view is half-way to a txn that did not happen: the next writer reads it anew.
+            Err(Failure::Clean(error)) => {
+                self.dirty.undo();
+                Err(error)
+            }
+            Err(Failure::Unknown(error)) => {
+                store.readers.set_failed(true);
+                writer.quarantine.extend(self.dirty.taken().iter());
+                Err(error)
+            }
+        };
+        store.end_writer(writer);
+        result
+    }
+
+    /// Undoes everything; the same as dropping.
+    pub fn abort(self) {}
+}
+
+impl Drop for WriteTxn {
+    fn drop(&mut self) {
+        if let Some(mut writer) = self.writer.take() {
+            self.dirty.undo();
+            let page_size = self.dirty.page_size();
+            writer.space = Some(std::mem::replace(&mut self.dirty.space, Space::empty(page_size)));
+            self.dirty.store.end_writer(writer);
+        }
+    }
+}
+
+impl PageSource for WriteTxn {
+    fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
+        self.dirty.page(page, birth)
+    }
+
+    fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
+        self.dirty.overflow(run)
+    }
+}
+
+impl std::fmt::Debug for WriteTxn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WriteTxn {}", self.dirty.txn)
+    }
+}
+
+fn record_of(id: u32, schema: &Schema, tree: &Tree) -> TableRecord {
+    TableRecord {
+        id,
+        level: tree.level,
+        root: tree.root,
+        overflow_pages: tree.overflow_pages,
+        schema: schema.clone(),
+    }
+}
+
+/// Writes a table's catalog entry; the root that it names counts only once the txn is committed.
+fn store_record(dirty: &mut Dirty, catalog: &mut Tree, table: &OpenTable) -> Result<()> {
+    let record = record_of(table.id, &table.schema, &table.stored);
+    insert::put(dirty, catalog, table.name.as_bytes(), &record.to_bytes(), true).map(|_| ())
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if name.len() <= MAX_NAME_LEN {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("table name of {} bytes, at most {MAX_NAME_LEN} are allowed", name.len())))
+}
+
+fn check_possible(schema: &Schema) -> Result<()> {
+    let aligned = matches!(schema.value_align, 1 | 2 | 4 | 8 | 16);
+    let whole = schema.value_width.is_none_or(|width| width % schema.value_align.max(1) == 0);
+    let named = schema.key_type.len() + schema.value_type.len() <= 512;
+    let narrow =
+        [schema.key_width, schema.value_width].into_iter().flatten().all(|width| width < u32::MAX as usize);
+    if aligned && whole && named && narrow {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "schema {schema}: alignment must be 1, 2, 4, 8 or 16 and divide the value width, type names have at most 512 bytes"
+    )))
+}
+
+fn check_lengths(schema: &Schema, tree: &Tree, key: &[u8], value: &[u8]) -> Result<()> {
+    let widths = [("key", schema.key_width, key.len()), ("value", schema.value_width, value.len())];
+    for (what, width, len) in widths {
+        if let Some(width) = width.filter(|width| *width != len) {
+            return Err(Error::WrongWidth { what, len, width });
+        }
+    }
+    let room = leaf_room(&tree.layout) / 2;
+    if tree.layout.fixed.is_none() && entry_len(&tree.layout, key.len(), OVERFLOW_REF_LEN) > room {
+        let align = tree.layout.align;
+        let max = (room - crate::page::LEAF_SLOT_LEN) / align * align - OVERFLOW_REF_LEN;
+        return Err(Error::KeyTooLong { len: key.len(), max });
+    }
+    if value.len() as u64 > MAX_VALUE_LEN {
+        return Err(Error::ValueTooLong { len: value.len() as u64, max: MAX_VALUE_LEN });
+    }
+    Ok(())
+}

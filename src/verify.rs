@@ -1,0 +1,239 @@
+//! Judging a whole store: every page, and that every page is exactly one thing.
+//!
+//! Owns: [`VerifyReport`], [`Stats`], and the walk that both come from. It only reads, goes on after
+//! damage, and works on a live store, as of one snapshot.
+
+use crate::error::Result;
+use crate::format::{OverflowRef, meta_pages};
+use crate::readers::State;
+use crate::snapshot::{PageSource, Pages, SourceObject, check_page};
+use crate::space::{Run, Space, Status};
+use crate::store::Store;
+use crate::tree::Tree;
+use crate::tree::check::{Findings, check_tree};
+pub use crate::tree::check::{LevelStats, Problem};
+use crate::txn::{ReadTxn, TableInfo, catalog_tree, list_tables};
+
+/// How far a verification has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Pages judged.
+    pub pages: u64,
+    /// Pages of the file.
+    pub page_count: u64,
+}
+
+/// What a verification found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// The txn whose state was judged.
+    pub txn: u64,
+    /// Pages of the file.
+    pub page_count: u64,
+    /// Number of tables.
+    pub tables: u64,
+    /// Number of entries in all of them.
+    pub entries: u64,
+    /// Everything that is not as it must be; at most 10,000.
+    pub problems: Vec<Problem>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// What a store consists of, as of one snapshot. Everything was counted, page by page.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The snapshot's txn.
+    pub txn: u64,
+    /// Random bytes given at creation.
+    pub store_id: [u8; 16],
+    /// Bytes of a page.
+    pub page_size: u64,
+    /// Pages of the file, those of the meta slots included.
+    pub page_count: u64,
+    /// Pages that can be allocated.
+    pub free_pages: u64,
+    /// Pages given up by some txn; free as soon as no snapshot needs them.
+    pub pending_pages: u64,
+    /// Pages of space records.
+    pub space_pages: u64,
+    /// Pages of the catalog.
+    pub catalog_pages: u64,
+    /// The application's own number.
+    pub user_version: u64,
+    /// Txns that are pinned by open snapshots, in any process.
+    pub pinned_txns: Vec<u64>,
+    /// What is wrong with either meta slot, if anything is.
+    pub meta_problems: Vec<String>,
+    /// The tables.
+    pub tables: Vec<TableStats>,
+}
+
+/// What a table consists of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct TableStats {
+    /// What the catalog says.
+    pub info: TableInfo,
+    /// What is on each level, leaves first.
+    pub levels: Vec<LevelStats>,
+}
+
+/// Reads the snapshot's pages and compares checksums, whatever was verified before.
+struct Recheck<'s> {
+    pages: &'s Pages,
+    page_count: u64,
+}
+
+impl PageSource for Recheck<'_> {
+    fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
+        check_page(self.pages.raw(page, 1, self.page_count)?, page)?;
+        self.pages.read(page, birth, self.page_count)
+    }
+
+    fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
+        let bytes =
+            &self.pages.raw(run.page, run.pages(self.pages.page_size), self.page_count)?[..run.len as usize];
+        let found = crc32fast::hash(bytes);
+        if found == run.checksum {
+            return Ok(bytes);
+        }
+        let detail =
+            format!("value of {} bytes has checksum {found:08x}, expected {:08x}", run.len, run.checksum);
+        Err(crate::Error::corrupt(run.page, detail))
+    }
+}
+
+/// Judges everything that the snapshot can see, and the meta slots.
+pub(crate) fn verify(txn: &ReadTxn, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
+    let (store, state) = (txn.store(), txn.state());
+    let page_count = state.page_count;
+    let mut on_pages = |pages| progress(Progress { pages, page_count });
+    let mut findings = Findings::new(page_count, &mut on_pages);
+    for problem in meta_problems(store)? {
+        findings.report(None, problem);
+    }
+    let source = Recheck { pages: &store.pages, page_count };
+    let walk = walk(&source, state, store.pages.page_size, &mut findings);
+    Ok(VerifyReport {
+        txn: state.txn,
+        page_count,
+        tables: walk.tables.len() as u64,
+        entries: walk.tables.iter().map(|table| table.info.len).sum(),
+        problems: findings.problems,
+    })
+}
+
+/// Counts everything.
+pub(crate) fn stats(txn: &ReadTxn) -> Result<Stats> {
+    let (store, state) = (txn.store(), txn.state());
+    let mut ignore = |_| {};
+    let mut findings = Findings::new(state.page_count, &mut ignore);
+    let walk = walk(txn, state, store.pages.page_size, &mut findings);
+    if let Some(problem) = findings.problems.first() {
+        return Err(crate::Error::corrupt(problem.page.unwrap_or(0), problem.detail.clone()));
+    }
+    Ok(Stats {
+        txn: state.txn,
+        store_id: store.store_id(),
+        page_size: store.pages.page_size as u64,
+        page_count: state.page_count,
+        free_pages: walk.free,
+        pending_pages: walk.pending,
+        space_pages: walk.space_pages,
+        catalog_pages: walk.catalog.iter().map(|level| level.pages).sum(),
+        user_version: state.user_version,
+        pinned_txns: store.pinned(),
+        meta_problems: meta_problems(store)?,
+        tables: walk.tables,
+    })
+}
+
+/// A slot that holds neither a meta nor zeros is damage: a slot is one sector, so a power cut leaves
+/// the old or the new one.
+fn meta_problems(store: &Store) -> Result<Vec<String>> {
+    let slots = store.meta_slots()?;
+    let damaged = |(i, slot): (usize, &Result<_, Option<String>>)| match slot {
+        Err(Some(reason)) => Some(format!("meta slot {i} cannot be read: {reason}")),
+        _ => None,
+    };
+    Ok(slots.iter().enumerate().filter_map(damaged).collect())
+}
+
+struct Walk {
+    tables: Vec<TableStats>,
+    catalog: Vec<LevelStats>,
+    free: u64,
+    pending: u64,
+    space_pages: u64,
+}
+
+/// Walks over everything that a state refers to and marks each page once.
+fn walk(source: &SourceObject<'_>, state: &State, page_size: usize, findings: &mut Findings<'_>) -> Walk {
+    let mut walk = Walk { tables: Vec::new(), catalog: Vec::new(), free: 0, pending: 0, space_pages: 0 };
+    findings.mark(0, meta_pages(page_size), "the meta area");
+    let catalog = catalog_tree(state, page_size);
+    walk.catalog = check_tree(source, &catalog, findings);
+    match list_tables(source, &catalog) {
+        Ok(tables) => {
+            for (name, record) in tables {
+                findings.table = Some(name.clone());
+                let tree = Tree::of(&record, page_size);
+                let levels = check_tree(source, &tree, findings);
+                walk.tables.push(TableStats { info: TableInfo::of(&name, &tree, record), levels });
+            }
+            findings.table = None;
+        }
+        Err(error) => findings.report_error(error),
+    }
+    match Space::load(source, state, page_size) {
+        Ok(space) => {
+            for run in space.record_runs() {
+                walk.space_pages += run.len;
+                findings.mark(run.start, run.len, "a space record");
+            }
+            for (run, status) in space.extents() {
+                count(&mut walk, run, status);
+                findings.mark(run.start, run.len, if status == Status::Free { "free" } else { "pending" });
+            }
+            if findings.problems.is_empty() {
+                findings.report_lost();
+            }
+        }
+        Err(error) => findings.report_error(error),
+    }
+    walk
+}
+
+fn count(walk: &mut Walk, run: Run, status: Status) {
+    match status {
+        Status::Pending { .. } => walk.pending += run.len,
+        Status::Free | Status::Quarantined => walk.free += run.len,
+    }
+}
+
+/// After every commit in debug builds, for stores of up to 4096 pages (beyond, every 256th): reachable +
+/// free + pending = all pages, once each; and the writer's view is the one in the file.
+#[cfg(debug_assertions)]
+pub(crate) fn assert_accounting(store: &Store, state: &State, space: &Space) {
+    space.check();
+    if state.page_count > 4096 && state.txn % 256 != 0 {
+        return;
+    }
+    let mut ignore = |_| {};
+    let mut findings = Findings::new(state.page_count, &mut ignore);
+    let source = Recheck { pages: &store.pages, page_count: state.page_count };
+    walk(&source, state, store.pages.page_size, &mut findings);
+    assert!(findings.problems.is_empty(), "after txn {}: {:#?}", state.txn, findings.problems);
+    let stored = Space::load(&source, state, store.pages.page_size).expect("it was just read");
+    let unused = |space: &Space| space.extents().map(|(run, _)| run.len).sum::<u64>();
+    assert_eq!(unused(&stored), unused(space), "the file and the writer disagree about unused pages");
+}
