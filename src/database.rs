@@ -1,5 +1,6 @@
 //! The public face of a store: opening it and beginning transactions.
 
+use crate::describe::{self, PageDump};
 use crate::disk::Observer;
 use crate::error::{Error, Result};
 use crate::snapshot::Verify;
@@ -253,7 +254,8 @@ impl Database {
     /// # Errors
     /// `Io`. Damage is not an error but in the report.
     pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
-        verify::verify(&self.begin_read()?, progress)
+        let txn = self.begin_read()?;
+        verify::verify(&self.store, txn.state(), progress)
     }
 
     /// What the store consists of. O(pages).
@@ -261,7 +263,16 @@ impl Database {
     /// # Errors
     /// `Corrupt` where a page is damaged; [`Database::verify`] goes on after damage.
     pub fn stats(&self) -> Result<Stats> {
-        verify::stats(&self.begin_read()?)
+        let txn = self.begin_read()?;
+        verify::stats(&self.store, txn.state())
+    }
+
+    /// Page `page` in words, as it is in the file now, whatever snapshot it belongs to.
+    ///
+    /// # Errors
+    /// `InvalidArgument` behind the end of the file; `Io`. Damage is not an error but in the dump.
+    pub fn page(&self, page: u64) -> Result<PageDump> {
+        describe::describe(&self.store, page)
     }
 
     /// Bytes of a page.
@@ -271,7 +282,7 @@ impl Database {
 
     /// Longest key in a table whose values need no alignment.
     pub fn max_key_len(&self) -> usize {
-        crate::format::max_key_len(self.page_size())
+        crate::page::max_key_len(self.page_size())
     }
 
     /// Where the store was opened.

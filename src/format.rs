@@ -52,11 +52,6 @@ pub const fn meta_pages(page_size: usize) -> u64 {
     (META_AREA.div_ceil(page_size)) as u64
 }
 
-/// Longest key at this page size in tables whose values need no alignment.
-pub const fn max_key_len(page_size: usize) -> usize {
-    (page_size - HEADER_LEN) / 2 - crate::page::LEAF_SLOT_LEN - OVERFLOW_REF_LEN
-}
-
 /// What a page holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -551,10 +546,5 @@ mod tests {
         for len in 0..record.to_bytes().len() {
             assert!(TableRecord::parse(&record.to_bytes()[..len]).is_err());
         }
-    }
-
-    #[test]
-    fn keys_of_2000_bytes_fit_the_smallest_page() {
-        assert_eq!(max_key_len(4096), 2000);
     }
 }

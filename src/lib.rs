@@ -8,30 +8,34 @@
 compile_error!("mapleaf needs 64-bit Linux: it relies on OFD locks and a large address space");
 
 // Each layer imports only those before it; tests/layers.rs keeps that true.
-pub mod codec;
-mod commit;
-mod database;
-mod dirty;
-mod disk;
 mod error;
 mod format;
-mod lock;
-mod map;
 mod page;
-mod readers;
+mod map;
+mod lock;
+mod disk;
 mod snapshot;
+mod readers;
 mod space;
 mod store;
-mod table;
+mod dirty;
 mod tree;
-mod txn;
+mod commit;
+mod catalog;
 mod verify;
+mod describe;
+pub mod codec;
+mod table;
+mod txn;
+mod database;
 
+pub use catalog::TableInfo;
 pub use database::{Database, Options};
+pub use describe::{Field, PageDump};
 pub use disk::{Observer, Op, Verdict};
 pub use error::{Error, Result};
 pub use format::Schema;
 pub use snapshot::Verify;
 pub use table::{Entry, Range, Table, TableView};
-pub use txn::{ReadTxn, Savepoint, TableInfo, WriteTxn};
+pub use txn::{ReadTxn, Savepoint, WriteTxn};
 pub use verify::{LevelStats, Problem, Progress, Stats, TableStats, VerifyReport};

@@ -5,90 +5,24 @@
 //! and leaves nothing when it is dropped. Leaves to others: trees ([`crate::tree`]), the order of the
 //! commit ([`crate::commit`]), whose turn it is ([`crate::store`]).
 
+use crate::catalog::{TableInfo, catalog_tree, find_record, list_tables};
 use crate::codec::{Codec, Encode, Key, KeyRange};
 use crate::commit::{self, Changed, Failure};
 use crate::dirty::{Dirty, Mark};
 use crate::error::{Error, Result};
 use crate::format::{
-    CATALOG_ID, MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, OverflowRef, Schema, TableRecord,
+    MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, OverflowRef, Schema, TableRecord,
 };
-use crate::page::{Stored, entry_len, leaf_room};
+use crate::page::{entry_len, leaf_room};
 use crate::readers::{Pin, State};
-use crate::snapshot::{PageSource, SourceObject};
+use crate::snapshot::PageSource;
 use crate::space::Space;
 use crate::store::{Store, Wait, Writer};
 use crate::table::{Entry, Range, Table, TableView, schema_of};
-use crate::tree::cursor::{Cursor, Place};
 use crate::tree::insert::Put;
-use crate::tree::{Tree, insert, remove, search};
+use crate::tree::{Tree, insert, remove};
 use std::any::TypeId;
 use std::sync::{Arc, OnceLock};
-
-/// What the catalog says of a table.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct TableInfo {
-    /// Its name.
-    pub name: String,
-    /// The id that its pages carry.
-    pub id: u32,
-    /// Number of entries.
-    pub len: u64,
-    /// Levels of its tree; 0 when it is empty.
-    pub levels: u8,
-    /// Pages of large values.
-    pub overflow_pages: u64,
-    /// Types and layout.
-    pub schema: Schema,
-}
-
-impl TableInfo {
-    pub(crate) fn of(name: &str, tree: &Tree, record: TableRecord) -> Self {
-        TableInfo::new(name, record.id, tree, record.schema)
-    }
-
-    fn new(name: &str, id: u32, tree: &Tree, schema: Schema) -> Self {
-        TableInfo {
-            name: name.to_owned(),
-            id,
-            len: tree.len(),
-            levels: if tree.is_empty() { 0 } else { tree.level + 1 },
-            overflow_pages: tree.overflow_pages,
-            schema,
-        }
-    }
-}
-
-/// The catalog as a tree of this state.
-pub(crate) fn catalog_tree(state: &State, page_size: usize) -> Tree {
-    Tree {
-        root: state.catalog,
-        level: state.catalog_level,
-        ..Tree::empty(CATALOG_ID, Schema::bytes().layout(page_size))
-    }
-}
-
-fn find_record(source: &SourceObject<'_>, catalog: &Tree, name: &str) -> Result<Option<TableRecord>> {
-    let Some(stored) = search::find(source, catalog, name.as_bytes())? else { return Ok(None) };
-    parse_record(source, catalog, stored).map(Some)
-}
-
-fn parse_record(source: &SourceObject<'_>, catalog: &Tree, stored: Stored<'_>) -> Result<TableRecord> {
-    let bytes = search::resolve(source, stored)?;
-    TableRecord::parse(bytes).map_err(|detail| Error::corrupt(catalog.root.page, detail))
-}
-
-/// All tables of a catalog, in order of their names.
-pub(crate) fn list_tables(source: &SourceObject<'_>, catalog: &Tree) -> Result<Vec<(String, TableRecord)>> {
-    let mut tables = Vec::new();
-    let mut cursor = Cursor::new(source, catalog, Place::Start)?;
-    while let Some((name, stored)) = cursor.next()? {
-        let name = std::str::from_utf8(name)
-            .map_err(|_| Error::corrupt(catalog.root.page, "a table name is not UTF-8"))?;
-        tables.push((name.to_owned(), parse_record(source, catalog, stored)?));
-    }
-    Ok(tables)
-}
 
 /// The table's stored schema must be the caller's. A table of bytes is what the tool makes; it does
 /// not pass for another type either.
@@ -313,10 +247,6 @@ impl ReadTxn {
 
     pub(crate) fn state(&self) -> &State {
         &self.state
-    }
-
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
     }
 
     fn tree<K: Key + ?Sized, V: Codec + ?Sized>(&self, table: Table<K, V>) -> Result<Tree> {

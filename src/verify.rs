@@ -3,16 +3,16 @@
 //! Owns: [`VerifyReport`], [`Stats`], and the walk that both come from. It only reads, goes on after
 //! damage, and works on a live store, as of one snapshot.
 
+use crate::catalog::{TableInfo, catalog_tree, list_tables};
 use crate::error::Result;
 use crate::format::{OverflowRef, meta_pages};
 use crate::readers::State;
 use crate::snapshot::{PageSource, Pages, SourceObject, check_page};
 use crate::space::{Run, Space, Status};
-use crate::store::Store;
+use crate::store::{Snapshot, Store};
 use crate::tree::Tree;
 use crate::tree::check::{Findings, check_tree};
 pub use crate::tree::check::{LevelStats, Problem};
-use crate::txn::{ReadTxn, TableInfo, catalog_tree, list_tables};
 
 /// How far a verification has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,9 +112,12 @@ impl PageSource for Recheck<'_> {
     }
 }
 
-/// Judges everything that the snapshot can see, and the meta slots.
-pub(crate) fn verify(txn: &ReadTxn, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
-    let (store, state) = (txn.store(), txn.state());
+/// Judges everything that a pinned state refers to, and the meta slots.
+pub(crate) fn verify(
+    store: &Store,
+    state: &State,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<VerifyReport> {
     let page_count = state.page_count;
     let mut on_pages = |pages| progress(Progress { pages, page_count });
     let mut findings = Findings::new(page_count, &mut on_pages);
@@ -132,12 +135,12 @@ pub(crate) fn verify(txn: &ReadTxn, progress: &mut dyn FnMut(Progress)) -> Resul
     })
 }
 
-/// Counts everything.
-pub(crate) fn stats(txn: &ReadTxn) -> Result<Stats> {
-    let (store, state) = (txn.store(), txn.state());
+/// Counts everything that a pinned state refers to.
+pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
     let mut ignore = |_| {};
     let mut findings = Findings::new(state.page_count, &mut ignore);
-    let walk = walk(txn, state, store.pages.page_size, &mut findings);
+    let source = Snapshot { pages: &store.pages, page_count: state.page_count };
+    let walk = walk(&source, state, store.pages.page_size, &mut findings);
     if let Some(problem) = findings.problems.first() {
         return Err(crate::Error::corrupt(problem.page.unwrap_or(0), problem.detail.clone()));
     }

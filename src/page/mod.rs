@@ -27,6 +27,13 @@ use leaf::Leaf;
 use std::cmp::Ordering;
 use zerocopy::byteorder::little_endian::{U32, U64};
 
+/// Longest key at this page size in tables whose values need no alignment.
+pub const fn max_key_len(page_size: usize) -> usize {
+    (page_size - HEADER_LEN) / 2 - LEAF_SLOT_LEN - OVERFLOW_REF_LEN
+}
+
+const _: () = assert!(max_key_len(4096) == 2000);
+
 /// A value as a leaf holds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stored<'a> {

@@ -137,7 +137,8 @@ impl fmt::Display for ReadError {
 
 type Result<T, E = ReadError> = std::result::Result<T, E>;
 
-const CUT: &str = "the input was cut off: make the dump again, and check that its program ended with exit code 0";
+const CUT: &str =
+    "the input was cut off: make the dump again, and check that its program ended with exit code 0";
 const END: &str = "the end of the input";
 
 // ---- writing ----
@@ -176,7 +177,8 @@ impl<W: Write> Writer<W> {
     }
 
     /// Gives the output back.
-    pub fn into_output(self) -> W {
+    #[cfg(test)]
+    fn into_output(self) -> W {
         self.output
     }
 
@@ -210,7 +212,11 @@ fn header_text(header: &Header) -> String {
         None => {}
     }
     lines.push("type=btree".to_owned());
-    lines.extend(header.lmdb.map(|LmdbLines { mapsize, maxreaders }| format!("mapsize={mapsize}\nmaxreaders={maxreaders}")));
+    lines.extend(
+        header
+            .lmdb
+            .map(|LmdbLines { mapsize, maxreaders }| format!("mapsize={mapsize}\nmaxreaders={maxreaders}")),
+    );
     lines.extend(header.page_size.map(|size| format!("db_pagesize={size}")));
     lines.extend(header.schema.as_ref().map(schema_lines).unwrap_or_default());
     lines.extend(header.section.map(|(index, count)| format!("mapleaf_section={index}/{count}")));
@@ -362,7 +368,9 @@ impl<R: BufRead> Reader<R> {
     fn missing_section(&self) -> Option<String> {
         match self.sections_promised {
             _ if self.sections_read == 0 => Some("\"VERSION=3\", the first line of a dump".into()),
-            Some(count) if self.sections_read < count => Some(format!("section {} of {count}", self.sections_read + 1)),
+            Some(count) if self.sections_read < count => {
+                Some(format!("section {} of {count}", self.sections_read + 1))
+            }
             _ => None,
         }
     }
@@ -445,13 +453,21 @@ impl<R: BufRead> Reader<R> {
             return Ok(());
         }
         let next = match text.strip_suffix(b"\r") {
-            Some(start) if start == wanted.as_bytes() => "its lines end in CR LF: convert it (dos2unix) and load again",
+            Some(start) if start == wanted.as_bytes() => {
+                "its lines end in CR LF: convert it (dos2unix) and load again"
+            }
             _ if self.sections_read == 0 => {
                 "give a dump of \"mapleaf dump\", mdb_dump or db_dump, or -T for pairs of text lines"
             }
             _ => "the dump is damaged here: make it again",
         };
-        Err(ReadError::Fault(Fault { line, offset, expected: expected.into(), found: show(&text), next: next.into() }))
+        Err(ReadError::Fault(Fault {
+            line,
+            offset,
+            expected: expected.into(),
+            found: show(&text),
+            next: next.into(),
+        }))
     }
 
     /// A line without its line feed.
@@ -460,7 +476,8 @@ impl<R: BufRead> Reader<R> {
         loop {
             let part = self.input.fill_buf()?;
             if part.is_empty() {
-                let found = if text.is_empty() { END.into() } else { format!("{} and then {END}", show(&text)) };
+                let found =
+                    if text.is_empty() { END.into() } else { format!("{} and then {END}", show(&text)) };
                 return Err(self.fault(expected, found, CUT));
             }
             let end = part.iter().position(|byte| *byte == b'\n');
@@ -469,7 +486,11 @@ impl<R: BufRead> Reader<R> {
             self.input.consume(used);
             self.offset += used as u64;
             if text.len() > MAX_HEADER_LINE {
-                return Err(self.fault(expected, format!("a line of more than {MAX_HEADER_LINE} bytes"), "is it a dump?"));
+                return Err(self.fault(
+                    expected,
+                    format!("a line of more than {MAX_HEADER_LINE} bytes"),
+                    "is it a dump?",
+                ));
             }
             if end.is_some() {
                 self.line += 1;
@@ -544,9 +565,20 @@ impl<R: BufRead> Reader<R> {
         self.fault(expected, END, CUT)
     }
 
-    fn fault(&self, expected: impl Into<String>, found: impl Into<String>, next: impl Into<String>) -> ReadError {
+    fn fault(
+        &self,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        next: impl Into<String>,
+    ) -> ReadError {
         let (line, offset) = (self.line, self.offset);
-        ReadError::Fault(Fault { line, offset, expected: expected.into(), found: found.into(), next: next.into() })
+        ReadError::Fault(Fault {
+            line,
+            offset,
+            expected: expected.into(),
+            found: found.into(),
+            next: next.into(),
+        })
     }
 }
 
@@ -600,21 +632,35 @@ impl HeaderLines {
         let wrong = |expected: &str, next: &str| WrongLine::new(expected, show(line), next);
         let split = line.iter().position(|byte| *byte == b'=').filter(|split| *split > 0);
         let Some(split) = split else {
-            return Err(wrong("a header line \"name=value\" or \"HEADER=END\"", "the header is damaged: make the dump again"));
+            return Err(wrong(
+                "a header line \"name=value\" or \"HEADER=END\"",
+                "the header is damaged: make the dump again",
+            ));
         };
         let (name, value) = (&line[..split], &line[split + 1..]);
-        let text = || std::str::from_utf8(value).map_err(|_| wrong("UTF-8", "rename the table before the dump"));
+        let text =
+            || std::str::from_utf8(value).map_err(|_| wrong("UTF-8", "rename the table before the dump"));
         match name {
-            b"format" => self.format = Some(format_of(value).ok_or_else(|| wrong("format=bytevalue or format=print", "dump in one of these"))?),
+            b"format" => {
+                self.format = Some(
+                    format_of(value)
+                        .ok_or_else(|| wrong("format=bytevalue or format=print", "dump in one of these"))?,
+                )
+            }
             b"type" if !matches!(value, b"btree" | b"hash") => {
-                return Err(wrong("type=btree or type=hash", "only keys with values can be loaded: dump another database"));
+                return Err(wrong(
+                    "type=btree or type=hash",
+                    "only keys with values can be loaded: dump another database",
+                ));
             }
             b"database" => self.database = Some(text()?.to_owned()).filter(|name| !name.is_empty()),
             b"db_pagesize" => self.page_size = text()?.parse().ok(),
             b"duplicates" | b"dupsort" => self.duplicates |= value == b"1",
             b"reversekey" if value == b"1" => self.foreign_order.push("reversekey"),
             b"integerkey" if value == b"1" => self.foreign_order.push("integerkey"),
-            _ => self.take_own(name, value).ok_or_else(|| wrong("a value that mapleaf dump writes", "make the dump again"))?,
+            _ => self
+                .take_own(name, value)
+                .ok_or_else(|| wrong("a value that mapleaf dump writes", "make the dump again"))?,
         }
         Ok(())
     }
@@ -629,7 +675,9 @@ impl HeaderLines {
             b"mapleaf_value_type" => self.value_type = Some(text()?),
             b"mapleaf_key_width" => self.key_width = Some(number()?),
             b"mapleaf_value_width" => self.value_width = Some(number()?),
-            b"mapleaf_value_align" => self.value_align = Some(number().filter(|align| matches!(align, 1 | 2 | 4 | 8 | 16))?),
+            b"mapleaf_value_align" => {
+                self.value_align = Some(number().filter(|align| matches!(align, 1 | 2 | 4 | 8 | 16))?)
+            }
             b"mapleaf_section" => {
                 let (index, count) = std::str::from_utf8(value).ok()?.split_once('/')?;
                 self.section = Some((index.parse().ok()?, count.parse().ok()?));
@@ -642,7 +690,11 @@ impl HeaderLines {
     fn finish(self) -> Result<Header, WrongLine> {
         let Some(format) = self.format else {
             let next = "the header is damaged: make the dump again";
-            return Err(WrongLine::new("a line \"format=bytevalue\" or \"format=print\" before it", "\"HEADER=END\"", next));
+            return Err(WrongLine::new(
+                "a line \"format=bytevalue\" or \"format=print\" before it",
+                "\"HEADER=END\"",
+                next,
+            ));
         };
         let plain = Schema::bytes();
         let schema = Schema {
@@ -734,7 +786,12 @@ impl Decoder {
             }
             _ => return Ok(()),
         };
-        Err(WrongItem { at: None, expected, found: "the end of the line".into(), next: "the line is not whole: make the dump again" })
+        Err(WrongItem {
+            at: None,
+            expected,
+            found: "the end of the line".into(),
+            next: "the line is not whole: make the dump again",
+        })
     }
 }
 
@@ -796,12 +853,19 @@ fn feed_print(state: &mut Escape, any_byte: bool, text: &[u8], bytes: &mut Vec<u
 
 /// The exact inverse of what LMDB before 0.9.25 wrote, as far as there is one: a backslash and the two lower-case digits of an
 /// unprintable byte are that byte, any other backslash was one in the data.
-fn feed_lenient(state: &mut Escape, any_byte: bool, text: &[u8], bytes: &mut Vec<u8>) -> Result<(), WrongItem> {
+fn feed_lenient(
+    state: &mut Escape,
+    any_byte: bool,
+    text: &[u8],
+    bytes: &mut Vec<u8>,
+) -> Result<(), WrongItem> {
     for (at, byte) in text.iter().enumerate() {
         let digit = if byte.is_ascii_uppercase() { NO_DIGIT } else { HEX[usize::from(*byte)] };
         *state = match *state {
             Escape::Backslash if digit != NO_DIGIT => Escape::Digit(*byte),
-            Escape::Digit(first) if digit != NO_DIGIT && !is_printable(HEX[usize::from(first)] << 4 | digit) => {
+            Escape::Digit(first)
+                if digit != NO_DIGIT && !is_printable(HEX[usize::from(first)] << 4 | digit) =>
+            {
                 bytes.push(HEX[usize::from(first)] << 4 | digit);
                 Escape::None
             }
@@ -906,8 +970,18 @@ mod tests {
 
     /// Two sections in different formats with everything optional.
     fn sample() -> Vec<(Header, Records)> {
-        let schema = Schema { key_type: "u64".into(), value_type: "(str,u8)".into(), key_width: Some(8), value_width: None, value_align: 4 };
-        let records = vec![(b"".to_vec(), b"".to_vec()), (b"a\\b\n".to_vec(), vec![0, 255]), (b"k".to_vec(), b"DATA=END".to_vec())];
+        let schema = Schema {
+            key_type: "u64".into(),
+            value_type: "(str,u8)".into(),
+            key_width: Some(8),
+            value_width: None,
+            value_align: 4,
+        };
+        let records = vec![
+            (b"".to_vec(), b"".to_vec()),
+            (b"a\\b\n".to_vec(), vec![0, 255]),
+            (b"k".to_vec(), b"DATA=END".to_vec()),
+        ];
         let first = Header { section: Some((1, 2)), page_size: Some(4096), ..Header::new(Format::Print) };
         let second = Header {
             database: Some("two\nlines".into()),
@@ -937,7 +1011,8 @@ mod tests {
     #[test]
     fn headers_are_written_as_the_other_tools_want_them() {
         let lmdb = Some(LmdbLines { mapsize: 1 << 20, maxreaders: 126 });
-        let header = Header { database: Some("t".into()), page_size: Some(4096), lmdb, ..Header::new(Format::Print) };
+        let header =
+            Header { database: Some("t".into()), page_size: Some(4096), lmdb, ..Header::new(Format::Print) };
         let wanted = "VERSION=3\nformat=print\ndatabase=t\ntype=btree\nmapsize=1048576\nmaxreaders=126\ndb_pagesize=4096\nHEADER=END\n";
         assert_eq!(header_text(&header), wanted);
     }
@@ -958,14 +1033,24 @@ mod tests {
         for (fault, line, column, expected) in [
             (after(" 0g\n"), 5, 2, "a hex digit"),
             (after(" 00\n 0\nDATA=END\n"), 6, 6, "another hex digit, since bytes have two"),
-            (after(" 00\nDATA=END\n"), 6, 4, "the value, on a line that begins with a space, of the key on line 5"),
+            (
+                after(" 00\nDATA=END\n"),
+                6,
+                4,
+                "the value, on a line that begins with a space, of the key on line 5",
+            ),
             (after("00\n"), 5, 0, "a key line, which begins with a space, or \"DATA=END\""),
             (after("DATA=END\n\n"), 6, 9, "\"VERSION=3\" of another section, or the end of the input"),
         ] {
-            assert_eq!((fault.line, fault.offset, fault.expected.as_str()), (line, head.len() as u64 + column, expected));
+            assert_eq!(
+                (fault.line, fault.offset, fault.expected.as_str()),
+                (line, head.len() as u64 + column, expected)
+            );
         }
         assert!(fault_of(b"VERSION=3\r\n").next.contains("dos2unix"));
-        assert!(fault_of(b"VERSION=3\nformat=print\nHEADER=END\n a\\q\n").next.contains("--lenient-backslash"));
+        assert!(
+            fault_of(b"VERSION=3\nformat=print\nHEADER=END\n a\\q\n").next.contains("--lenient-backslash")
+        );
         assert!(fault_of(b"VERSION=3\nformat=print\ntype=recno\n").expected.contains("type=btree"));
         assert_eq!(fault_of(b"VERSION=3\ntype=btree\nHEADER=END\n").line, 3);
     }

@@ -98,7 +98,8 @@ impl Codec {
     /// Expected and found.
     pub fn parse(&self, typed: &OsStr) -> Result<Vec<u8>, String> {
         let bytes = typed.as_bytes();
-        let text = || std::str::from_utf8(bytes).map_err(|_| "expected UTF-8; give the bytes in hex".to_owned());
+        let text =
+            || std::str::from_utf8(bytes).map_err(|_| "expected UTF-8; give the bytes in hex".to_owned());
         match self {
             Codec::Plain => Ok(bytes.to_vec()),
             Codec::Utf8 => Ok(text()?.as_bytes().to_vec()),
@@ -113,7 +114,9 @@ impl Codec {
                 _ => Err("expected true or false".into()),
             },
             Codec::Char => parse_char(text()?),
-            Codec::Opaque(name) => Err(format!("the stored type is {name}; give its bytes with a format of hex or escaped")),
+            Codec::Opaque(name) => {
+                Err(format!("the stored type is {name}; give its bytes with a format of hex or escaped"))
+            }
         }
     }
 
@@ -122,14 +125,20 @@ impl Codec {
     /// # Errors
     /// Where the command line asked for a format that the bytes do not have.
     pub fn text(&self, bytes: &[u8]) -> Result<String, String> {
-        let bad = |what: &str| format!("{} bytes that are not {what}; show them with a format of hex or escaped", bytes.len());
+        let bad = |what: &str| {
+            format!("{} bytes that are not {what}; show them with a format of hex or escaped", bytes.len())
+        };
         match self {
             Codec::Plain => Ok(printable(bytes).map_or_else(|| escaped(bytes), str::to_owned)),
             Codec::Utf8 => std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| bad("UTF-8")),
             Codec::Hex => Ok(hex(bytes)),
             Codec::Escaped | Codec::Opaque(_) => Ok(escaped(bytes)),
-            Codec::Unsigned(width) => Ok(unsigned(bytes, *width).ok_or_else(|| bad("such a number"))?.to_string()),
-            Codec::Signed(width) => Ok(signed(bytes, *width).ok_or_else(|| bad("such a number"))?.to_string()),
+            Codec::Unsigned(width) => {
+                Ok(unsigned(bytes, *width).ok_or_else(|| bad("such a number"))?.to_string())
+            }
+            Codec::Signed(width) => {
+                Ok(signed(bytes, *width).ok_or_else(|| bad("such a number"))?.to_string())
+            }
             Codec::Float(4) => Ok(f32_of(bytes).ok_or_else(|| bad("an f32"))?.to_string()),
             Codec::Float(_) => Ok(f64_of(bytes).ok_or_else(|| bad("an f64"))?.to_string()),
             Codec::Bool => match bytes {
@@ -270,12 +279,17 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        for (type_name, typed) in [("u8", "256"), ("u8", "-1"), ("i8", "128"), ("i8", "-129"), ("u64", "x"), ("(str,u8)", "a")] {
+        for (type_name, typed) in
+            [("u8", "256"), ("u8", "-1"), ("i8", "128"), ("i8", "-129"), ("u64", "x"), ("(str,u8)", "a")]
+        {
             assert!(Format::Auto.codec(type_name).parse(OsStr::new(typed)).is_err(), "{type_name} {typed}");
         }
         assert!(Codec::Unsigned(8).text(&[1]).is_err());
         assert!(Codec::Utf8.text(&[0xff]).is_err());
-        assert_eq!(Codec::Hex.parse(OsStr::new("abc")), Err("expected another hex digit, since bytes have two, found the end of the line".into()));
+        assert_eq!(
+            Codec::Hex.parse(OsStr::new("abc")),
+            Err("expected another hex digit, since bytes have two, found the end of the line".into())
+        );
     }
 
     #[test]

@@ -1,2 +1,26 @@
-//! The tool.
-fn main() {}
+//! `mapleaf`, the command-line tool of the mapleaf store.
+//!
+//! Reading the source: [`cli`] lists the commands, each file in [`commands`] is one of them, [`dump_text`] is the dump format,
+//! [`formats`] how keys and values are typed and shown, [`store`] opens files and finds tables, [`failure`] is how it ends.
+
+mod cli;
+mod commands;
+mod dump_text;
+mod failure;
+mod formats;
+mod output;
+mod progress;
+mod store;
+
+use clap::Parser;
+use failure::Outcome;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let command = cli::Cli::parse().command;
+    match command.run() {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Problem) => ExitCode::from(1),
+        Err(failure) => failure.report(command.file()),
+    }
+}

@@ -1,0 +1,255 @@
+//! One page in words: every byte that means something, labelled as in `docs/format.md`.
+//!
+//! Owns: [`PageDump`]. It reads with a system call, believes nothing, and describes as much of a
+//! damaged page as can be made out.
+
+use crate::error::{Error, Result};
+use crate::format::{
+    CHILD_REF_LEN, ChildRef, HEADER_LEN, META_LEN, META_OFFSETS, Meta, OverflowRef, PageKind, header,
+    meta_pages,
+};
+use crate::page::{Branch, LEAF_SLOT_LEN, LeafView, Stored, fixed};
+use crate::snapshot::check_page;
+use crate::store::Store;
+
+/// A labelled stretch of a page.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Field {
+    /// First byte within the page.
+    pub offset: usize,
+    /// Number of bytes.
+    pub len: usize,
+    /// What it is.
+    pub label: String,
+    /// What it says.
+    pub value: String,
+}
+
+/// A page in words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct PageDump {
+    /// Its number.
+    pub page: u64,
+    /// What it is.
+    pub kind: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What they mean, in order of their offsets.
+    pub fields: Vec<Field>,
+    /// What is wrong with it.
+    pub problems: Vec<String>,
+}
+
+impl PageDump {
+    fn field(&mut self, offset: usize, len: usize, label: impl Into<String>, value: impl Into<String>) {
+        self.fields.push(Field { offset, len, label: label.into(), value: value.into() });
+    }
+
+    fn problem(&mut self, error: &Error) {
+        self.problems.push(match error {
+            Error::Corrupt { detail, .. } => detail.clone(),
+            other => other.to_string(),
+        });
+    }
+}
+
+/// Describes page `page` as it is in the file now.
+pub(crate) fn describe(store: &Store, page: u64) -> Result<PageDump> {
+    let page_size = store.pages.page_size;
+    let len = store.pages.disk.len()?;
+    let offset = page.checked_mul(page_size as u64).filter(|offset| offset + page_size as u64 <= len);
+    let Some(offset) = offset else {
+        return Err(Error::invalid(format!("page {page}: the file has {} pages", len / page_size as u64)));
+    };
+    let mut bytes = vec![0; page_size];
+    store.pages.disk.read_at(offset, &mut bytes)?;
+    let mut dump = PageDump { page, kind: String::new(), bytes, fields: Vec::new(), problems: Vec::new() };
+    if page < meta_pages(page_size) {
+        describe_meta(&mut dump, offset);
+    } else if header(&dump.bytes).page.get() == page {
+        describe_page(&mut dump);
+    } else if dump.bytes.iter().all(|byte| *byte == 0) {
+        dump.kind = "zeros: a page that was never used, or part of a large value".into();
+    } else {
+        dump.kind = "no page header: part of a large value, or free".into();
+    }
+    dump.fields.sort_by_key(|field| field.offset);
+    Ok(dump)
+}
+
+fn describe_meta(dump: &mut PageDump, offset: u64) {
+    dump.kind = "meta".into();
+    for (slot, at) in META_OFFSETS.into_iter().enumerate() {
+        let Some(at) =
+            at.checked_sub(offset).map(|at| at as usize).filter(|at| at + META_LEN <= dump.bytes.len())
+        else {
+            continue;
+        };
+        match Meta::parse(&dump.bytes[at..at + META_LEN]) {
+            Ok(meta) => describe_slot(dump, at, slot, &meta),
+            Err(None) => dump.field(at, META_LEN, format!("slot {slot}"), "never written"),
+            Err(Some(reason)) => {
+                dump.field(at, META_LEN, format!("slot {slot}"), "damaged");
+                dump.problems.push(format!("meta slot {slot}: {reason}"));
+            }
+        }
+    }
+}
+
+fn describe_slot(dump: &mut PageDump, at: usize, slot: usize, meta: &Meta) {
+    let id: String = meta.store_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let fields = [
+        (0, 8, "magic", String::from_utf8_lossy(&meta.magic).escape_debug().to_string()),
+        (8, 4, "checksum", format!("{:08x}", meta.checksum)),
+        (12, 4, "version", meta.version.to_string()),
+        (16, 4, "page size", meta.page_size.to_string()),
+        (20, 4, "next table id", meta.next_table.to_string()),
+        (24, 8, "features", format!("{:#x}", meta.features)),
+        (32, 8, "write features", format!("{:#x}", meta.write_features)),
+        (40, 16, "store id", id),
+        (56, 8, "txn", meta.txn.to_string()),
+        (64, 8, "page count", meta.page_count.to_string()),
+        (72, 8, "catalog root page", meta.catalog_page.to_string()),
+        (80, 8, "catalog root birth", meta.catalog_birth.to_string()),
+        (88, 8, "tables", meta.catalog_count.to_string()),
+        (96, 8, "space record page", meta.space_page.to_string()),
+        (104, 8, "space record birth", meta.space_birth.to_string()),
+        (112, 4, "space record pages", meta.space_pages.to_string()),
+        (116, 1, "catalog root level", meta.catalog_level.to_string()),
+        (117, 3, "reserved", "0".into()),
+        (120, 8, "user version", meta.user_version.to_string()),
+        (128, 8, "log page", meta.log_page.to_string()),
+        (136, 8, "log pages", meta.log_pages.to_string()),
+        (144, 8, "log seed", meta.log_seed.to_string()),
+        (152, 360, "reserved", "0".into()),
+    ];
+    for (offset, len, label, value) in fields {
+        dump.field(at + offset, len, format!("slot {slot} {label}"), value);
+    }
+}
+
+fn describe_page(dump: &mut PageDump) {
+    let bytes = std::mem::take(&mut dump.bytes);
+    if let Err(error) = check_page(&bytes, dump.page) {
+        dump.problem(&error);
+    }
+    let head = *header(&bytes);
+    let names = match head.kind {
+        kind if kind == PageKind::FixedLeaf as u8 => ["key width", "value width"],
+        _ => ["cell bytes", "prefix length"],
+    };
+    let fields = [
+        (0, 4, "checksum", format!("{:08x}", head.checksum)),
+        (4, 1, "kind", head.kind.to_string()),
+        (5, 1, "level", head.level.to_string()),
+        (6, 2, "count", head.count.to_string()),
+        (8, 8, "page", head.page.to_string()),
+        (16, 8, "birth", head.birth.to_string()),
+        (24, 4, "table", head.table.to_string()),
+        (28, 2, names[0], head.cell_bytes.to_string()),
+        (30, 2, names[1], head.prefix_len.to_string()),
+    ];
+    for (offset, len, label, value) in fields {
+        dump.field(offset, len, label, value);
+    }
+    let described = match head.kind {
+        kind if kind == PageKind::Branch as u8 => describe_branch(dump, &bytes, head.level),
+        kind if kind == PageKind::Leaf as u8 => describe_leaf(dump, &bytes),
+        kind if kind == PageKind::FixedLeaf as u8 => describe_fixed(dump, &bytes),
+        kind if kind == PageKind::Space as u8 => {
+            dump.kind = "space record".into();
+            dump.field(HEADER_LEN, bytes.len() - HEADER_LEN, "part of the record", "");
+            Ok(())
+        }
+        kind => Err(Error::corrupt(dump.page, format!("unknown kind {kind}"))),
+    };
+    if let Err(error) = described {
+        dump.problem(&error);
+    }
+    dump.bytes = bytes;
+}
+
+fn describe_branch(dump: &mut PageDump, bytes: &[u8], level: u8) -> Result<()> {
+    dump.kind = format!("branch of level {level}");
+    let branch = Branch::new(bytes, level)?;
+    let (count, prefix_len) = (branch.count(), usize::from(header(bytes).prefix_len.get()));
+    if prefix_len > 0 {
+        dump.field(HEADER_LEN, prefix_len, "prefix", text(&bytes[HEADER_LEN..HEADER_LEN + prefix_len]));
+    }
+    let (heads, references) = (HEADER_LEN + prefix_len, HEADER_LEN + prefix_len + count * 4);
+    let offsets = references + count * CHILD_REF_LEN;
+    let cells = bytes.len() - usize::from(header(bytes).cell_bytes.get());
+    let mut separator = Vec::new();
+    let mut cell = cells;
+    for i in 0..count {
+        branch.separator(i, &mut separator)?;
+        let ChildRef { page, birth, count: entries } = branch.child(i)?;
+        dump.field(heads + i * 4, 4, format!("head {i}"), hex_head(bytes, heads + i * 4));
+        let child = format!("page {page}, born at txn {birth}, {entries} entries");
+        dump.field(references + i * CHILD_REF_LEN, CHILD_REF_LEN, format!("child {i}"), child);
+        dump.field(offsets + i * 2, 2, format!("offset {i}"), number(bytes, offsets + i * 2));
+        let suffix = separator.len().saturating_sub(prefix_len);
+        if i > 0 {
+            dump.field(cell, suffix, format!("separator {i}"), text(&separator));
+            cell += suffix;
+        }
+    }
+    branch.validate_order()
+}
+
+fn describe_leaf(dump: &mut PageDump, bytes: &[u8]) -> Result<()> {
+    dump.kind = "leaf".into();
+    let leaf = LeafView::new(bytes)?;
+    let slots = HEADER_LEN + leaf.count() * 4;
+    for i in 0..leaf.count() {
+        let (key, stored) = leaf.entry(i)?;
+        let slot = slots + i * (LEAF_SLOT_LEN - 4);
+        let distance = usize::from(u16::from_le_bytes([bytes[slot], bytes[slot + 1]]));
+        let cell = bytes.len() - distance;
+        dump.field(HEADER_LEN + i * 4, 4, format!("head {i}"), hex_head(bytes, HEADER_LEN + i * 4));
+        let lengths = format!("cell at {cell}, key of {} bytes, value of {}", key.len(), stored.cell_len());
+        dump.field(slot, LEAF_SLOT_LEN - 4, format!("slot {i}"), lengths);
+        let value = match stored {
+            Stored::Inline(value) => text(value),
+            Stored::Overflow(OverflowRef { page, birth, len, checksum }) => {
+                format!("{len} bytes from page {page} on, born at txn {birth}, checksum {checksum:08x}")
+            }
+        };
+        dump.field(cell, stored.cell_len(), format!("value {i}"), value);
+        dump.field(cell + stored.cell_len(), key.len(), format!("key {i}"), text(key));
+    }
+    leaf.validate_order()
+}
+
+fn describe_fixed(dump: &mut PageDump, bytes: &[u8]) -> Result<()> {
+    dump.kind = "fixed-width leaf".into();
+    let leaf = LeafView::new(bytes)?;
+    let (key_width, value_width) =
+        (usize::from(header(bytes).cell_bytes.get()), usize::from(header(bytes).prefix_len.get()));
+    let values = bytes.len() - fixed::capacity(bytes.len(), key_width, value_width) * value_width;
+    for i in 0..leaf.count() {
+        let (key, stored) = leaf.entry(i)?;
+        dump.field(HEADER_LEN + i * key_width, key_width, format!("key {i}"), text(key));
+        if let Stored::Inline(value) = stored {
+            dump.field(values + i * value_width, value_width, format!("value {i}"), text(value));
+        }
+    }
+    leaf.validate_order()
+}
+
+fn hex_head(bytes: &[u8], at: usize) -> String {
+    let mut head = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+    head.reverse();
+    text(&head)
+}
+
+fn number(bytes: &[u8], at: usize) -> String {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]]).to_string()
+}
+
+/// Printable ASCII as it is, anything else escaped; cut after 64 bytes.
+fn text(bytes: &[u8]) -> String {
+    let shown = bytes[..bytes.len().min(64)].escape_ascii().to_string();
+    if bytes.len() > 64 { format!("{shown}… ({} bytes)", bytes.len()) } else { shown }
+}

@@ -1,0 +1,179 @@
+//! The command line: the list of commands, and the arguments that several of them share.
+
+use crate::commands::{del, dump, get, load, page, put, scan, stat, tables, verify};
+use crate::failure::{Failure, Result};
+use crate::formats::{Codec, Format};
+use clap::{Args, Parser, Subcommand};
+use mapleaf::TableInfo;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+/// Looks into, checks, fills and changes mapleaf stores.
+#[derive(Debug, Parser)]
+#[command(name = "mapleaf", version, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mapleaf put --create app.maple greeting hello      make a store and put a pair into its main table
+  mapleaf get app.maple greeting
+  mapleaf scan app.maple -s users --prefix an --limit 10
+  mdb_dump -a -n old.mdb | mapleaf load app.maple    take over an LMDB file
+  mapleaf dump -a app.maple -f app.dump              write all tables as text; load reads it back
+  mapleaf verify app.maple && mapleaf stat --json app.maple
+
+Tables: without -s TABLE a command means the main table, whose name is empty (-s \"\"), or the only
+table if there is just one.
+
+Exit codes: 0 done; 1 a problem was found (no such key, table or file, damage, bad input, no room);
+2 wrong use. A store is a file with a lock file FILE-lock beside it, which needs no backup. Only mapleaf may change
+the file while it is open.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what the store and its tables consist of
+    Stat(stat::Args),
+    /// Check every page: checksums, order, counts, references, accounting of space
+    Verify(verify::Args),
+    /// Write tables as text that mapleaf load, mdb_load and db_load read
+    Dump(dump::Args),
+    /// Read the text of mapleaf dump, mdb_dump or db_dump into the store, all of it or nothing
+    Load(load::Args),
+    /// Print the value at a key
+    Get(get::Args),
+    /// Put a value at a key
+    Put(put::Args),
+    /// Delete a key and its value
+    Del(del::Args),
+    /// Print the pairs of a range of keys, in order
+    Scan(scan::Args),
+    /// List the tables
+    Tables(tables::Args),
+    /// Print a page byte by byte, labelled as in the format document
+    Page(page::Args),
+}
+
+impl Command {
+    /// Runs it.
+    pub fn run(&self) -> Result {
+        match self {
+            Command::Stat(args) => stat::run(args),
+            Command::Verify(args) => verify::run(args),
+            Command::Dump(args) => dump::run(args),
+            Command::Load(args) => load::run(args),
+            Command::Get(args) => get::run(args),
+            Command::Put(args) => put::run(args),
+            Command::Del(args) => del::run(args),
+            Command::Scan(args) => scan::run(args),
+            Command::Tables(args) => tables::run(args),
+            Command::Page(args) => page::run(args),
+        }
+    }
+
+    /// The store it works on.
+    pub fn file(&self) -> &PathBuf {
+        match self {
+            Command::Stat(args) => &args.file,
+            Command::Verify(args) => &args.file,
+            Command::Dump(args) => &args.file,
+            Command::Load(args) => &args.file,
+            Command::Get(args) => &args.file,
+            Command::Put(args) => &args.file,
+            Command::Del(args) => &args.file,
+            Command::Scan(args) => &args.file,
+            Command::Tables(args) => &args.file,
+            Command::Page(args) => &args.file,
+        }
+    }
+}
+
+/// `-s TABLE`.
+#[derive(Debug, Args)]
+pub struct TableArg {
+    /// The table; by default the main table, or the only one
+    #[arg(short = 's', long = "table", value_name = "TABLE")]
+    pub table: Option<String>,
+}
+
+impl TableArg {
+    /// What was asked for.
+    pub fn asked(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+}
+
+/// `--json`.
+#[derive(Debug, Args)]
+pub struct JsonArg {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How keys and values are typed and shown.
+#[derive(Debug, Args)]
+pub struct FormatArgs {
+    /// How keys are typed and shown
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Auto, conflicts_with = "hex")]
+    key_format: Format,
+    /// How values are typed and shown
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Auto, conflicts_with = "hex")]
+    value_format: Format,
+    /// Both in hex
+    #[arg(long)]
+    hex: bool,
+}
+
+/// The codecs of one table's keys and values.
+pub struct Codecs {
+    /// Of its keys.
+    pub key: Codec,
+    /// Of its values.
+    pub value: Codec,
+}
+
+impl FormatArgs {
+    /// What the formats mean in this table, or, without one, in a table of plain bytes.
+    pub fn codecs(&self, table: Option<&TableInfo>) -> Codecs {
+        let (key_type, value_type) =
+            table.map_or(("bytes", "bytes"), |table| (&table.schema.key_type, &table.schema.value_type));
+        match self.hex {
+            true => Codecs { key: Codec::Hex, value: Codec::Hex },
+            false => {
+                Codecs { key: self.key_format.codec(key_type), value: self.value_format.codec(value_type) }
+            }
+        }
+    }
+}
+
+impl Codecs {
+    /// The bytes of a key from the command line.
+    pub fn parse_key(&self, typed: &OsStr) -> Result<Vec<u8>> {
+        parse(&self.key, "key", typed)
+    }
+
+    /// The bytes of a value from the command line.
+    pub fn parse_value(&self, typed: &OsStr) -> Result<Vec<u8>> {
+        parse(&self.value, "value", typed)
+    }
+}
+
+fn parse(codec: &Codec, what: &str, typed: &OsStr) -> Result<Vec<u8>> {
+    codec.parse(typed).map_err(|wrong| Failure::Usage(format!("{what} {typed:?}: {wrong}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,242 @@
+//! `mapleaf dump`: tables as text, from one snapshot.
+//!
+//! Promises: a file written with `-f` is there whole or as it was before; a dump to standard output that could not be finished
+//! has no `DATA=END`, so that no load takes it.
+
+use crate::cli::TableArg;
+use crate::dump_text::{Format, Header, LmdbLines, Writer, fits_a_header_line};
+use crate::failure::{Failure, Result, tell};
+use crate::output::print;
+use crate::progress::Meter;
+use crate::store::{MAIN, choose_if_any, open_to_read, shown};
+use clap::ValueEnum;
+use mapleaf::{Database, ReadTxn, Schema, TableInfo};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The arguments of dump.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Without -a and -s the main table is written, or the only table if there is just one. Others may write to the store meanwhile:\nthe dump is of one snapshot.\n\n--compat says who shall read the dump. mapleaf: extra header lines keep the types of tables and the number of sections; mdb_load\npasses over them, db_load does not. bdb: the header that every tool reads. lmdb: with mapsize= and maxreaders=, which LMDB\nneeds for more than 1 MiB.\n\nExamples:\n  mapleaf dump -a app.maple -f app.dump\n  mapleaf dump -p app.maple -s users\n  mapleaf dump -a --compat lmdb app.maple | mdb_load -n new.mdb\n  mapleaf dump --compat bdb app.maple | db_load new.db"
+)]
+pub struct Args {
+    /// The store
+    pub file: PathBuf,
+    /// Printable characters as they are (format=print), not everything in hex (format=bytevalue)
+    #[arg(short = 'p', long = "print")]
+    print: bool,
+    /// All tables
+    #[arg(short = 'a', long = "all", conflicts_with = "table")]
+    all: bool,
+    #[command(flatten)]
+    table: TableArg,
+    /// Only list the names of the named tables, one a line
+    #[arg(short = 'l', long = "list", conflicts_with_all = ["print", "all", "table", "output", "mapsize"])]
+    list: bool,
+    /// Write to this file, which is replaced when the dump is whole; - is standard output
+    #[arg(short = 'f', long = "file", value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Who shall read it
+    #[arg(long, value_enum, default_value_t = Compat::Mapleaf)]
+    compat: Compat,
+    /// mapsize= for --compat lmdb, by default four times the file, at least 1 MiB
+    #[arg(long, value_name = "BYTES")]
+    mapsize: Option<u64>,
+}
+
+/// Which tools shall read a dump.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Compat {
+    Mapleaf,
+    Bdb,
+    Lmdb,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result {
+    if args.mapsize.is_some() && args.compat != Compat::Lmdb {
+        return Err(Failure::Usage("--mapsize goes with --compat lmdb".into()));
+    }
+    let db = open_to_read(&args.file)?;
+    let txn = db.begin_read()?;
+    let tables = txn.tables()?;
+    if args.list {
+        return print(|output| {
+            let mut names = tables.iter().map(|table| &table.name).filter(|name| *name != MAIN);
+            names.try_for_each(|name| Ok(writeln!(output, "{name}")?))
+        });
+    }
+    let dump = Dump::new(args, &db, &txn, &tables)?;
+    match args.output.as_deref().filter(|path| *path != Path::new("-")) {
+        None => print(|output| dump.write(output, &Meter::none()).map_err(|stop| stop.into_failure(None))),
+        Some(path) => dump.write_file(path),
+    }
+}
+
+/// What is written, and where from.
+struct Dump<'d> {
+    txn: &'d ReadTxn,
+    store: &'d Path,
+    /// Name, schema, and header of every section.
+    sections: Vec<(&'d TableInfo, Header)>,
+    /// An empty store is an empty main table.
+    empty: Option<Header>,
+    compat: Compat,
+}
+
+/// Why writing stopped.
+enum Stop {
+    Output(io::Error),
+    Store(mapleaf::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Stop::Output(error)
+    }
+}
+
+impl From<mapleaf::Error> for Stop {
+    fn from(error: mapleaf::Error) -> Self {
+        Stop::Store(error)
+    }
+}
+
+impl Stop {
+    fn into_failure(self, path: Option<&Path>) -> Failure {
+        match (self, path) {
+            (Stop::Store(error), _) => Failure::from(error).and("the dump is not whole"),
+            (Stop::Output(error), None) => error.into(),
+            (Stop::Output(error), Some(path)) => Failure::elsewhere(
+                path.display().to_string(),
+                format!("cannot write: {error}; the file is as it was"),
+            ),
+        }
+    }
+}
+
+impl<'d> Dump<'d> {
+    fn new(args: &'d Args, db: &Database, txn: &'d ReadTxn, tables: &'d [TableInfo]) -> Result<Self> {
+        let chosen: Vec<&TableInfo> = match args.all {
+            true => tables.iter().collect(),
+            false => choose_if_any(tables, args.table.asked())?.into_iter().collect(),
+        };
+        if let (Some(asked), []) = (args.table.asked(), &chosen[..]) {
+            crate::store::choose(tables, Some(asked))?;
+        }
+        let plain = args.plain_header(db)?;
+        let count = chosen.len() as u64;
+        let section = |(index, table): (usize, &'d TableInfo)| {
+            let index = (count > 1 && args.compat == Compat::Mapleaf).then_some((index as u64 + 1, count));
+            Ok((table, Header { section: index, ..args.header(&plain, table)? }))
+        };
+        let sections = chosen.into_iter().enumerate().map(section).collect::<Result<Vec<_>>>()?;
+        let empty = sections.is_empty().then_some(plain);
+        Ok(Dump { txn, store: &args.file, sections, empty, compat: args.compat })
+    }
+
+    fn write(&self, output: &mut impl Write, meter: &Meter) -> Result<(), Stop> {
+        let mut writer = Writer::new(output);
+        if let Some(header) = &self.empty {
+            writer.begin_section(header)?;
+            writer.end_section()?;
+        }
+        let (mut done, mut too_long) = (0, 0u64);
+        for (table, header) in &self.sections {
+            writer.begin_section(header)?;
+            let Some(view) = self.txn.raw_table(&table.name)? else { continue };
+            for pair in view.iter() {
+                let (key, value) = pair?;
+                writer.record(key, value)?;
+                too_long += u64::from(!(1..=LMDB_KEY).contains(&key.len()));
+                done += 1;
+                meter.set(done);
+            }
+            writer.end_section()?;
+        }
+        if self.compat == Compat::Lmdb && too_long > 0 {
+            tell(&format!(
+                "{}: {too_long} keys are empty or longer than {LMDB_KEY} bytes: LMDB before 1.0 will refuse them",
+                self.store.display()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Under another name first, so that a dump that fails takes nothing away.
+    fn write_file(&self, path: &Path) -> Result {
+        let fail = |error: io::Error| Stop::Output(error).into_failure(Some(path));
+        self.refuse_the_store_itself(path)?;
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let total = self.sections.iter().map(|(table, _)| table.len).sum();
+        let meter = Meter::new("dumping", "records", Some(total));
+        if fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
+            // A pipe or a device has nothing to lose.
+            let file = File::options().write(true).open(&path).map_err(fail)?;
+            self.write_to(&file, &meter).map_err(|stop| stop.into_failure(Some(&path)))?;
+            return Ok(crate::failure::Outcome::Fine);
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{}.part", std::process::id()));
+        let part = PathBuf::from(name);
+        let file = File::create_new(&part).map_err(fail)?;
+        let written = self.write_to(&file, &meter).and_then(|()| {
+            file.sync_all()?;
+            Ok(fs::rename(&part, &path)?)
+        });
+        if let Err(stop) = written {
+            let _ = fs::remove_file(&part);
+            return Err(stop.into_failure(Some(&path)));
+        }
+        Ok(crate::failure::Outcome::Fine)
+    }
+
+    fn write_to(&self, file: &File, meter: &Meter) -> Result<(), Stop> {
+        let mut output = BufWriter::with_capacity(1 << 20, file);
+        self.write(&mut output, meter)?;
+        Ok(output.flush()?)
+    }
+
+    fn refuse_the_store_itself(&self, path: &Path) -> Result<()> {
+        let id = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+        if id(path).is_some() && id(path) == id(self.store) {
+            return Err(Failure::Usage(format!("-f {}: that is the store itself", path.display())));
+        }
+        Ok(())
+    }
+}
+
+/// Longest key of LMDB 0.9.
+const LMDB_KEY: usize = 511;
+
+impl Args {
+    /// The header of a plain main table.
+    fn plain_header(&self, db: &Database) -> Result<Header> {
+        let format = if self.print { Format::Print } else { Format::Bytevalue };
+        let mut header = Header { page_size: Some(db.page_size() as u64), ..Header::new(format) };
+        if self.compat == Compat::Lmdb {
+            let len = fs::metadata(&self.file).map_or(0, |meta| meta.len());
+            let mapsize = self.mapsize.unwrap_or_else(|| (4 * len).next_multiple_of(1 << 20).max(1 << 20));
+            header.lmdb = Some(LmdbLines { mapsize, maxreaders: 126 });
+        }
+        Ok(header)
+    }
+
+    fn header(&self, plain: &Header, table: &TableInfo) -> Result<Header> {
+        let mut header = plain.clone();
+        if table.name != MAIN {
+            header.database = Some(table.name.clone());
+        }
+        if self.compat == Compat::Mapleaf {
+            header.schema = Some(table.schema.clone()).filter(|schema| *schema != Schema::bytes());
+        } else if !fits_a_header_line(&table.name) {
+            return Err(Failure::problem(format!(
+                "table {}: its name cannot stand in a dump for other tools; rename it, or dump with --compat mapleaf",
+                shown(&table.name)
+            )));
+        }
+        Ok(header)
+    }
+}

@@ -1,0 +1,71 @@
+//! `mapleaf get`: the value at a key.
+
+use crate::cli::{FormatArgs, JsonArg, TableArg};
+use crate::failure::{Failure, Result};
+use crate::output::{print, print_json, print_line};
+use crate::store::{choose, open_to_read, shown};
+use serde::Serialize;
+use serde_json::Value;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The arguments of get.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit code 1 when the key is not there.\n\nExamples:\n  mapleaf get app.maple greeting\n  mapleaf get app.maple -s images cat --raw > cat.png\n  mapleaf get app.maple --hex 00ff"
+)]
+pub struct Args {
+    /// The store
+    pub file: PathBuf,
+    /// The key
+    #[arg(allow_negative_numbers = true)]
+    key: OsString,
+    /// Write the value's bytes as they are, without a line feed
+    #[arg(long, conflicts_with_all = ["json", "value_format", "hex"])]
+    raw: bool,
+    #[command(flatten)]
+    table: TableArg,
+    #[command(flatten)]
+    formats: FormatArgs,
+    #[command(flatten)]
+    json: JsonArg,
+}
+
+#[derive(Serialize)]
+struct Document<'t> {
+    table: &'t str,
+    key: Value,
+    value: Value,
+    value_len: usize,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result {
+    let db = open_to_read(&args.file)?;
+    let txn = db.begin_read()?;
+    let tables = txn.tables()?;
+    let table = choose(&tables, args.table.asked())?;
+    let codecs = args.formats.codecs(Some(table));
+    let key = codecs.parse_key(&args.key)?;
+    let value = match txn.raw_table(&table.name)? {
+        Some(view) => view.get(&key[..])?,
+        None => None,
+    };
+    let Some(value) = value else {
+        return Err(Failure::problem(format!("no key {:?} in table {}", args.key, shown(&table.name))));
+    };
+    let bad_value = |wrong| Failure::problem(format!("the value at {:?} has {wrong}", args.key));
+    if args.raw {
+        return print(|output| Ok(output.write_all(value)?));
+    }
+    if !args.json.json {
+        return print_line(&codecs.value.text(value).map_err(bad_value)?);
+    }
+    print_json(&Document {
+        table: &table.name,
+        key: codecs.key.json(&key).map_err(Failure::problem)?,
+        value: codecs.value.json(value).map_err(bad_value)?,
+        value_len: value.len(),
+    })
+}

@@ -1,0 +1,12 @@
+//! One file per command: its arguments and its work.
+
+pub mod del;
+pub mod dump;
+pub mod get;
+pub mod load;
+pub mod page;
+pub mod put;
+pub mod scan;
+pub mod stat;
+pub mod tables;
+pub mod verify;

@@ -1,0 +1,166 @@
+//! `mapleaf stat`: what the store and its tables consist of, counted page by page.
+
+use super::tables;
+use crate::cli::{JsonArg, TableArg};
+use crate::failure::Result;
+use crate::output::{Output, print, print_json};
+use crate::store::{choose, open_to_read, shown};
+use mapleaf::{LevelStats, Stats, TableInfo, TableStats};
+use serde::Serialize;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The arguments of stat.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Every page is read, in one snapshot. Levels are counted from the leaves, which are level 0.\n\nExamples:\n  mapleaf stat app.maple\n  mapleaf stat --json app.maple | jq '.free_pages * .page_size'"
+)]
+pub struct Args {
+    /// The store
+    pub file: PathBuf,
+    /// Only this table
+    #[command(flatten)]
+    table: TableArg,
+    /// All tables (that is what it does without -s)
+    #[arg(short = 'a', long = "all", conflicts_with = "table")]
+    _all: bool,
+    #[command(flatten)]
+    json: JsonArg,
+}
+
+#[derive(Serialize)]
+struct Document<'s> {
+    store_id: String,
+    txn: u64,
+    user_version: u64,
+    page_size: u64,
+    page_count: u64,
+    file_bytes: u64,
+    free_pages: u64,
+    pending_pages: u64,
+    space_pages: u64,
+    catalog_pages: u64,
+    entries: u64,
+    pinned_txns: &'s [u64],
+    meta_problems: &'s [String],
+    tables: Vec<TableDocument<'s>>,
+}
+
+#[derive(Serialize)]
+struct TableDocument<'s> {
+    #[serde(flatten)]
+    info: tables::Document<'s>,
+    pages: u64,
+    used_bytes: u64,
+    level_stats: Vec<LevelDocument>,
+}
+
+#[derive(Serialize)]
+struct LevelDocument {
+    level: usize,
+    pages: u64,
+    entries: u64,
+    used_bytes: u64,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result {
+    let db = open_to_read(&args.file)?;
+    let mut stats = db.stats()?;
+    if let Some(asked) = args.table.asked() {
+        let infos: Vec<TableInfo> = stats.tables.iter().map(|table| table.info.clone()).collect();
+        let chosen = choose(&infos, Some(asked))?;
+        stats.tables.retain(|table| table.info.id == chosen.id);
+    }
+    match args.json.json {
+        true => print_json(&document(&stats)),
+        false => print(|output| print_text(&stats, output)),
+    }
+}
+
+fn document(stats: &Stats) -> Document<'_> {
+    Document {
+        store_id: hex_id(stats),
+        txn: stats.txn,
+        user_version: stats.user_version,
+        page_size: stats.page_size,
+        page_count: stats.page_count,
+        file_bytes: stats.page_count * stats.page_size,
+        free_pages: stats.free_pages,
+        pending_pages: stats.pending_pages,
+        space_pages: stats.space_pages,
+        catalog_pages: stats.catalog_pages,
+        entries: stats.tables.iter().map(|table| table.info.len).sum(),
+        pinned_txns: &stats.pinned_txns,
+        meta_problems: &stats.meta_problems,
+        tables: stats.tables.iter().map(table_document).collect(),
+    }
+}
+
+fn table_document(table: &TableStats) -> TableDocument<'_> {
+    let level = |(level, stats): (usize, &LevelStats)| LevelDocument {
+        level,
+        pages: stats.pages,
+        entries: stats.entries,
+        used_bytes: stats.used_bytes,
+    };
+    TableDocument {
+        info: tables::Document::of(&table.info),
+        pages: tree_pages(table) + table.info.overflow_pages,
+        used_bytes: table.levels.iter().map(|level| level.used_bytes).sum(),
+        level_stats: table.levels.iter().enumerate().map(level).collect(),
+    }
+}
+
+fn tree_pages(table: &TableStats) -> u64 {
+    table.levels.iter().map(|level| level.pages).sum()
+}
+
+fn hex_id(stats: &Stats) -> String {
+    stats.store_id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn print_text(stats: &Stats, output: &mut Output) -> Result<()> {
+    let Stats { txn, page_size, page_count, free_pages, pending_pages, space_pages, catalog_pages, .. } =
+        stats;
+    writeln!(output, "store       {}, user version {}", hex_id(stats), stats.user_version)?;
+    writeln!(output, "txn         {txn}")?;
+    writeln!(
+        output,
+        "file        {page_count} pages of {page_size} bytes, {} in all",
+        bytes(page_count * page_size)
+    )?;
+    writeln!(output, "free        {free_pages} pages, {}", bytes(free_pages * page_size))?;
+    writeln!(output, "pending     {pending_pages} pages, {}", bytes(pending_pages * page_size))?;
+    writeln!(output, "accounting  {space_pages} pages for space, {catalog_pages} for the catalog")?;
+    match &stats.pinned_txns[..] {
+        [] => writeln!(output, "pinned      no txn")?,
+        pinned => writeln!(output, "pinned      txns {pinned:?}")?,
+    }
+    for problem in &stats.meta_problems {
+        writeln!(output, "problem     {problem}")?;
+    }
+    for table in &stats.tables {
+        print_table(table, *page_size, output)?;
+    }
+    Ok(())
+}
+
+fn print_table(table: &TableStats, page_size: u64, output: &mut Output) -> Result<()> {
+    let TableInfo { name, id, len, schema, overflow_pages, .. } = &table.info;
+    writeln!(output, "\ntable {}  id {id}, {schema}", shown(name))?;
+    writeln!(output, "  {len} entries, {} pages, {overflow_pages} more for large values", tree_pages(table))?;
+    for (level, stats) in table.levels.iter().enumerate().rev() {
+        let full = 100.0 * stats.used_bytes as f64 / (stats.pages * page_size).max(1) as f64;
+        writeln!(
+            output,
+            "  level {level}: {:>10} pages {:>12} entries  {full:5.1} % full",
+            stats.pages, stats.entries
+        )?;
+    }
+    Ok(())
+}
+
+fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}

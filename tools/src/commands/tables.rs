@@ -1,0 +1,75 @@
+//! `mapleaf tables`: what tables there are.
+
+use crate::cli::JsonArg;
+use crate::failure::Result;
+use crate::output::{print, print_json};
+use crate::store::{open_to_read, shown};
+use mapleaf::TableInfo;
+use serde::Serialize;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The arguments of tables.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The main table is the one named \"\".\n\nExamples:\n  mapleaf tables app.maple\n  mapleaf tables --json app.maple"
+)]
+pub struct Args {
+    /// The store
+    pub file: PathBuf,
+    #[command(flatten)]
+    json: JsonArg,
+}
+
+/// A table as JSON has it.
+#[derive(Serialize)]
+pub struct Document<'t> {
+    name: &'t str,
+    id: u32,
+    entries: u64,
+    levels: u8,
+    overflow_pages: u64,
+    key_type: &'t str,
+    value_type: &'t str,
+    key_width: Option<usize>,
+    value_width: Option<usize>,
+    value_align: usize,
+}
+
+impl<'t> Document<'t> {
+    /// What the catalog says of a table.
+    pub fn of(table: &'t TableInfo) -> Self {
+        Document {
+            name: &table.name,
+            id: table.id,
+            entries: table.len,
+            levels: table.levels,
+            overflow_pages: table.overflow_pages,
+            key_type: &table.schema.key_type,
+            value_type: &table.schema.value_type,
+            key_width: table.schema.key_width,
+            value_width: table.schema.value_width,
+            value_align: table.schema.value_align,
+        }
+    }
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result {
+    let tables = open_to_read(&args.file)?.begin_read()?.tables()?;
+    if args.json.json {
+        return print_json(&tables.iter().map(Document::of).collect::<Vec<_>>());
+    }
+    let width = tables.iter().map(|table| shown(&table.name).chars().count()).max().unwrap_or(0);
+    print(|output| {
+        for table in &tables {
+            let name = shown(&table.name);
+            writeln!(
+                output,
+                "{name:width$}  {:>12} entries  {} levels  {}",
+                table.len, table.levels, table.schema
+            )?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,102 @@
+//! How a command ends, and what it says when it cannot go on.
+//!
+//! Owns: the exit codes. 0: done. 1: a problem was found: no such key, table or file, damage, bad input, no room. 2: wrong use: the
+//! command line is wrong whatever the file holds (clap ends with the same code for what it finds itself). Promises: a closed
+//! output, as of `mapleaf scan … | head`, is no problem and says nothing.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// How a command ended that could do its work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Nothing to complain about.
+    Fine,
+    /// It did what it was asked, and found a problem that it has told already.
+    Problem,
+}
+
+/// Why a command stopped.
+#[derive(Debug)]
+pub enum Failure {
+    /// Nobody reads the output any more.
+    OutputClosed,
+    /// The command line is wrong.
+    Usage(String),
+    /// Something is wrong with the store, with its input, or with the system.
+    Problem {
+        /// What it happened to, where it is not the store.
+        place: Option<String>,
+        /// What, and what to do next.
+        message: String,
+    },
+}
+
+/// The result of everything here.
+pub type Result<T = Outcome, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    /// A problem with the store.
+    pub fn problem(message: impl Into<String>) -> Self {
+        Failure::Problem { place: None, message: message.into() }
+    }
+
+    /// A problem with something else.
+    pub fn elsewhere(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Failure::Problem { place: Some(place.into()), message: message.into() }
+    }
+
+    /// The same with something added at its end.
+    pub fn and(self, more: &str) -> Self {
+        match self {
+            Failure::Problem { place, message } => {
+                Failure::Problem { place, message: format!("{message}; {more}") }
+            }
+            other => other,
+        }
+    }
+
+    /// Tells the user and gives the exit code.
+    pub fn report(&self, store: &Path) -> ExitCode {
+        match self {
+            Failure::OutputClosed => ExitCode::SUCCESS,
+            Failure::Usage(message) => {
+                tell(&format!("{message}; \"mapleaf --help\" shows the use"));
+                ExitCode::from(2)
+            }
+            Failure::Problem { place, message } => {
+                let place = place.clone().unwrap_or_else(|| store.display().to_string());
+                tell(&format!("{place}: {message}"));
+                ExitCode::from(1)
+            }
+        }
+    }
+}
+
+/// A line on standard error. That it cannot be written is nothing to fail for.
+pub fn tell(message: &str) {
+    let _ = io::Write::write_all(&mut io::stderr(), format!("mapleaf: {message}\n").as_bytes());
+}
+
+impl From<mapleaf::Error> for Failure {
+    fn from(error: mapleaf::Error) -> Self {
+        Failure::problem(error.to_string())
+    }
+}
+
+/// Errors of writing to standard output; all other input and output names its place.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+            _ => Failure::elsewhere("standard output", format!("cannot write: {error}")),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Failure::from(io::Error::from(error))
+    }
+}

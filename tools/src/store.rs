@@ -1,0 +1,77 @@
+//! Opening stores, and finding the table that a command line means.
+
+use crate::failure::{Failure, Result};
+use mapleaf::{Database, Error, Options, TableInfo};
+use std::io;
+use std::path::Path;
+
+/// The table without a name.
+pub const MAIN: &str = "";
+
+/// Opens a store that is there, to read it. Others may write to it meanwhile.
+pub fn open_to_read(path: &Path) -> Result<Database> {
+    open(path, &Options::new().create(false).read_only(true))
+}
+
+/// Opens a store to change it; with `create` it is made if it is not there.
+pub fn open_to_write(path: &Path, create: bool, page_size: Option<usize>) -> Result<Database> {
+    let options = Options::new().create(create);
+    open(path, &page_size.into_iter().fold(options, Options::page_size))
+}
+
+#[allow(unsafe_code)]
+fn open(path: &Path, options: &Options) -> Result<Database> {
+    // SAFETY: whoever runs this tool on a file says, as the manual asks, that only mapleaf changes it meanwhile.
+    let opened = unsafe { options.open(path) };
+    opened.map_err(|error| match error {
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound && !path.exists() => {
+            Failure::problem("no such file; check the path, or make a store with \"mapleaf load\" or \"mapleaf put --create\"")
+        }
+        Error::Io { context, source } => Failure::problem(format!("cannot {context}: {source}")),
+        Error::NotAStore { detail } => Failure::problem(format!(
+            "not a mapleaf store: {}; check the path",
+            detail.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&detail)
+        )),
+        other => other.into(),
+    })
+}
+
+/// The table that is meant: the one asked for, else the main table, else the only one.
+pub fn choose<'t>(tables: &'t [TableInfo], asked: Option<&str>) -> Result<&'t TableInfo> {
+    match choose_if_any(tables, asked)? {
+        Some(table) => Ok(table),
+        None => Err(Failure::problem(format!("no table {}; {}", shown(asked.unwrap_or(MAIN)), list(tables)))),
+    }
+}
+
+/// As [`choose`]; `None` where no table is there by that name, or none at all.
+pub fn choose_if_any<'t>(tables: &'t [TableInfo], asked: Option<&str>) -> Result<Option<&'t TableInfo>> {
+    let find = |name: &str| tables.iter().find(|table| table.name == name);
+    match (asked, tables) {
+        (Some(name), _) => Ok(find(name)),
+        (None, [only]) => Ok(Some(only)),
+        (None, _) => match find(MAIN) {
+            None if !tables.is_empty() => {
+                Err(Failure::problem(format!("which table? give -s TABLE; {}", list(tables))))
+            }
+            main => Ok(main),
+        },
+    }
+}
+
+fn list(tables: &[TableInfo]) -> String {
+    const MOST: usize = 20;
+    let names: Vec<String> = tables.iter().take(MOST).map(|table| shown(&table.name)).collect();
+    match tables.len() {
+        0 => "the store has no tables".into(),
+        count if count > MOST => {
+            format!("there are {count} tables: {}, …; \"mapleaf tables\" lists them", names.join(", "))
+        }
+        _ => format!("there is {}", names.join(", ")),
+    }
+}
+
+/// A table name in quotes, so that the empty one is seen too.
+pub fn shown(name: &str) -> String {
+    format!("{name:?}")
+}
