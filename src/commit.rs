@@ -111,20 +111,20 @@ fn number(
     given.extend(dirty.space.retire_records());
     let given = join_given(given);
 
-    // One run for everything if there is one; the record stands at its end.
-    let tree_pages = plan.pages();
-    let record_guess = dirty.space.record_pages(dirty.taken(), &given);
+    // One allocation for everything; the record takes the pages behind the tree's.
     let values = plan.number_values(dirty)?;
-    let (mut runs, mut record) = match dirty.space.free_pages() {
-        _ if tree_pages == 0 => (Vec::new(), None),
-        _ => (dirty.allocate(tree_pages + record_guess)?, None),
-    };
-    if let [run] = runs[..] {
-        runs = vec![Run { len: tree_pages, ..run }];
-        record = Some(Run { start: run.start + tree_pages, len: record_guess });
-    } else {
-        cut_to(dirty, &mut runs, tree_pages);
+    let tree_pages = plan.pages();
+    let mut record_pages = dirty.space.record_pages(dirty.taken(), &given);
+    let mut runs = dirty.allocate(tree_pages + record_pages)?;
+    loop {
+        let needed = dirty.space.record_pages(dirty.taken(), &given);
+        if needed <= record_pages {
+            break;
+        }
+        runs.extend(dirty.allocate(needed - record_pages)?);
+        record_pages = needed;
     }
+    let own = split_off(&mut runs, record_pages);
     let mut numbers = Numbers::new(&runs);
     for (i, table) in tables.iter_mut().enumerate() {
         let mut root = table.tree.root;
@@ -136,24 +136,15 @@ fn number(
     plan.assign(dirty, None, &mut root, &layout, &mut numbers, &values)?;
     catalog.root = root;
 
-    let (page_count_before, txn) = (dirty.base.page_count, dirty.txn);
-    let own = match record {
-        Some(run) if dirty.space.record_pages(dirty.taken(), &given) <= run.len => run,
-        rejected => {
-            if let Some(run) = rejected {
-                dirty.release(run);
-            }
-            let pages = dirty.space.record_pages(dirty.taken(), &given) + 1;
-            dirty.allocate_run(pages)?
-        }
-    };
+    let txn = dirty.txn;
     // The record speaks of its own pages apart.
     let mut taken = dirty.taken().clone();
-    taken.remove(own);
+    own.iter().for_each(|run| taken.remove(*run));
     dirty.space.give_up(&given, txn);
     let previous = dirty.base.space;
-    plan.record = dirty.space.encode_record(txn, own, previous, page_count_before, &taken, &given);
-    plan.record_run = Some(own);
+    plan.record = dirty.space.encode_record(txn, &own, previous, dirty.base.page_count, &taken, &given);
+    let first = own[0].start;
+    plan.record_runs = own;
     for page in plan.record.chunks_mut(dirty.page_size()) {
         let checksum = crate::format::page_checksum(page);
         crate::format::header_mut(page).checksum.set(checksum);
@@ -164,7 +155,7 @@ fn number(
         catalog: catalog.root,
         catalog_level: catalog.level,
         next_table,
-        space: (own.start, txn, own.len),
+        space: (first, txn, record_pages),
         user_version,
         slot: 1 - dirty.base.slot,
     })
@@ -181,19 +172,21 @@ fn put_record(dirty: &mut Dirty, catalog: &mut Tree, table: &mut Changed<'_>) ->
     insert::put(dirty, catalog, table.name.as_bytes(), &table.record.to_bytes(), true).map(|_| ())
 }
 
-/// Shortens `runs`, from the end, to `pages`; the rest is given back.
-fn cut_to(dirty: &mut Dirty, runs: &mut Vec<Run>, pages: u64) {
-    let mut surplus = runs.iter().map(|run| run.len).sum::<u64>() - pages;
-    while surplus > 0 {
-        let mut last = runs.pop().expect("the runs hold more than the surplus");
-        let cut = surplus.min(last.len);
-        last.len -= cut;
-        surplus -= cut;
-        dirty.release(Run { start: last.end(), len: cut });
+/// Takes the last `pages` pages off `runs`.
+fn split_off(runs: &mut Vec<Run>, mut pages: u64) -> Vec<Run> {
+    let mut taken = Vec::new();
+    while pages > 0 {
+        let mut last = runs.pop().expect("the runs hold as many pages");
+        let len = last.len.min(pages);
+        taken.push(Run { start: last.end() - len, len });
+        last.len -= len;
+        pages -= len;
         if last.len > 0 {
             runs.push(last);
         }
     }
+    taken.sort_unstable();
+    taken
 }
 
 /// Writes changed pages early, so that the txn may be larger than memory. Roots stay, and so does
@@ -256,7 +249,7 @@ struct Plan {
     /// Slots that have their numbers, in ascending order of page number within a call.
     numbered: Vec<(u32, u64)>,
     record: Vec<u8>,
-    record_run: Option<Run>,
+    record_runs: Vec<Run>,
 }
 
 impl Plan {
@@ -385,8 +378,9 @@ impl Plan {
             slices.push(&padding[..run.len as usize * page_size - bytes.len()]);
             parts.push((run.start, slices));
         }
-        if let Some(run) = self.record_run {
-            parts.push((run.start, self.record.chunks(page_size).collect()));
+        let record_pages = self.record_runs.iter().flat_map(|run| run.start..run.end());
+        for (page, bytes) in record_pages.zip(self.record.chunks(page_size)) {
+            parts.push((page, vec![bytes]));
         }
         parts.sort_unstable_by_key(|(page, _)| *page);
         let mut slices: Vec<IoSlice<'_>> = Vec::new();

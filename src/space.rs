@@ -18,9 +18,10 @@
 //! writer reads the chain, whose length is in proportion to the number of free extents.
 //!
 //! ```text
-//! record = pages of kind Space, contiguous; behind each header a part of:
-//!   varints: len | txn | previous record: page, birth, pages | txn of the oldest record needed
-//!            | page count before, after | own run's first page, length
+//! record = pages of kind Space, anywhere; behind each header the number of the next page (8 bytes,
+//! 0 in the last) and a part of: length u32, then varints:
+//!              txn | previous record: page, birth, pages | txn of the oldest record needed
+//!            | page count before, after
 //!            | n, n × (gap, length)                          taken
 //!            | n, n × (gap, length, txn - birth)             given up
 //!            | from, to | n, n × (gap, length·2 + pending [, txn - death, death - birth])   chunk
@@ -37,6 +38,9 @@ use crate::format::{HEADER_LEN, PageKind, SPACE_ID, header, header_mut, meta_pag
 use crate::readers::State;
 use crate::snapshot::PageSource;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Where the record's bytes begin in each of its pages.
+const PART_AT: usize = HEADER_LEN + 8;
 
 /// Contiguous pages.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -92,6 +96,11 @@ impl RunSet {
         }
     }
 
+    /// Whether a page is in the set.
+    pub fn contains(&self, page: u64) -> bool {
+        self.runs.range(..=page).next_back().is_some_and(|(start, len)| page < start + len)
+    }
+
     /// The runs in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Run> + '_ {
         self.runs.iter().map(|(start, len)| Run { start: *start, len: *len })
@@ -123,9 +132,9 @@ pub enum Status {
     Quarantined,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct ChainLink {
-    run: Run,
+    runs: Vec<Run>,
     txn: u64,
     starts_round: bool,
     ends_round: bool,
@@ -235,13 +244,10 @@ impl Space {
             self.page_count = record.pages_before;
         }
         if record.pages_before != self.page_count || record.pages_after < record.pages_before {
-            return Err(Error::corrupt(
-                record.own.start,
-                "space record with a page count that does not follow",
-            ));
+            return Err(Error::corrupt(record.page(), "space record with a page count that does not follow"));
         }
         self.grow_to(record.pages_before, record.pages_after);
-        for run in record.taken.iter().chain([&record.own]) {
+        for run in record.taken.iter().chain(&record.own) {
             self.inside(record, *run)?;
             self.clear(*run);
         }
@@ -251,7 +257,7 @@ impl Space {
             self.insert(given.run, Status::Pending { birth: given.birth, death: record.txn });
         }
         if record.from > record.to || record.to > record.pages_after {
-            return Err(Error::corrupt(record.own.start, "space record with a chunk outside the file"));
+            return Err(Error::corrupt(record.page(), "space record with a chunk outside the file"));
         }
         self.clear(Run { start: record.from, len: record.to - record.from });
         for (run, status) in &record.chunk {
@@ -260,7 +266,7 @@ impl Space {
             self.insert(*run, *status);
         }
         self.chain.push_back(ChainLink {
-            run: record.own,
+            runs: record.own.clone(),
             txn: record.txn,
             starts_round: record.from == 0,
             ends_round: record.to == record.pages_after,
@@ -277,7 +283,7 @@ impl Space {
         {
             return Ok(());
         }
-        Err(Error::corrupt(record.own.start, format!("space record of txn {} lists {run:?}", record.txn)))
+        Err(Error::corrupt(record.page(), format!("space record of txn {} lists {run:?}", record.txn)))
     }
 
     /// Pages of the file.
@@ -297,7 +303,7 @@ impl Space {
 
     /// The runs of the space records themselves, which are used pages.
     pub fn record_runs(&self) -> impl Iterator<Item = Run> + '_ {
-        self.chain.iter().map(|link| link.run)
+        self.chain.iter().flat_map(|link| link.runs.iter().copied())
     }
 
     // ---- extents ----
@@ -491,7 +497,10 @@ impl Space {
         let Some(start) = self.chain.iter().take(end + 1).rposition(|link| link.starts_round) else {
             return Vec::new();
         };
-        self.chain.drain(..start).map(|link| GivenUp { run: link.run, birth: link.txn }).collect()
+        let given = |link: ChainLink| {
+            link.runs.into_iter().map(move |run| GivenUp { run, birth: link.txn }).collect::<Vec<_>>()
+        };
+        self.chain.drain(..start).flat_map(given).collect()
     }
 
     /// Files the pages that `txn` gives up. They are judged at the next [`Space::reclaim`].
@@ -512,42 +521,32 @@ impl Space {
         // Room for the fixed part, the record's own run, and a chunk in proportion.
         let len = bytes.len() + 256 + bytes.len() / 2;
         let whole = if self.chain.is_empty() { self.extents.len() * 40 } else { 0 };
-        ((len + whole).div_ceil(self.page_size - HEADER_LEN)) as u64
+        ((len + whole).div_ceil(self.page_size - PART_AT)) as u64
     }
 
-    /// Encodes the record of `txn` into page images, whose numbers and births are set.
-    /// `taken` and `given` are in order and do not contain `own`; `give_up` was called.
+    /// Encodes the record of `txn` into page images for the pages `own`, with numbers and births set.
+    /// `taken` does not contain `own`; `give_up` was called.
     pub fn encode_record(
         &mut self,
         txn: u64,
-        own: Run,
+        own: &[Run],
         previous: (u64, u64, u64),
         pages_before: u64,
         taken: &RunSet,
         given: &[GivenUp],
     ) -> Vec<u8> {
-        let room = own.len as usize * (self.page_size - HEADER_LEN);
+        let pages: Vec<u64> = own.iter().flat_map(|run| run.start..run.end()).collect();
+        let room = pages.len() * (self.page_size - PART_AT);
         let mut bytes = Vec::with_capacity(room);
         let oldest = self.chain.front().map_or(txn, |link| link.txn);
-        let fixed = [
-            txn,
-            previous.0,
-            previous.1,
-            previous.2,
-            oldest,
-            pages_before,
-            self.page_count,
-            own.start,
-            own.len,
-        ];
-        for number in fixed {
+        for number in [txn, previous.0, previous.1, previous.2, oldest, pages_before, self.page_count] {
             put_varint(&mut bytes, number);
         }
         put_runs(&mut bytes, taken);
         put_given(&mut bytes, given, txn);
         let (from, to) = (self.cursor, self.put_chunk(&mut bytes, txn, room - 8));
         self.chain.push_back(ChainLink {
-            run: own,
+            runs: own.to_vec(),
             txn,
             starts_round: from == 0,
             ends_round: to == self.page_count,
@@ -555,7 +554,7 @@ impl Space {
         assert!(self.chain.len() > 1 || to == self.page_count, "the first record must cover the whole file");
         self.cursor = if to == self.page_count { 0 } else { to };
         self.txn = txn;
-        self.paginate(&bytes, own, txn)
+        self.paginate(&bytes, &pages, txn)
     }
 
     /// Writes the state from the cursor on, as far as `limit` bytes reach; returns where it stopped.
@@ -587,25 +586,27 @@ impl Space {
         to
     }
 
-    fn paginate(&self, bytes: &[u8], own: Run, txn: u64) -> Vec<u8> {
-        let part = self.page_size - HEADER_LEN;
+    fn paginate(&self, bytes: &[u8], numbers: &[u64], txn: u64) -> Vec<u8> {
         let mut framed = (bytes.len() as u32).to_le_bytes().to_vec();
         framed.extend_from_slice(bytes);
-        assert!(framed.len() <= part * own.len as usize, "record of {} bytes in {own:?}", framed.len());
-        let mut pages = vec![0; self.page_size * own.len as usize];
+        let mut parts = framed.chunks(self.page_size - PART_AT);
+        let mut pages = vec![0; self.page_size * numbers.len()];
         for (i, page) in pages.chunks_mut(self.page_size).enumerate() {
             crate::page::init(page, PageKind::Space, 0, SPACE_ID);
-            let payload = framed.get(i * part..).unwrap_or(&[]);
-            let payload = &payload[..payload.len().min(part)];
-            page[HEADER_LEN..HEADER_LEN + payload.len()].copy_from_slice(payload);
+            let part = parts.next().unwrap_or(&[]);
+            let next = numbers.get(i + 1).copied().unwrap_or(0);
+            page[HEADER_LEN..PART_AT].copy_from_slice(&next.to_le_bytes());
+            page[PART_AT..PART_AT + part.len()].copy_from_slice(part);
             let header = header_mut(page);
-            header.page.set(own.start + i as u64);
+            header.page.set(numbers[i]);
             header.birth.set(txn);
         }
+        assert!(parts.next().is_none(), "a record of {} bytes in {} pages", framed.len(), numbers.len());
         pages
     }
 
     /// Asserts the invariants.
+    #[cfg(any(test, debug_assertions))]
     pub fn check(&self) {
         let mut free = 0;
         let mut last: Option<(Run, Status)> = None;
@@ -635,7 +636,7 @@ struct Record {
     oldest: u64,
     pages_before: u64,
     pages_after: u64,
-    own: Run,
+    own: Vec<Run>,
     taken: Vec<Run>,
     given: Vec<GivenUp>,
     from: u64,
@@ -646,36 +647,39 @@ struct Record {
 impl Record {
     fn read(
         source: &(impl PageSource + ?Sized),
-        (page, birth, pages): (u64, u64, u64),
+        (first, birth, pages): (u64, u64, u64),
         page_size: usize,
     ) -> Result<Record> {
         let mut framed = Vec::new();
+        let mut own = RunSet::default();
+        let mut page = first;
         for i in 0..pages {
-            let bytes = source.page(page + i, birth)?;
-            if header(bytes).kind != PageKind::Space as u8 {
-                return Err(Error::corrupt(
-                    page + i,
-                    format!("expected a space record, found kind {}", header(bytes).kind),
-                ));
+            let bytes = source.page(page, birth)?;
+            let (kind, next) =
+                (header(bytes).kind, u64::from_le_bytes(*bytes[HEADER_LEN..].first_chunk().expect("a page")));
+            if kind != PageKind::Space as u8 || (next == 0) != (i + 1 == pages) || own.contains(page) {
+                let detail =
+                    format!("part {i} of a space record of {pages} pages has kind {kind}, next page {next}");
+                return Err(Error::corrupt(page, detail));
             }
-            framed.extend_from_slice(&bytes[HEADER_LEN..]);
+            own.insert(Run { start: page, len: 1 });
+            framed.extend_from_slice(&bytes[PART_AT..]);
             let len = framed.first_chunk::<4>().map_or(0, |len| u32::from_le_bytes(*len) as usize);
-            if len + 4 > (page_size - HEADER_LEN) * pages as usize {
+            if len as u64 + 4 > (page_size - PART_AT) as u64 * pages {
                 return Err(Error::corrupt(
                     page,
                     format!("space record claims {len} bytes in {pages} pages"),
                 ));
             }
+            page = next;
         }
-        let record =
-            Record::parse(&framed).ok_or_else(|| Error::corrupt(page, "space record cannot be read"))?;
-        if record.txn != birth || record.own != (Run { start: page, len: pages }) {
-            return Err(Error::corrupt(
-                page,
-                format!("space record of txn {} for {:?}", record.txn, record.own),
-            ));
-        }
-        Ok(record)
+        let record = Record::parse(&framed).filter(|record| record.txn == birth);
+        let record = record.ok_or_else(|| Error::corrupt(first, "space record cannot be read"))?;
+        Ok(Record { own: own.iter().collect(), ..record })
+    }
+
+    fn page(&self) -> u64 {
+        self.own.first().map_or(0, |run| run.start)
     }
 
     fn parse(framed: &[u8]) -> Option<Record> {
@@ -685,7 +689,7 @@ impl Record {
         let txn = varint(input)?;
         let previous = (varint(input)?, varint(input)?, varint(input)?);
         let (oldest, pages_before, pages_after) = (varint(input)?, varint(input)?, varint(input)?);
-        let own = Run { start: varint(input)?, len: varint(input)? };
+        let own = Vec::new();
         let mut at = 0;
         let taken = list(input, |input| next_run(input, &mut at))?;
         let mut at = 0;
@@ -832,13 +836,13 @@ mod tests {
         taken.insert(Run { start: 4, len: 2 });
         let pages = space.encode_record(
             3,
-            Run { start: 100, len: 1 },
+            &[Run { start: 100, len: 1 }],
             (0, 0, 0),
             500,
             &taken,
             &[given(50, 3, 1), given(60, 1, 2)],
         );
-        let framed = &pages[HEADER_LEN..];
+        let framed = &pages[PART_AT..];
         assert!(Record::parse(framed).is_some());
         for i in 0..200 {
             for value in [0, 1, 0x7f, 0x80, 0xff] {

@@ -10,9 +10,7 @@ use crate::codec::{Codec, Encode, Key, KeyRange};
 use crate::commit::{self, Changed, Failure};
 use crate::dirty::{Dirty, Mark};
 use crate::error::{Error, Result};
-use crate::format::{
-    MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, OverflowRef, Schema, TableRecord,
-};
+use crate::format::{MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, OverflowRef, Schema, TableRecord};
 use crate::page::{entry_len, leaf_room};
 use crate::readers::{Pin, State};
 use crate::snapshot::PageSource;

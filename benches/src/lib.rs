@@ -17,7 +17,8 @@ pub fn pair(i: u64) -> ([u8; 24], [u8; 150]) {
 pub fn device_bytes(path: &Path) -> u64 {
     let device = std::fs::metadata(path).expect("the file is there").dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let stat = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).expect("a block device");
+    let stat =
+        std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).expect("a block device");
     stat.split_whitespace().nth(6).expect("sectors written").parse::<u64>().expect("a number") * 512
 }
 

@@ -67,6 +67,9 @@ fn main() -> Result<(), Error> {
     }
     step("loaded again, 10,000 a txn", start);
     assert!(db.verify(&mut |_| {})?.is_clean());
-    println!("growth by deleting half and loading it again: {:.2} %", 100.0 * (len() as f64 / loaded as f64 - 1.0));
+    println!(
+        "growth by deleting half and loading it again: {:.2} %",
+        100.0 * (len() as f64 / loaded as f64 - 1.0)
+    );
     Ok(())
 }
