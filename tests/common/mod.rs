@@ -1,5 +1,5 @@
 //! What the tests share.
-#![allow(dead_code, unsafe_code, missing_docs)]
+#![allow(dead_code, missing_docs)]
 
 use mapleaf::{Database, Options};
 use std::ops::Deref;
