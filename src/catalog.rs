@@ -1,10 +1,10 @@
 //! The catalog: the table of tables.
 //!
-//! Owns: reading its entries. Its key is a table's name, its value a [`TableRecord`]; the meta slot
+//! Owns: reading its entries. Its key is a table's name, its value a [`TableRecord`](crate::format::TableRecord); the meta slot
 //! has its root. Leaves to others: changing it ([`crate::txn`], [`crate::commit`]).
 
 use crate::error::{Error, Result};
-use crate::format::{CATALOG_ID, Schema, TableRecord};
+use crate::format::{CATALOG_ID, RecordView, Schema};
 use crate::page::Stored;
 use crate::readers::State;
 use crate::snapshot::SourceObject;
@@ -30,15 +30,10 @@ pub struct TableInfo {
 }
 
 impl TableInfo {
-    pub(crate) fn of(name: &str, tree: &Tree, record: TableRecord) -> Self {
-        TableInfo::new(name, record.id, tree, record.schema)
-    }
-
-    /// The entry of a table whose tree is `tree`.
-    pub(crate) fn new(name: &str, id: u32, tree: &Tree, schema: Schema) -> Self {
+    pub(crate) fn new(name: String, schema: Schema, tree: &Tree) -> Self {
         TableInfo {
-            name: name.to_owned(),
-            id,
+            name,
+            id: tree.table,
             len: tree.len(),
             levels: if tree.is_empty() { 0 } else { tree.level + 1 },
             overflow_pages: tree.overflow_pages,
@@ -56,29 +51,36 @@ pub(crate) fn catalog_tree(state: &State, page_size: usize) -> Tree {
     }
 }
 
-/// A table's entry.
-pub(crate) fn find_record(
-    source: &SourceObject<'_>,
+/// A table's entry, in place.
+pub(crate) fn find_record<'s>(
+    source: &'s SourceObject<'_>,
     catalog: &Tree,
     name: &str,
-) -> Result<Option<TableRecord>> {
-    let Some(stored) = search::find(source, catalog, name.as_bytes())? else { return Ok(None) };
-    parse_record(source, catalog, stored).map(Some)
+) -> Result<Option<RecordView<'s>>> {
+    match search::find(source, catalog, name.as_bytes())? {
+        Some(stored) => view_record(source, catalog, stored).map(Some),
+        None => Ok(None),
+    }
 }
 
-fn parse_record(source: &SourceObject<'_>, catalog: &Tree, stored: Stored<'_>) -> Result<TableRecord> {
+fn view_record<'s>(
+    source: &'s SourceObject<'_>,
+    catalog: &Tree,
+    stored: Stored<'s>,
+) -> Result<RecordView<'s>> {
     let bytes = search::resolve(source, stored)?;
-    TableRecord::parse(bytes).map_err(|detail| Error::corrupt(catalog.root.page, detail))
+    RecordView::parse(bytes).map_err(|detail| Error::corrupt(catalog.root.page, detail))
 }
 
-/// All tables of a catalog, in order of their names.
-pub(crate) fn list_tables(source: &SourceObject<'_>, catalog: &Tree) -> Result<Vec<(String, TableRecord)>> {
+/// All tables of a catalog with their types and trees, in order of their names.
+pub(crate) fn list_tables(source: &SourceObject<'_>, catalog: &Tree) -> Result<Vec<(String, Schema, Tree)>> {
     let mut tables = Vec::new();
     let mut cursor = Cursor::new(source, catalog, Place::Start)?;
     while let Some((name, stored)) = cursor.next()? {
         let name = std::str::from_utf8(name)
             .map_err(|_| Error::corrupt(catalog.root.page, "a table name is not UTF-8"))?;
-        tables.push((name.to_owned(), parse_record(source, catalog, stored)?));
+        let record = view_record(source, catalog, stored)?;
+        tables.push((name.to_owned(), record.schema(), Tree::of(&record, catalog.layout.page_size)));
     }
     Ok(tables)
 }

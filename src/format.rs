@@ -418,6 +418,7 @@ pub struct TableRecord {
     pub schema: Schema,
 }
 
+/// The fixed part of a table record.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct RecordHead {
@@ -464,15 +465,27 @@ impl TableRecord {
         bytes.extend_from_slice(self.schema.value_type.as_bytes());
         bytes
     }
+}
 
-    /// Reads a record.
+/// A table record in place, for looking a table up without copying anything.
+#[derive(Clone, Copy)]
+pub struct RecordView<'a> {
+    head: &'a RecordHead,
+    /// Name of the key codec.
+    pub key_type: &'a str,
+    /// Name of the value codec.
+    pub value_type: &'a str,
+}
+
+impl<'a> RecordView<'a> {
+    /// The record in these bytes.
     ///
     /// # Errors
     /// A sentence that says what is wrong with it.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let (head, names) = RecordHead::read_from_prefix(bytes)
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, String> {
+        let (head, names) = RecordHead::ref_from_prefix(bytes)
             .map_err(|_| format!("table record of {} bytes is too short", bytes.len()))?;
-        if head.version != 1 || head.flags != 0 {
+        if head.version != 1 || head.flags != 0 || head.reserved.get() != 0 {
             return Err(format!("table record of version {} flags {}", head.version, head.flags));
         }
         if !matches!(head.align, 1 | 2 | 4 | 8 | 16) || usize::from(head.level) >= MAX_LEVELS {
@@ -482,27 +495,64 @@ impl TableRecord {
         if names.len() != split + usize::from(head.value_type_len.get()) {
             return Err(format!("table record with {} bytes of type names", names.len()));
         }
-        let text = |bytes: &[u8]| {
-            String::from_utf8(bytes.to_vec()).map_err(|_| "a type name is not UTF-8".to_string())
-        };
-        let width = |width: U32| (width.get() != NO_WIDTH).then_some(width.get() as usize);
-        Ok(TableRecord {
-            id: head.id.get(),
-            level: head.level,
-            root: ChildRef {
-                page: head.root_page.get(),
-                birth: head.root_birth.get(),
-                count: head.root_count.get(),
-            },
-            overflow_pages: head.overflow_pages.get(),
-            schema: Schema {
-                key_type: text(&names[..split])?,
-                value_type: text(&names[split..])?,
-                key_width: width(head.key_width),
-                value_width: width(head.value_width),
-                value_align: usize::from(head.align),
-            },
-        })
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| "a type name is not UTF-8".to_string());
+        Ok(RecordView { head, key_type: text(&names[..split])?, value_type: text(&names[split..])? })
+    }
+
+    /// The stored schema.
+    pub fn schema(&self) -> Schema {
+        Schema {
+            key_type: self.key_type.to_owned(),
+            value_type: self.value_type.to_owned(),
+            key_width: self.key_width(),
+            value_width: self.value_width(),
+            value_align: self.value_align(),
+        }
+    }
+
+    /// Id that the table's pages carry.
+    pub fn id(&self) -> u32 {
+        self.head.id.get()
+    }
+
+    /// Level of the root page.
+    pub fn level(&self) -> u8 {
+        self.head.level
+    }
+
+    /// The root page; its count is the number of entries.
+    pub fn root(&self) -> ChildRef {
+        let head = self.head;
+        ChildRef { page: head.root_page.get(), birth: head.root_birth.get(), count: head.root_count.get() }
+    }
+
+    /// Pages in overflow runs.
+    pub fn overflow_pages(&self) -> u64 {
+        self.head.overflow_pages.get()
+    }
+
+    /// Exact length of every key, where it is fixed.
+    pub fn key_width(&self) -> Option<usize> {
+        Some(self.head.key_width.get()).filter(|width| *width != NO_WIDTH).map(|width| width as usize)
+    }
+
+    /// Exact length of every value, where it is fixed.
+    pub fn value_width(&self) -> Option<usize> {
+        Some(self.head.value_width.get()).filter(|width| *width != NO_WIDTH).map(|width| width as usize)
+    }
+
+    /// Alignment of values.
+    pub fn value_align(&self) -> usize {
+        usize::from(self.head.align)
+    }
+
+    /// How leaves of such a table are laid out in pages of this size.
+    pub fn layout(&self, page_size: usize) -> Layout {
+        Layout {
+            page_size,
+            fixed: fixed_form(page_size, self.key_width(), self.value_width()),
+            align: self.value_align(),
+        }
     }
 }
 
@@ -542,9 +592,12 @@ mod tests {
             overflow_pages: 3,
             schema: Schema { key_width: Some(8), value_align: 16, ..Schema::bytes() },
         };
-        assert_eq!(TableRecord::parse(&record.to_bytes()).unwrap(), record);
-        for len in 0..record.to_bytes().len() {
-            assert!(TableRecord::parse(&record.to_bytes()[..len]).is_err());
+        let bytes = record.to_bytes();
+        let view = RecordView::parse(&bytes).unwrap();
+        assert_eq!((view.id(), view.level(), view.root()), (9, 2, record.root));
+        assert_eq!((view.overflow_pages(), view.schema()), (3, record.schema));
+        for len in 0..bytes.len() {
+            assert!(RecordView::parse(&bytes[..len]).is_err());
         }
     }
 }

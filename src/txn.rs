@@ -10,7 +10,9 @@ use crate::codec::{Codec, Encode, Key, KeyRange};
 use crate::commit::{self, Changed, Failure};
 use crate::dirty::{Dirty, Mark};
 use crate::error::{Error, Result};
-use crate::format::{MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, OverflowRef, Schema, TableRecord};
+use crate::format::{
+    MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, OverflowRef, RecordView, Schema, TableRecord,
+};
 use crate::page::{entry_len, leaf_room};
 use crate::readers::{Pin, State};
 use crate::snapshot::PageSource;
@@ -34,6 +36,16 @@ fn check_schema<K: Key + ?Sized, V: Codec + ?Sized>(name: &str, stored: &Schema)
         stored: stored.to_string(),
         requested: requested.to_string(),
     })
+}
+
+/// The same for a catalog entry, without copying its names.
+fn check_record<K: Key + ?Sized, V: Codec + ?Sized>(name: &str, record: &RecordView<'_>) -> Result<()> {
+    let same = record.key_type == K::type_name()
+        && record.value_type == V::type_name()
+        && record.key_width() == K::WIDTH
+        && record.value_width() == V::WIDTH
+        && record.value_align() == V::ALIGN;
+    if same { Ok(()) } else { check_schema::<K, V>(name, &record.schema()) }
 }
 
 /// Reading methods, the same for snapshots and write txns.
@@ -183,8 +195,7 @@ pub struct ReadTxn {
     store: Arc<Store>,
     pin: Pin,
     state: State,
-    catalog: Tree,
-    cache: [OnceLock<CachedTable>; 8],
+    cache: [OnceLock<CachedTable>; 4],
 }
 
 struct CachedTable {
@@ -208,13 +219,7 @@ impl ReadTxn {
     pub(crate) fn begin(store: Arc<Store>) -> Result<Self> {
         let (pin, state) = store.readers.pin()?;
         let page_size = store.pages.page_size;
-        let txn = ReadTxn {
-            pin,
-            state,
-            catalog: catalog_tree(&state, page_size),
-            cache: [const { OnceLock::new() }; 8],
-            store,
-        };
+        let txn = ReadTxn { pin, state, cache: [const { OnceLock::new() }; 4], store };
         txn.store.pages.disk.admit(state.page_count.saturating_mul(page_size as u64))?;
         Ok(txn)
     }
@@ -234,17 +239,16 @@ impl ReadTxn {
     /// # Errors
     /// `Corrupt` where the catalog is damaged.
     pub fn tables(&self) -> Result<Vec<TableInfo>> {
-        let tables = list_tables(self, &self.catalog)?.into_iter();
-        Ok(tables
-            .map(|(name, record)| {
-                let tree = Tree::of(&record, self.store.pages.page_size);
-                TableInfo::new(&name, record.id, &tree, record.schema)
-            })
-            .collect())
+        let tables = list_tables(self, &self.catalog())?.into_iter();
+        Ok(tables.map(|(name, schema, tree)| TableInfo::new(name, schema, &tree)).collect())
     }
 
     pub(crate) fn state(&self) -> &State {
         &self.state
+    }
+
+    fn catalog(&self) -> Tree {
+        catalog_tree(&self.state, self.store.pages.page_size)
     }
 
     fn tree<K: Key + ?Sized, V: Codec + ?Sized>(&self, table: Table<K, V>) -> Result<Tree> {
@@ -261,9 +265,9 @@ impl ReadTxn {
     #[cold]
     fn look_up<K: Key + ?Sized, V: Codec + ?Sized>(&self, table: Table<K, V>) -> Result<Tree> {
         let page_size = self.store.pages.page_size;
-        let tree = match find_record(self, &self.catalog, table.name())? {
+        let tree = match find_record(self, &self.catalog(), table.name())? {
             Some(record) => {
-                check_schema::<K, V>(table.name(), &record.schema)?;
+                check_record::<K, V>(table.name(), &record)?;
                 Tree::of(&record, page_size)
             }
             None => Tree::empty(0, schema_of::<K, V>().layout(page_size)),
@@ -279,7 +283,7 @@ impl ReadTxn {
     }
 
     fn table_tree(&self, name: &str) -> Result<Option<Tree>> {
-        let record = find_record(self, &self.catalog, name)?;
+        let record = find_record(self, &self.catalog(), name)?;
         Ok(record.map(|record| Tree::of(&record, self.store.pages.page_size)))
     }
 
@@ -301,7 +305,6 @@ impl std::fmt::Debug for ReadTxn {
 #[derive(Clone)]
 struct OpenTable {
     name: String,
-    id: u32,
     schema: Schema,
     /// The types that were found to match.
     types: Option<TypeId>,
@@ -525,10 +528,9 @@ impl WriteTxn {
     pub fn tables(&self) -> Result<Vec<TableInfo>> {
         let listed = list_tables(&self.dirty, &self.catalog)?.into_iter();
         Ok(listed
-            .map(|(name, record)| {
+            .map(|(name, schema, stored)| {
                 let open = self.tables.iter().find(|table| table.name == name);
-                let tree = open.map_or_else(|| Tree::of(&record, self.dirty.page_size()), |table| table.tree);
-                TableInfo::new(&name, record.id, &tree, record.schema)
+                TableInfo::new(name, schema, &open.map_or(stored, |table| table.tree))
             })
             .collect())
     }
@@ -551,7 +553,7 @@ impl WriteTxn {
             return Err(Error::invalid("all table ids are used; dump and load the store"));
         }
         let tree = Tree::empty(id, schema.layout(self.dirty.page_size()));
-        let table = OpenTable { name: name.to_owned(), id, schema, types, tree, stored: tree };
+        let table = OpenTable { name: name.to_owned(), schema, types, tree, stored: tree };
         self.next_table += 1;
         self.change(|dirty, tables, catalog| {
             store_record(dirty, catalog, &table)?;
@@ -586,16 +588,9 @@ impl WriteTxn {
             return Ok(Some(index));
         }
         let Some(record) = find_record(&self.dirty, &self.catalog, name)? else { return Ok(None) };
-        let tree = Tree::of(&record, self.dirty.page_size());
+        let (tree, schema) = (Tree::of(&record, self.dirty.page_size()), record.schema());
         let tables = Arc::make_mut(&mut self.tables);
-        tables.push(OpenTable {
-            name: name.to_owned(),
-            id: record.id,
-            schema: record.schema,
-            types: None,
-            tree,
-            stored: tree,
-        });
+        tables.push(OpenTable { name: name.to_owned(), schema, types: None, tree, stored: tree });
         Ok(Some(tables.len() - 1))
     }
 
@@ -609,7 +604,7 @@ impl WriteTxn {
         }
         match find_record(&self.dirty, &self.catalog, table.name())? {
             Some(record) => {
-                check_schema::<K, V>(table.name(), &record.schema)?;
+                check_record::<K, V>(table.name(), &record)?;
                 Ok(Tree::of(&record, page_size))
             }
             None => Ok(Tree::empty(0, schema_of::<K, V>().layout(page_size))),
@@ -683,7 +678,7 @@ impl WriteTxn {
             .filter(|table| table.tree != table.stored)
             .map(|table| Changed {
                 name: &table.name,
-                record: record_of(table.id, &table.schema, &table.tree),
+                record: record_of(&table.schema, &table.tree),
                 tree: &mut table.tree,
             })
             .collect();
@@ -759,9 +754,9 @@ impl std::fmt::Debug for WriteTxn {
     }
 }
 
-fn record_of(id: u32, schema: &Schema, tree: &Tree) -> TableRecord {
+fn record_of(schema: &Schema, tree: &Tree) -> TableRecord {
     TableRecord {
-        id,
+        id: tree.table,
         level: tree.level,
         root: tree.root,
         overflow_pages: tree.overflow_pages,
@@ -771,7 +766,7 @@ fn record_of(id: u32, schema: &Schema, tree: &Tree) -> TableRecord {
 
 /// Writes a table's catalog entry; the root that it names counts only once the txn is committed.
 fn store_record(dirty: &mut Dirty, catalog: &mut Tree, table: &OpenTable) -> Result<()> {
-    let record = record_of(table.id, &table.schema, &table.stored);
+    let record = record_of(&table.schema, &table.stored);
     insert::put(dirty, catalog, table.name.as_bytes(), &record.to_bytes(), true).map(|_| ())
 }
 

@@ -10,7 +10,6 @@ use crate::readers::State;
 use crate::snapshot::{PageSource, Pages, SourceObject, check_page};
 use crate::space::{Run, Space, Status};
 use crate::store::{Snapshot, Store};
-use crate::tree::Tree;
 use crate::tree::check::{Findings, check_tree};
 pub use crate::tree::check::{LevelStats, Problem};
 
@@ -187,11 +186,10 @@ fn walk(source: &SourceObject<'_>, state: &State, page_size: usize, findings: &m
     walk.catalog = check_tree(source, &catalog, findings);
     match list_tables(source, &catalog) {
         Ok(tables) => {
-            for (name, record) in tables {
+            for (name, schema, tree) in tables {
                 findings.table = Some(name.clone());
-                let tree = Tree::of(&record, page_size);
                 let levels = check_tree(source, &tree, findings);
-                walk.tables.push(TableStats { info: TableInfo::of(&name, &tree, record), levels });
+                walk.tables.push(TableStats { info: TableInfo::new(name, schema, &tree), levels });
             }
             findings.table = None;
         }

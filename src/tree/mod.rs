@@ -17,7 +17,7 @@ pub mod remove;
 pub mod search;
 
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, Layout, MAX_LEVELS, TableRecord, header};
+use crate::format::{ChildRef, Layout, MAX_LEVELS, RecordView, header};
 use crate::page::{Branch, LeafView};
 use crate::snapshot::PageSource;
 
@@ -43,13 +43,13 @@ impl Tree {
     }
 
     /// The tree of a table.
-    pub fn of(record: &TableRecord, page_size: usize) -> Self {
+    pub fn of(record: &RecordView<'_>, page_size: usize) -> Self {
         Tree {
-            root: record.root,
-            level: record.level,
-            table: record.id,
-            overflow_pages: record.overflow_pages,
-            layout: record.schema.layout(page_size),
+            root: record.root(),
+            level: record.level(),
+            table: record.id(),
+            overflow_pages: record.overflow_pages(),
+            layout: record.layout(page_size),
         }
     }
 
