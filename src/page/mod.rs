@@ -259,8 +259,6 @@ pub struct Inserted<'a> {
 pub enum SplitAt {
     /// Both sides as even as can be.
     Middle,
-    /// Everything but the last entry stays left: ascending loads leave full pages.
-    Last,
     /// Only the first entry stays left: descending loads leave full pages.
     First,
 }
@@ -294,23 +292,20 @@ impl<'a> Inserted<'a> {
         policy: SplitAt,
         left: &mut [u8],
         right: &mut [u8],
-        separator: &mut Vec<u8>,
+        between: &mut Vec<u8>,
     ) -> Result<usize> {
         let border = self.border(layout, policy)?;
         build(left, layout, border, |i| self.entry(i))?;
         build(right, layout, self.count() - border, |i| self.entry(border + i))?;
-        let (below, above) = (self.entry(border - 1)?.0, self.entry(border)?.0);
-        separator.clear();
-        separator.extend_from_slice(&above[..(common_prefix(below, above) + 1).min(above.len())]);
+        between.clear();
+        between.extend_from_slice(separator(self.entry(border - 1)?.0, self.entry(border)?.0));
         Ok(border)
     }
 
     fn border(&self, layout: &Layout, policy: SplitAt) -> Result<usize> {
         let count = self.count();
-        match policy {
-            SplitAt::Last => return Ok(count - 1),
-            SplitAt::First => return Ok(1),
-            SplitAt::Middle => {}
+        if policy == SplitAt::First {
+            return Ok(1);
         }
         let mut sizes = Vec::with_capacity(count);
         for i in 0..count {
@@ -352,6 +347,11 @@ pub fn build<'a>(
             Ok(())
         }
     }
+}
+
+/// The shortest bytes above `below` and not above `above`.
+pub fn separator<'k>(below: &[u8], above: &'k [u8]) -> &'k [u8] {
+    &above[..(common_prefix(below, above) + 1).min(above.len())]
 }
 
 /// How many bytes two strings begin with in common.

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::{ChildRef, MAX_LEVELS, header};
 use crate::page::{
     Branch, BranchEntries, Inserted, LeafView, SplitAt, Stored, branch, entry_len, init_leaf, leaf_insert,
-    leaf_overwrite, leaf_remove, leaf_room,
+    leaf_overwrite, leaf_remove, leaf_room, separator,
 };
 
 /// What was at the key before.
@@ -141,13 +141,13 @@ fn insert_at(
     if leaf_insert(dirty.heap_page_mut(path.leaf), &layout, i, key, value) {
         return Ok(());
     }
+    let leaf = LeafView::new(dirty.heap_page(path.leaf))?;
+    if i > 0 && i == leaf.count() && path.rightmost {
+        return append_leaf(dirty, tree, path, key, value);
+    }
+    let policy = if i == 0 && path.leftmost { SplitAt::First } else { SplitAt::Middle };
     let full = dirty.heap_page(path.leaf).to_vec();
     let leaf = LeafView::new(&full)?;
-    let policy = match i {
-        _ if i == leaf.count() && path.rightmost && i > 0 => SplitAt::Last,
-        0 if path.leftmost => SplitAt::First,
-        _ => SplitAt::Middle,
-    };
     let right_slot = dirty.add_page();
     let (mut left, mut right) = (vec![0; layout.page_size], vec![0; layout.page_size]);
     init_leaf(&mut left, &layout, tree.table);
@@ -161,6 +161,20 @@ fn insert_at(
     let right = dirty.reference(right_slot, on_right as u64);
     let left = dirty.reference(path.leaf, on_left as u64);
     grow_parent(dirty, tree, &path.steps[..path.len], left, separator, right, path.rightmost)
+}
+
+/// An entry behind the last one of the tree begins a leaf of its own: ascending loads leave full
+/// pages, and nothing is copied.
+fn append_leaf(dirty: &mut Dirty, tree: &mut Tree, path: &Path, key: &[u8], value: Stored<'_>) -> Result<()> {
+    let leaf = LeafView::new(dirty.heap_page(path.leaf))?;
+    let separator = separator(leaf.key(leaf.count() - 1)?, key).to_vec();
+    let left = dirty.reference(path.leaf, leaf.count() as u64);
+    let slot = dirty.add_page();
+    let page = dirty.heap_page_mut(slot);
+    init_leaf(page, &tree.layout, tree.table);
+    assert!(leaf_insert(page, &tree.layout, 0, key, value), "an entry fits in an empty leaf");
+    let right = dirty.reference(slot, 1);
+    grow_parent(dirty, tree, &path.steps[..path.len], left, separator, right, true)
 }
 
 /// Applies `change` to the count of every reference on the path.
