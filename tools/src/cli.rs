@@ -26,12 +26,11 @@ Examples:
   mapleaf dump -a app.maple -f app.dump              write all tables as text; load reads it back
   mapleaf verify app.maple && mapleaf stat --json app.maple
 
-Tables: without -s TABLE a command means the main table, whose name is empty (-s \"\"), or the only
-table if there is just one.
+Tables: without -s TABLE a command means the main table, whose name is empty (-s \"\"), or the only table if there is just one.
 
-Exit codes: 0 done; 1 a problem was found (no such key, table or file, damage, bad input, no room);
-2 wrong use. A store is a file with a lock file FILE-lock beside it, which needs no backup. Only mapleaf may change
-the file while it is open.";
+Exit codes: 0 done; 1 a problem was found (no such key, table or file, damage, bad input, no room); 2 wrong use.
+
+A store is a file with a lock file FILE-lock beside it, which needs no backup. Only mapleaf may change the file while it is open.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]

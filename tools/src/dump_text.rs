@@ -147,6 +147,7 @@ const END: &str = "the end of the input";
 pub struct Writer<W> {
     output: W,
     format: Format,
+    hex_backslash: bool,
     text: Vec<u8>,
 }
 
@@ -156,7 +157,13 @@ const PART: usize = 16 << 10;
 impl<W: Write> Writer<W> {
     /// A dump into `output`, which should be buffered.
     pub fn new(output: W) -> Self {
-        Writer { output, format: Format::Bytevalue, text: Vec::new() }
+        Writer { output, format: Format::Bytevalue, hex_backslash: false, text: Vec::new() }
+    }
+
+    /// Whether format=print has a backslash as `\5c`, not as `\\`. Every tool reads both, but mdb_load up to 0.9.24 gets
+    /// an item wrong that has `\\` behind another escape.
+    pub fn hex_backslash(self, hex_backslash: bool) -> Self {
+        Writer { hex_backslash, ..self }
     }
 
     /// Begins a section. The one before must have been ended.
@@ -188,6 +195,7 @@ impl<W: Write> Writer<W> {
         for part in bytes.chunks(PART) {
             match self.format {
                 Format::Bytevalue => write_hex(part, &mut self.text),
+                Format::Print if self.hex_backslash => write_printable(part, b"\\5c", &mut self.text),
                 Format::Print => write_escaped(part, &mut self.text),
             }
             if self.text.len() >= PART {
@@ -250,10 +258,14 @@ pub fn write_hex(bytes: &[u8], text: &mut Vec<u8>) {
 
 /// Appends the bytes as format=print has them.
 pub fn write_escaped(bytes: &[u8], text: &mut Vec<u8>) {
+    write_printable(bytes, b"\\\\", text);
+}
+
+fn write_printable(bytes: &[u8], backslash: &[u8], text: &mut Vec<u8>) {
     text.reserve(bytes.len());
     for byte in bytes {
         match byte {
-            b'\\' => text.extend_from_slice(b"\\\\"),
+            b'\\' => text.extend_from_slice(backslash),
             0x20..=0x7e => text.push(*byte),
             _ => {
                 text.push(b'\\');

@@ -1,7 +1,8 @@
-//! Opening stores, and finding the table that a command line means.
+//! Opening stores, undoing their creation, and finding the table that a command line means.
 
 use crate::failure::{Failure, Result};
 use mapleaf::{Database, Error, Options, TableInfo};
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -74,4 +75,16 @@ fn list(tables: &[TableInfo]) -> String {
 /// A table name in quotes, so that the empty one is seen too.
 pub fn shown(name: &str) -> String {
     format!("{name:?}")
+}
+
+/// Removes a store that this command made, and its lock file, unless someone has put something into it meanwhile. The turn to
+/// write is held, so that nobody commits to a file that is going away. That it fails is not worth an error of its own.
+pub fn remove_new(db: &Database, path: &Path) {
+    let Ok(Some(txn)) = db.try_begin_write() else { return };
+    if txn.user_version() != 0 || !txn.tables().is_ok_and(|tables| tables.is_empty()) {
+        return;
+    }
+    let mut sidecar = path.as_os_str().to_owned();
+    sidecar.push("-lock");
+    let _ = fs::remove_file(path).and_then(|()| fs::remove_file(sidecar));
 }

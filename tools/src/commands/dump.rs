@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// The arguments of dump.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Without -a and -s the main table is written, or the only table if there is just one. Others may write to the store meanwhile:\nthe dump is of one snapshot.\n\n--compat says who shall read the dump. mapleaf: extra header lines keep the types of tables and the number of sections; mdb_load\npasses over them, db_load does not. bdb: the header that every tool reads. lmdb: with mapsize= and maxreaders=, which LMDB\nneeds for more than 1 MiB.\n\nExamples:\n  mapleaf dump -a app.maple -f app.dump\n  mapleaf dump -p app.maple -s users\n  mapleaf dump -a --compat lmdb app.maple | mdb_load -n new.mdb\n  mapleaf dump --compat bdb app.maple | db_load new.db"
+    after_help = "Without -a and -s the main table is written, or the only table if there is just one. Others may write to the store meanwhile: the dump is of one snapshot.\n\n--compat says who shall read the dump. mapleaf: extra header lines keep the types of tables and the number of sections; mdb_load passes over them, db_load does not. bdb: the header that every tool reads. lmdb: with mapsize= and maxreaders=, which LMDB needs for more than 1 MiB, and with \\5c for a backslash, since mdb_load 0.9.24 misreads \\\\.\n\nExamples:\n  mapleaf dump -a app.maple -f app.dump\n  mapleaf dump -p app.maple -s users\n  mapleaf dump -a --compat lmdb app.maple | mdb_load -n new.mdb\n  mapleaf dump --compat bdb app.maple | db_load new.db"
 )]
 pub struct Args {
     /// The store
@@ -138,7 +138,7 @@ impl<'d> Dump<'d> {
     }
 
     fn write(&self, output: &mut impl Write, meter: &Meter) -> Result<(), Stop> {
-        let mut writer = Writer::new(output);
+        let mut writer = Writer::new(output).hex_backslash(self.compat == Compat::Lmdb);
         if let Some(header) = &self.empty {
             writer.begin_section(header)?;
             writer.end_section()?;

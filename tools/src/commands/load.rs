@@ -3,12 +3,12 @@
 //! Promises: without `--batch` all is loaded in one txn or nothing is. A dump that is cut or damaged anywhere leaves the file as it
 //! was; a file that this load made is removed again. Memory: the largest record, and what a write txn keeps.
 
-use crate::cli::{JsonArg, TableArg};
+use crate::cli::JsonArg;
 use crate::dump_text::{Header, ReadError, Reader};
 use crate::failure::{Failure, Outcome, Result, tell};
 use crate::output::{print_json, print_line};
 use crate::progress::Meter;
-use crate::store::{MAIN, open_to_write, shown};
+use crate::store::{MAIN, open_to_write, remove_new, shown};
 use mapleaf::{Database, Schema, TableInfo, WriteTxn};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// The arguments of load.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A section goes to the table of its database= line; without one to -s TABLE, or to the main table. Tables that are not there are\nmade, with the types that a mapleaf dump names. A key that is there gets the new value, but for -N.\n\nAll sections are one txn: an error anywhere loads nothing, and a file that load made is removed again. LMDB before 0.9.25\ndid not escape backslashes in format=print; --lenient-backslash reads such a dump as it was written (format=bytevalue, without\n-p, is never in doubt).\n\nExamples:\n  mapleaf load app.maple -f app.dump\n  mdb_dump -a -n old.mdb | mapleaf load app.maple\n  db_dump old.db | mapleaf load app.maple -s old\n  printf 'key\\nvalue\\n' | mapleaf load -T app.maple"
+    after_help = "A section goes to the table of its database= line; without one to -s TABLE, or to the main table. Tables that are not there are made, with the types that a mapleaf dump names. A key that is there gets the new value, but for -N.\n\nAll sections are one txn: an error anywhere loads nothing, and a file that load made is removed again. LMDB before 0.9.25 did not escape backslashes in format=print; --lenient-backslash reads such a dump as it was written (format=bytevalue, without -p, is never in doubt).\n\nExamples:\n  mapleaf load app.maple -f app.dump\n  mdb_dump -a -n old.mdb | mapleaf load app.maple\n  db_dump old.db | mapleaf load app.maple -s old\n  printf 'key\\nvalue\\n' | mapleaf load -T app.maple"
 )]
 pub struct Args {
     /// The store; made if it is not there
@@ -33,12 +33,13 @@ pub struct Args {
     /// Do not overwrite: keys that are there keep their values and are counted
     #[arg(short = 'N', long = "no-overwrite")]
     no_overwrite: bool,
-    #[command(flatten)]
-    table: TableArg,
-    /// All tables (that is what it does)
+    /// The table of sections that name none, and of -T; by default the main table
+    #[arg(short = 's', long = "table", value_name = "TABLE")]
+    table: Option<String>,
+    /// All tables (it always does)
     #[arg(short = 'a', long = "all")]
     _all: bool,
-    /// Make the store if it is not there (that is what it does)
+    /// Make the store if it is not there (it always does)
     #[arg(long = "create", conflicts_with = "no_create")]
     _create: bool,
     /// Do not make the store if it is not there
@@ -78,22 +79,19 @@ pub fn run(args: &Args) -> Result {
         true => None,
         false => reader.next_section().map_err(|wrong| unreadable(wrong, &name).and("nothing was loaded"))?,
     };
-    let before = Before::of(&args.file);
+    let existed = fs::symlink_metadata(&args.file).is_ok();
     let page_size = first
         .as_ref()
         .and_then(|header| usize::try_from(header.page_size?).ok())
         .filter(|size| is_page_size(*size));
     let db = open_to_write(&args.file, !args.no_create, args.page_size.or(page_size))?;
-    let begin_txn = db.begin_read()?.txn_id();
     let mut load = Load { args, db: &db, name: &name, meter: &meter, txn: None, counts: Counts::default() };
     let loaded = load.run(&mut reader, first);
     let counts = load.finish();
     drop(meter);
     if let Err(failure) = loaded {
-        let untouched = db.begin_read().is_ok_and(|txn| txn.txn_id() == begin_txn);
-        drop(db);
-        if untouched {
-            before.restore(&args.file);
+        if !existed {
+            remove_new(&db, &args.file);
         }
         return Err(failure.and(&counts.after_failure()));
     }
@@ -127,38 +125,6 @@ impl Input {
 
 fn unreadable(error: ReadError, name: &str) -> Failure {
     Failure::elsewhere(name, error.to_string())
-}
-
-/// What was at the store's path before.
-enum Before {
-    /// Nothing: what is there now is this load's.
-    Nothing,
-    /// An empty file, which this load has filled.
-    EmptyFile,
-    /// A store; an abort leaves it as it was.
-    Store,
-}
-
-impl Before {
-    fn of(path: &Path) -> Self {
-        match fs::symlink_metadata(path) {
-            Err(_) => Before::Nothing,
-            Ok(meta) if meta.is_file() && meta.len() == 0 => Before::EmptyFile,
-            Ok(_) => Before::Store,
-        }
-    }
-
-    /// Puts it back. Nothing was committed, so there is nothing to lose; failing to is not worth an error of its own.
-    fn restore(self, path: &Path) {
-        let mut sidecar = path.as_os_str().to_owned();
-        sidecar.push("-lock");
-        let restored = match self {
-            Before::Store => return,
-            Before::Nothing => fs::remove_file(path),
-            Before::EmptyFile => File::options().write(true).truncate(true).open(path).map(drop),
-        };
-        let _ = restored.and_then(|()| fs::remove_file(sidecar));
-    }
 }
 
 /// What was done.
@@ -260,7 +226,7 @@ impl Load<'_> {
 
     /// Makes sure that the section's table is there.
     fn target(&mut self, named: Option<&str>, schema: Option<&Schema>, duplicates: bool) -> Result<Target> {
-        let table = named.or(self.args.table.asked()).unwrap_or(MAIN).to_owned();
+        let table = named.or(self.args.table.as_deref()).unwrap_or(MAIN).to_owned();
         let txn = open_txn(&mut self.txn, self.db)?;
         let tables = txn.tables()?;
         let stored = tables.iter().find(|stored| stored.name == table);

@@ -1,6 +1,6 @@
 //! `mapleaf page`: one page byte by byte, labelled as in the format document.
 //!
-//! Every byte of the page is shown once, in order; what no field claims is "unused". Only zeros are shortened.
+//! Every byte of the page is shown once, in order; what no field claims is "unused". Only runs of zeros are shortened.
 
 use crate::cli::JsonArg;
 use crate::failure::{Outcome, Result, tell};
@@ -13,7 +13,9 @@ use std::path::PathBuf;
 
 /// The arguments of page.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The page is shown as it is in the file now; exit code 1 when it is damaged. \"mapleaf stat\" tells how many there are.\n\nExamples:\n  mapleaf page app.maple 0        the meta slots\n  mapleaf page --json app.maple 7 | jq '.fields[] | {offset, label, value}'")]
+#[command(
+    after_help = "The page is shown as it is in the file now; exit code 1 when it is damaged. \"mapleaf stat\" tells how many there are.\n\nExamples:\n  mapleaf page app.maple 0        the meta slots\n  mapleaf page --json app.maple 7 | jq '.fields[] | {offset, label, value}'"
+)]
 pub struct Args {
     /// The store
     pub file: PathBuf,
@@ -50,22 +52,26 @@ pub fn run(args: &Args) -> Result {
     if dump.problems.is_empty() {
         return Ok(Outcome::Fine);
     }
-    tell(&format!("{}: page {} is damaged; \"mapleaf verify\" lists all the damage", args.file.display(), dump.page));
+    tell(&format!(
+        "{}: page {} is damaged; \"mapleaf verify\" lists all the damage",
+        args.file.display(),
+        dump.page
+    ));
     Ok(Outcome::Problem)
 }
 
 fn document(dump: &PageDump) -> Document<'_> {
-    let field = |field| {
-        let Field { offset, len, label, value } = field;
-        FieldDocument { offset: *offset, len: *len, label, value }
-    };
     Document {
         page: dump.page,
         kind: &dump.kind,
         problems: &dump.problems,
-        fields: dump.fields.iter().map(field).collect(),
+        fields: dump.fields.iter().map(field_document).collect(),
         bytes: dump.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
+}
+
+fn field_document(field: &Field) -> FieldDocument<'_> {
+    FieldDocument { offset: field.offset, len: field.len, label: &field.label, value: &field.value }
 }
 
 fn print_page(dump: &PageDump, output: &mut Output) -> Result<()> {
@@ -102,21 +108,26 @@ const ROW: usize = 8;
 
 /// One field, with its label on its first line.
 fn stretch(bytes: &[u8], start: usize, end: usize, label: &str, lines: &mut Vec<String>) {
-    let (field, width) = (&bytes[start..end], 3 * ROW - 1);
-    if field.len() > ROW && field.iter().all(|byte| *byte == 0) {
-        let zeros = format!("00 × {}", field.len());
-        lines.push(format!("{start:04x}  {zeros:width$}  {label}"));
-        return;
+    let (mut at, mut label) = (start, label);
+    loop {
+        let rest = &bytes[at..end];
+        let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+        let (len, shown) = match zeros > ROW {
+            true => (zeros, format!("00 × {zeros}")),
+            false => (rest.len().min(ROW), hex_row(&rest[..rest.len().min(ROW)])),
+        };
+        lines.push(format!("{at:04x}  {shown:HEX_WIDTH$}  {label}").trim_end().to_owned());
+        (at, label) = (at + len, "");
+        if at >= end {
+            return;
+        }
     }
-    if field.is_empty() {
-        lines.push(format!("{start:04x}  {:width$}  {label}", ""));
-    }
-    for (row, part) in field.chunks(ROW).enumerate() {
-        let hex: Vec<String> = part.iter().map(|byte| format!("{byte:02x}")).collect();
-        let label = if row == 0 { label } else { "" };
-        let line = format!("{:04x}  {:width$}  {label}", start + row * ROW, hex.join(" "));
-        lines.push(line.trim_end().to_owned());
-    }
+}
+
+const HEX_WIDTH: usize = 3 * ROW - 1;
+
+fn hex_row(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -141,7 +152,8 @@ mod tests {
 
     #[test]
     fn fields_of_a_damaged_page_may_be_anywhere() {
-        let fields = [field(0, 9, "long"), field(4, 2, "inside"), field(15, 9, "too long"), field(99, 1, "outside")];
+        let fields =
+            [field(0, 9, "long"), field(4, 2, "inside"), field(15, 9, "too long"), field(99, 1, "outside")];
         let wanted = "\
 0000  01 01 01 01 01 01 01 01  long: v
 0008  01

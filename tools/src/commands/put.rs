@@ -3,10 +3,11 @@
 use crate::cli::{FormatArgs, JsonArg, TableArg};
 use crate::failure::{Failure, Result};
 use crate::output::{print_json, print_line};
-use crate::store::{MAIN, choose_if_any, open_to_write, shown};
-use mapleaf::Schema;
+use crate::store::{MAIN, choose_if_any, open_to_write, remove_new, shown};
+use mapleaf::{Database, Schema, TableInfo};
 use serde_json::json;
 use std::ffi::OsString;
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -47,32 +48,39 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    // What can be wrong with the command line alone is found before anything is created.
     let from_file = args.bytes_from_a_file()?;
-    if !args.file.exists() {
-        args.parse(None, from_file.as_deref())?;
-    }
+    let existed = fs::symlink_metadata(&args.file).is_ok();
     let db = open_to_write(&args.file, args.create, args.page_size)?;
-    let mut txn = db.begin_write()?;
-    let tables = txn.tables()?;
-    let table = choose_if_any(&tables, args.table.asked())?;
-    let name = table.map_or(args.table.asked().unwrap_or(MAIN), |table| &table.name);
-    let (key, value) = args.parse(table, from_file.as_deref())?;
-    if table.is_none() {
-        if !args.create {
-            return Err(Failure::problem(format!("no table {}; --create makes it", shown(name))));
-        }
-        txn.create_table(name, &Schema::bytes())?;
+    let put = args.put(&db, from_file.as_deref());
+    if put.is_err() && !existed {
+        remove_new(&db, &args.file);
     }
-    let existed = txn.raw_put(name, &key, &value)?;
-    txn.commit()?;
+    let (table, existed) = put?;
     match args.json.json {
-        true => print_json(&json!({ "table": name, "existed": existed })),
+        true => print_json(&json!({ "table": table, "existed": existed })),
         false => print_line(if existed { "replaced" } else { "inserted" }),
     }
 }
 
 impl Args {
+    /// Returns the table, and whether the key was there.
+    fn put(&self, db: &Database, from_file: Option<&[u8]>) -> Result<(String, bool)> {
+        let mut txn = db.begin_write()?;
+        let tables = txn.tables()?;
+        let table = choose_if_any(&tables, self.table.asked())?;
+        let name = table.map_or(self.table.asked().unwrap_or(MAIN), |table| &table.name);
+        let (key, value) = self.parse(table, from_file)?;
+        if table.is_none() {
+            if !self.create {
+                return Err(Failure::problem(format!("no table {}; --create makes it", shown(name))));
+            }
+            txn.create_table(name, &Schema::bytes())?;
+        }
+        let existed = txn.raw_put(name, &key, &value)?;
+        txn.commit()?;
+        Ok((name.to_owned(), existed))
+    }
+
     fn bytes_from_a_file(&self) -> Result<Option<Vec<u8>>> {
         let path = match (&self.value_file, &self.value) {
             (Some(path), _) => path.as_path(),
@@ -82,18 +90,14 @@ impl Args {
         let mut bytes = Vec::new();
         let read = match path == Path::new("-") {
             true => std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes),
-            false => std::fs::read(path),
+            false => fs::read(path),
         };
         read.map(Some).map_err(|error| {
             Failure::elsewhere(path.display().to_string(), format!("cannot read the value: {error}"))
         })
     }
 
-    fn parse(
-        &self,
-        table: Option<&mapleaf::TableInfo>,
-        from_file: Option<&[u8]>,
-    ) -> Result<(Vec<u8>, Vec<u8>)> {
+    fn parse(&self, table: Option<&TableInfo>, from_file: Option<&[u8]>) -> Result<(Vec<u8>, Vec<u8>)> {
         let codecs = self.formats.codecs(table);
         let key = codecs.parse_key(&self.key)?;
         let value = match (from_file, &self.value) {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// The arguments of stat.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Every page is read, in one snapshot. Levels are counted from the leaves, which are level 0.\n\nExamples:\n  mapleaf stat app.maple\n  mapleaf stat --json app.maple | jq '.free_pages * .page_size'"
+    after_help = "Every page is read, in one snapshot; pinned_txns has it too. Levels are counted from the leaves, which are level 0.\n\nExamples:\n  mapleaf stat app.maple\n  mapleaf stat --json app.maple | jq '.free_pages * .page_size'"
 )]
 pub struct Args {
     /// The store
@@ -135,7 +135,7 @@ fn print_text(stats: &Stats, output: &mut Output) -> Result<()> {
     writeln!(output, "accounting  {space_pages} pages for space, {catalog_pages} for the catalog")?;
     match &stats.pinned_txns[..] {
         [] => writeln!(output, "pinned      no txn")?,
-        pinned => writeln!(output, "pinned      txns {pinned:?}")?,
+        pinned => writeln!(output, "pinned      txns {pinned:?}, {txn} by this command itself")?,
     }
     for problem in &stats.meta_problems {
         writeln!(output, "problem     {problem}")?;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// The arguments of verify.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Reads one snapshot, also of a store that others write to meanwhile, and changes nothing. Exit code 1 when anything is\nwrong; the problems are listed on standard output.\n\nExamples:\n  mapleaf verify app.maple\n  mapleaf verify --json app.maple | jq '.problems[].page'"
+    after_help = "Reads one snapshot, also of a store that others write to meanwhile, and changes nothing. Exit code 1 when anything is wrong; the problems are listed on standard output.\n\nExamples:\n  mapleaf verify app.maple\n  mapleaf verify --json app.maple | jq '.problems[].page'"
 )]
 pub struct Args {
     /// The store
