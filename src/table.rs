@@ -15,6 +15,9 @@ use std::any::TypeId;
 use std::marker::PhantomData;
 use std::ops::Bound;
 
+/// Marks the types of a table, which holds none of their values.
+type Types<K, V> = PhantomData<(fn(&K), fn(&V))>;
+
 /// The name and the types of a table. A constant of the program; copying it costs nothing.
 ///
 /// A table comes into being with the first put. Reading one that is not there finds nothing.
@@ -30,7 +33,7 @@ use std::ops::Bound;
 /// ```
 pub struct Table<K: ?Sized, V: ?Sized> {
     name: &'static str,
-    types: PhantomData<(fn(&K), fn(&V))>,
+    types: Types<K, V>,
 }
 
 impl<K: ?Sized, V: ?Sized> Clone for Table<K, V> {
@@ -79,7 +82,7 @@ pub(crate) fn schema_of<K: Key + ?Sized, V: Codec + ?Sized>() -> Schema {
 pub struct TableView<'t, K: ?Sized, V: ?Sized> {
     source: &'t SourceObject<'t>,
     tree: Tree,
-    types: PhantomData<(fn(&K), fn(&V))>,
+    types: Types<K, V>,
 }
 
 impl<K: ?Sized, V: ?Sized> Clone for TableView<'_, K, V> {

@@ -226,7 +226,7 @@ fn count(walk: &mut Walk, run: Run, status: Status) {
 #[cfg(debug_assertions)]
 pub(crate) fn assert_accounting(store: &Store, state: &State, space: &Space) {
     space.check();
-    if state.page_count > 4096 && state.txn % 256 != 0 {
+    if state.page_count > 4096 && !state.txn.is_multiple_of(256) {
         return;
     }
     let mut ignore = |_| {};

@@ -66,7 +66,7 @@ impl Tree {
 
 /// The bytes of a tree page, which must belong to the table.
 #[inline]
-fn fetch<'s>(source: &'s (impl PageSource + ?Sized), child: ChildRef, table: u32) -> Result<&'s [u8]> {
+fn fetch(source: &(impl PageSource + ?Sized), child: ChildRef, table: u32) -> Result<&[u8]> {
     let bytes = source.page(child.page, child.birth)?;
     if header(bytes).table.get() != table {
         return Err(wrong_table(bytes, child, table));
