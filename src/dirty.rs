@@ -25,7 +25,8 @@ use std::sync::Arc;
 /// Values from this length on are written to their place at once instead of being kept in memory.
 const WRITE_AT_ONCE: usize = 1 << 20;
 const CHUNK_LEN: usize = 1 << 20;
-/// The file grows by a quarter of its size, within these limits.
+/// The file grows by a thirty-second of its size, within these limits, or by what a txn needs if that
+/// is more: few commits change its length, and little of it is spare.
 const MIN_GROWTH: u64 = 64 << 10;
 const MAX_GROWTH: u64 = 8 << 20;
 
@@ -382,7 +383,7 @@ impl Dirty {
     fn grow(&mut self, count: u64) -> Result<()> {
         let page_size = self.page_size() as u64;
         let old = self.space.page_count();
-        let step = (old * page_size / 4).clamp(MIN_GROWTH, MAX_GROWTH) / page_size;
+        let step = (old * page_size / 32).clamp(MIN_GROWTH, MAX_GROWTH) / page_size;
         let unit = (MIN_GROWTH / page_size).max(1);
         let wanted = (old + count.max(step.max(1))).next_multiple_of(unit);
         let quota = (self.store.max_size / page_size).min(MAX_PAGES);
