@@ -53,7 +53,11 @@ fn read(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     }
     let days = r.range(SCORES, ("bob", 10)..("bob", 13))?.collect::<Result<Vec<_>, _>>()?;
     println!("  three days of bob: {days:?}");
-    println!("  bob has {} days, the 1,500th score of all is {:?}", r.count(SCORES, ("bob", 0)..("bob", u64::MAX))?, r.nth(SCORES, 1500)?);
+    println!(
+        "  bob has {} days, the 1,500th score of all is {:?}",
+        r.count(SCORES, ("bob", 0)..("bob", u64::MAX))?,
+        r.nth(SCORES, 1500)?
+    );
     Ok(())
 }
 
@@ -66,7 +70,10 @@ fn where_is(bytes: &[u8]) -> std::io::Result<String> {
             && let (Ok(low), Ok(high)) = (usize::from_str_radix(low, 16), usize::from_str_radix(high, 16))
             && (low..high).contains(&address)
         {
-            return Ok(format!("read in place from the mapping of {}", rest.split_whitespace().last().unwrap_or("?")));
+            return Ok(format!(
+                "read in place from the mapping of {}",
+                rest.split_whitespace().last().unwrap_or("?")
+            ));
         }
     }
     Ok("not in any mapping".into())

@@ -107,7 +107,7 @@ fn number(
         plan.collect(dirty, table.tree, false)?;
     }
     plan.collect(dirty, catalog, false)?;
-    let mut given = dirty.finish();
+    let mut given = dirty.finish()?;
     given.extend(dirty.space.retire_records());
     let given = join_given(given);
 
@@ -139,8 +139,8 @@ fn number(
     let txn = dirty.txn;
     // The record speaks of its own pages apart.
     let mut taken = dirty.taken().clone();
-    own.iter().for_each(|run| taken.remove(*run));
-    dirty.space.give_up(&given, txn);
+    assert!(own.iter().all(|run| taken.remove(*run)), "the record's pages were allocated");
+    dirty.space.give_up(&given, txn)?;
     let previous = dirty.base.space;
     plan.record = dirty.space.encode_record(txn, &own, previous, dirty.base.page_count, &taken, &given);
     let first = own[0].start;

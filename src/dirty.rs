@@ -112,12 +112,16 @@ pub struct Dirty {
     pub txn: u64,
     /// The space as this txn leaves it.
     pub space: Space,
+    /// Bytes of heap at which changed pages are written early.
+    spill_at: usize,
     arena: Arena,
     values: Vec<Option<Value>>,
     free_values: Vec<u32>,
     value_bytes: usize,
     epoch: u32,
     has_savepoint: bool,
+    /// Whether the file may be longer than it was, also where growing failed half-way.
+    has_grown: bool,
     /// Pages of earlier txns that this one no longer needs.
     given_up: Vec<GivenUp>,
     /// Pages of this txn that are no longer needed but may be by a savepoint.
@@ -131,18 +135,20 @@ pub struct Dirty {
 impl Dirty {
     /// A txn that has changed nothing.
     pub fn new(store: Arc<Store>, base: State, txn: u64, space: Space) -> Self {
-        let page_size = store.pages.page_size;
+        let (page_size, store_limit) = (store.pages.page_size, store.dirty_limit);
         Dirty {
             store,
             base,
             txn,
             space,
+            spill_at: store_limit,
             arena: Arena::new(page_size),
             values: Vec::new(),
             free_values: Vec::new(),
             value_bytes: 0,
             epoch: 0,
             has_savepoint: false,
+            has_grown: false,
             given_up: Vec::new(),
             deferred: Vec::new(),
             written: Vec::new(),
@@ -158,6 +164,18 @@ impl Dirty {
     /// Bytes of heap that the changed pages and values take.
     pub fn bytes(&self) -> usize {
         self.arena.used() * self.page_size() + self.value_bytes
+    }
+
+    /// Whether it is time to write changed pages early.
+    pub fn is_full(&self) -> bool {
+        self.bytes() > self.spill_at
+    }
+
+    /// Changed pages were written early. Where savepoints keep most of them in memory, the next time
+    /// is put off, or every put would look through all of them in vain.
+    pub fn spilled(&mut self) {
+        let limit = self.store.dirty_limit;
+        self.spill_at = limit.max(self.bytes() + limit / 2);
     }
 
     // ---- pages ----
@@ -210,18 +228,22 @@ impl Dirty {
             self.arena.remove(slot);
             return Err(error);
         }
-        self.drop_written(Run { start: child.page, len: 1 }, child.birth);
+        self.drop_written(Run { start: child.page, len: 1 }, child.birth)?;
         Ok(slot)
     }
 
     /// A page is no longer part of the tree.
-    pub fn drop_page(&mut self, child: ChildRef) {
+    ///
+    /// # Errors
+    /// `Corrupt` for a reference that cannot be right.
+    pub fn drop_page(&mut self, child: ChildRef) -> Result<()> {
         match heap_slot(child.page) {
             // A page of an older epoch is still part of a savepoint's tree.
             Some(slot) if self.arena.epochs[slot as usize] == self.epoch => self.arena.remove(slot),
             Some(_) => {}
-            None => self.drop_written(Run { start: child.page, len: 1 }, child.birth),
+            None => self.drop_written(Run { start: child.page, len: 1 }, child.birth)?,
         }
+        Ok(())
     }
 
     /// A heap page was written to its place, or merged away.
@@ -234,20 +256,33 @@ impl Dirty {
         self.arena.epochs[slot as usize] == self.epoch
     }
 
-    fn drop_written(&mut self, run: Run, birth: u64) {
-        if birth != self.txn {
+    fn drop_written(&mut self, run: Run, birth: u64) -> Result<()> {
+        if birth < self.txn {
             self.given_up.push(GivenUp { run, birth });
+        } else if birth > self.txn {
+            let detail = format!("is said to be born at txn {birth}, this is txn {}", self.txn);
+            return Err(Error::corrupt(run.start, detail));
         } else if self.has_savepoint {
             self.deferred.push(run);
         } else {
-            self.release(run);
+            self.release(run)?;
         }
+        Ok(())
     }
 
     /// Gives back pages that this txn allocated and nothing refers to.
-    pub fn release(&mut self, run: Run) {
+    ///
+    /// # Errors
+    /// `Corrupt` when it did not: a reference in the file claims to be of this txn.
+    pub fn release(&mut self, run: Run) -> Result<()> {
+        if !self.taken.remove(run) {
+            return Err(Error::corrupt(
+                run.start,
+                format!("is said to be born at txn {}, which did not write it", self.txn),
+            ));
+        }
         self.space.release(run);
-        self.taken.remove(run);
+        Ok(())
     }
 
     // ---- large values ----
@@ -311,15 +346,25 @@ impl Dirty {
     }
 
     /// A value is no longer part of the tree.
-    pub fn drop_value(&mut self, run: &OverflowRef) {
+    ///
+    /// # Errors
+    /// `Corrupt` for a reference that cannot be right.
+    pub fn drop_value(&mut self, run: &OverflowRef) -> Result<()> {
         match heap_slot(run.page) {
             Some(slot) if self.value_is_current(run.page) => self.forget_value(slot),
             Some(_) => {}
             None => {
                 let pages = run.pages(self.page_size());
-                self.drop_written(Run { start: run.page, len: pages }, run.birth);
+                if pages == 0 || run.page + pages > self.space.page_count() {
+                    return Err(Error::corrupt(
+                        run.page,
+                        format!("a value of {pages} pages is not in the file"),
+                    ));
+                }
+                self.drop_written(Run { start: run.page, len: pages }, run.birth)?;
             }
         }
+        Ok(())
     }
 
     /// Frees the memory of a value.
@@ -391,7 +436,8 @@ impl Dirty {
             return Err(Error::Full { needed: (old + count) * page_size, quota: quota * page_size });
         }
         let new = wanted.min(quota);
-        self.store.pages.disk.grow(new * page_size)?;
+        self.has_grown = true;
+        self.store.pages.disk.grow(old * page_size, new * page_size)?;
         self.space.grow_to(old, new);
         Ok(())
     }
@@ -412,7 +458,10 @@ impl Dirty {
     }
 
     /// Undoes everything since the mark.
-    pub fn roll_back(&mut self, mark: Mark) {
+    ///
+    /// # Errors
+    /// `Corrupt` as for [`Dirty::release`].
+    pub fn roll_back(&mut self, mark: Mark) -> Result<()> {
         for slot in 0..self.arena.epochs.len() as u32 {
             let epoch = self.arena.epochs[slot as usize];
             if epoch != UNUSED && epoch > mark.epoch {
@@ -426,11 +475,9 @@ impl Dirty {
         }
         self.given_up.truncate(mark.given_up);
         self.deferred.truncate(mark.deferred);
-        for run in self.written.split_off(mark.written) {
-            self.release(run);
-        }
         // The savepoint stays, so what comes now is of a newer epoch again.
         self.epoch += 1;
+        self.written.split_off(mark.written).into_iter().try_for_each(|run| self.release(run))
     }
 
     /// Remembers pages that were written early.
@@ -442,12 +489,15 @@ impl Dirty {
 
     /// Savepoints are over: what they kept is released, and what earlier txns wrote and this one
     /// does not need is handed over.
-    pub fn finish(&mut self) -> Vec<GivenUp> {
+    ///
+    /// # Errors
+    /// `Corrupt` as for [`Dirty::release`].
+    pub fn finish(&mut self) -> Result<Vec<GivenUp>> {
         self.has_savepoint = false;
         for run in std::mem::take(&mut self.deferred) {
-            self.release(run);
+            self.release(run)?;
         }
-        std::mem::take(&mut self.given_up)
+        Ok(std::mem::take(&mut self.given_up))
     }
 
     /// Everything allocated and still needed.
@@ -455,16 +505,16 @@ impl Dirty {
         &self.taken
     }
 
-    /// Undoes every allocation and growth. Best effort where the system fails: what stays too long
-    /// in the file is cut when it is opened next.
-    pub fn undo(&mut self) {
+    /// Undoes every allocation and growth; false when the file could not be cut to its old length.
+    pub fn undo(&mut self) -> bool {
         for run in std::mem::take(&mut self.taken).iter() {
             self.space.release(run);
         }
-        if self.space.page_count() > self.base.page_count {
+        if self.has_grown {
             self.space.shrink_to(self.base.page_count);
-            let _ = self.store.pages.disk.set_len(self.base.page_count * self.page_size() as u64);
+            return self.store.pages.disk.set_len(self.base.page_count * self.page_size() as u64).is_ok();
         }
+        true
     }
 
     /// Slots of values in memory, for the commit to write.
@@ -488,12 +538,14 @@ fn validate(bytes: &[u8], level: u8, layout: &Layout) -> Result<()> {
     let mut references = Vec::new();
     if level > 0 {
         let branch = Branch::new(bytes, level)?;
+        branch.validate_order()?;
         for i in 0..branch.count() {
             references.push(branch.child(i)?.page);
         }
     } else {
         let leaf = LeafView::new(bytes)?;
         leaf.validate(layout)?;
+        leaf.validate_order()?;
         for i in 0..if layout.fixed.is_none() { leaf.count() } else { 0 } {
             if let Stored::Overflow(run) = leaf.stored(i)? {
                 references.push(run.page);

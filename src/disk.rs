@@ -240,20 +240,14 @@ impl Disk {
         self.carry_out(&Op::Sync { offset, len }, "flush", || self.map().sync(offset, len))
     }
 
-    /// Grows the file to `len` with disk blocks behind every byte of the growth.
+    /// Grows the file from `old` bytes to `len` with disk blocks behind every byte of the growth.
     ///
     /// # Errors
-    /// `Io`, with ENOSPC when the disk is full; the file has its old length then.
-    pub fn grow(&self, len: u64) -> Result<()> {
-        let old = self.len()?;
+    /// `Io`, with ENOSPC when the disk is full; the file may be longer than it was then.
+    pub fn grow(&self, old: u64, len: u64) -> Result<()> {
         let op = Op::Reserve { offset: old, len: len - old };
-        let grown =
-            self.carry_out(&op, "grow", || self.reserve(old, len - old)).and_then(|()| self.admit(len));
-        if grown.is_err() {
-            // Nothing was promised yet; what was reserved in vain goes back if it can.
-            let _ = self.set_len(old);
-        }
-        grown
+        self.carry_out(&op, "grow", || self.reserve(old, len - old))?;
+        self.admit(len)
     }
 
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {

@@ -131,7 +131,8 @@ impl ChildRef {
     pub fn write(self, bytes: &mut [u8]) {
         write48(bytes, 0, self.page);
         write48(bytes, 6, self.birth);
-        write48(bytes, 12, self.count);
+        // A count that cannot be right comes from a damaged file; `verify` will say so.
+        write48(bytes, 12, self.count.min(LIMIT_48 - 1));
     }
 }
 

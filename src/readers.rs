@@ -6,18 +6,19 @@
 //! never by a pid. Nothing in it must last: it is rebuilt by whoever opens the store alone.
 //!
 //! ```text
-//! page 0: word 0 magic | 1 layout | 2–3 store id | 5 blocks | 6 published txn | 7 wake-up word | 8 failed
-//!         words 64–191: eight states of 16 words, that of txn t in place t mod 8
+//! page 0: word 0 magic | 1 layout | 2–3 store id | 5 blocks | 6 publications | 7 wake-up word | 8 turn
+//!         | 9 txn known to be on the disk
+//!         words 64–191: eight states of 16 words, that of publication p in place p mod 8
 //! page 1 + b: block b: word 0 owner (process index + 1), then 63 slots of one cache line; word 0: pinned txn
 //! ```
 //!
 //! Why it is right (the argument is that of hazard pointers; LMDB's reader table is the model): a
-//! reader stores the published txn in its slot, then reads the published txn again and starts over
-//! if it changed. A writer publishes, then looks at the slots. All four are sequentially consistent:
+//! reader stores the published txn in its slot, then reads the number of publications again and starts
+//! over if it changed. A writer publishes, then looks at the slots. All four are sequentially consistent:
 //! either the writer sees the slot, or the reader's second look comes after the publication.
 //!
 //! Invariants:
-//! 1. State `t mod 8` is written before `published` becomes `t`.
+//! 1. The state of publication `p` is written before the number of publications becomes `p`.
 //! 2. Only the writer-lock holder publishes. Only the owner writes a slot while it lives.
 //! 3. `blocks` is raised after the file was extended and before a slot of the new block is used.
 
@@ -38,8 +39,9 @@ const MAGIC_WORD: usize = 0;
 const LAYOUT_WORD: usize = 1;
 const STORE_ID_WORD: usize = 2;
 const BLOCKS_WORD: usize = 5;
-const PUBLISHED_WORD: usize = 6;
-const FAILED_WORD: usize = 8;
+const PUBLICATIONS_WORD: usize = 6;
+const TURN_WORD: usize = 8;
+const DURABLE_WORD: usize = 9;
 const STATES_WORD: usize = 64;
 const STATE_COUNT: u64 = 8;
 const STATE_WORDS: usize = 16;
@@ -201,7 +203,7 @@ impl Readers {
         self.words.word(LAYOUT_WORD).store(LAYOUT, Relaxed);
         self.words.word(STORE_ID_WORD).store(id[0], Relaxed);
         self.words.word(STORE_ID_WORD + 1).store(id[1], Relaxed);
-        self.publish(state);
+        self.show(state);
         self.words.word(MAGIC_WORD).store(MAGIC, Release);
     }
 
@@ -250,38 +252,60 @@ impl Readers {
     /// The newest published state.
     pub fn published(&self) -> State {
         loop {
-            let txn = self.words.word(PUBLISHED_WORD).load(SeqCst);
-            if let Some(state) = self.state_of(txn) {
+            let publication = self.publication();
+            let state = self.state_of(publication);
+            if self.publication() == publication {
                 return state;
             }
         }
     }
 
-    /// The state of `txn` if that is still the newest.
     #[inline]
-    fn state_of(&self, txn: u64) -> Option<State> {
-        let base = STATES_WORD + (txn % STATE_COUNT) as usize * STATE_WORDS;
-        let words = std::array::from_fn(|i| self.words.word(base + i).load(Acquire));
-        (self.words.word(PUBLISHED_WORD).load(SeqCst) == txn).then(|| State::from_words(&words))
+    fn publication(&self) -> u64 {
+        self.words.word(PUBLICATIONS_WORD).load(SeqCst)
     }
 
-    /// Makes `state` the newest. The caller holds the writer lock.
+    /// The state of a publication; whole if that is still the newest afterwards.
+    #[inline]
+    fn state_of(&self, publication: u64) -> State {
+        let base = STATES_WORD + (publication % STATE_COUNT) as usize * STATE_WORDS;
+        State::from_words(&std::array::from_fn(|i| self.words.word(base + i).load(Acquire)))
+    }
+
+    /// Makes `state`, which is on the disk, the newest. The caller holds the writer lock.
     pub fn publish(&self, state: &State) {
-        let base = STATES_WORD + (state.txn % STATE_COUNT) as usize * STATE_WORDS;
+        self.set_durable(state.txn);
+        self.show(state);
+    }
+
+    fn show(&self, state: &State) {
+        let publication = self.publication() + 1;
+        let base = STATES_WORD + (publication % STATE_COUNT) as usize * STATE_WORDS;
         for (i, word) in state.to_words().iter().enumerate() {
             self.words.word(base + i).store(*word, Release);
         }
-        self.words.word(PUBLISHED_WORD).store(state.txn, SeqCst);
+        self.words.word(PUBLICATIONS_WORD).store(publication, SeqCst);
     }
 
-    /// Whether a flush failed and nothing has been put right since.
-    pub fn is_failed(&self) -> bool {
-        self.words.word(FAILED_WORD).load(SeqCst) != 0
+    /// Whether the slot of this txn is known to be on the disk.
+    pub fn is_durable(&self, txn: u64) -> bool {
+        self.words.word(DURABLE_WORD).load(SeqCst) == txn
     }
 
-    /// Says that a flush failed, or that its traces are gone.
-    pub fn set_failed(&self, failed: bool) {
-        self.words.word(FAILED_WORD).store(u64::from(failed), SeqCst);
+    /// Says that the slot of this txn is on the disk.
+    pub fn set_durable(&self, txn: u64) {
+        self.words.word(DURABLE_WORD).store(txn, SeqCst);
+    }
+
+    /// Whether a writer's turn was begun and not ended well: the writer died, or something of what it
+    /// wrote could not be undone.
+    pub fn is_turn_open(&self) -> bool {
+        self.words.word(TURN_WORD).load(SeqCst) != 0
+    }
+
+    /// Begins a turn, or ends one that has left nothing behind. The caller holds the writer lock.
+    pub fn set_turn_open(&self, open: bool) {
+        self.words.word(TURN_WORD).store(u64::from(open), SeqCst);
     }
 
     /// Pins the newest state: no page that it needs is reused until [`Readers::unpin`].
@@ -290,14 +314,17 @@ impl Readers {
     /// `Io` or `Busy` when all slots are taken and there can be no more.
     #[inline]
     pub fn pin(&self) -> Result<(Pin, State)> {
-        let mut txn = self.words.word(PUBLISHED_WORD).load(SeqCst);
-        let pin = self.claim_slot(txn)?;
+        let mut publication = self.publication();
+        let mut state = self.state_of(publication);
+        let pin = self.claim_slot(state.txn)?;
         loop {
-            if let Some(state) = self.state_of(txn) {
+            let newest = self.publication();
+            if newest == publication {
                 return Ok((pin, state));
             }
-            txn = self.words.word(PUBLISHED_WORD).load(SeqCst);
-            self.words.word(pin.word).store(txn, SeqCst);
+            publication = newest;
+            state = self.state_of(publication);
+            self.words.word(pin.word).store(state.txn, SeqCst);
         }
     }
 

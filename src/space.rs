@@ -78,15 +78,11 @@ impl RunSet {
         self.runs.insert(run.start, run.len);
     }
 
-    /// Takes pages out.
-    ///
-    /// # Panics
-    /// When they are not all in the set.
-    pub fn remove(&mut self, gone: Run) {
+    /// Takes pages out; false, and nothing done, when they are not all in the set.
+    pub fn remove(&mut self, gone: Run) -> bool {
         let found =
             self.runs.range(..=gone.start).next_back().map(|(start, len)| Run { start: *start, len: *len });
-        let run = found.filter(|run| gone.end() <= run.end());
-        let run = run.unwrap_or_else(|| panic!("{gone:?} is not in the set, {found:?} is"));
+        let Some(run) = found.filter(|run| gone.end() <= run.end()) else { return false };
         self.runs.remove(&run.start);
         if run.start < gone.start {
             self.runs.insert(run.start, gone.start - run.start);
@@ -94,6 +90,7 @@ impl RunSet {
         if gone.end() < run.end() {
             self.runs.insert(gone.end(), run.end() - gone.end());
         }
+        true
     }
 
     /// Whether a page is in the set.
@@ -436,7 +433,7 @@ impl Space {
         let free = self.extents.range(first..).filter(|(_, (_, status))| *status == Status::Free);
         free.filter_map(|(start, (len, _))| {
             let (begin, end) = ((*start).max(from), start + len);
-            (begin < end).then_some(Run { start: begin, len: end - begin })
+            (begin < end).then(|| Run { start: begin, len: end - begin })
         })
         .collect()
     }
@@ -504,13 +501,21 @@ impl Space {
     }
 
     /// Files the pages that `txn` gives up. They are judged at the next [`Space::reclaim`].
-    pub fn give_up(&mut self, given: &[GivenUp], txn: u64) {
+    ///
+    /// # Errors
+    /// `Corrupt` when a page that the tree referred to was not in use: references in the file are wrong.
+    pub fn give_up(&mut self, given: &[GivenUp], txn: u64) -> Result<()> {
         for given in given {
+            let before = self.extents.range(..given.run.end()).next_back();
+            if before.is_some_and(|(start, (len, _))| start + len > given.run.start) {
+                let detail = "was given up, but is free, pending or given up already: it has two references";
+                return Err(Error::corrupt(given.run.start, detail));
+            }
             let status = Status::Pending { birth: given.birth, death: txn };
-            let old = self.extents.insert(given.run.start, (given.run.len, status));
-            assert!(old.is_none(), "page {} given up twice", given.run.start);
+            self.extents.insert(given.run.start, (given.run.len, status));
             self.unjudged.push(given.run.start);
         }
+        Ok(())
     }
 
     /// Pages that the record of this txn takes, its own run not counted in `taken` yet.
@@ -817,7 +822,7 @@ mod tests {
     fn a_pending_page_waits_exactly_for_the_snapshots_that_can_see_it() {
         let mut space = space(100);
         space.allocate(98);
-        space.give_up(&[given(10, 1, 5), given(11, 1, 7), given(12, 1, 9)], 9);
+        space.give_up(&[given(10, 1, 5), given(11, 1, 7), given(12, 1, 9)], 9).unwrap();
         space.reclaim(&[6]);
         assert_eq!(space.free_pages(), 2, "the page born at 5 is seen at 6, the others are not");
         space.reclaim(&[6, 20]);
@@ -831,7 +836,7 @@ mod tests {
     fn damaged_record_bytes_never_panic() {
         let mut space = space(500);
         space.allocate(300);
-        space.give_up(&[given(50, 3, 1), given(60, 1, 2)], 3);
+        space.give_up(&[given(50, 3, 1), given(60, 1, 2)], 3).unwrap();
         let mut taken = RunSet::default();
         taken.insert(Run { start: 4, len: 2 });
         let pages = space.encode_record(

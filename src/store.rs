@@ -68,8 +68,8 @@ pub struct Writer {
     pub space: Option<Space>,
     /// Pages of commits whose flush failed.
     pub quarantine: Vec<Run>,
-    /// The newest txn id that was ever used here, committed or not.
-    pub last_txn: u64,
+    /// No txn gets an id below this: lower ones may stand in pages that were written in vain.
+    pub next_txn: u64,
 }
 
 /// How long a writer waits for its turn.
@@ -146,11 +146,14 @@ impl Store {
         // The sidecar keeps its own handle; ADMIN is held through this one until everything stands.
         let admin = sidecar.try_clone().map_err(|error| fail("open the lock file of", error))?;
         let readers = Readers::open(sidecar, &meta.store_id, alone, &state)?;
+        if alone && !config.read_only {
+            readers.set_durable(state.txn);
+        }
         lock::lock(disk.file(), lock::OPEN, Mode::Shared).map_err(|error| fail("lock", error))?;
         lock::unlock(&admin, lock::ADMIN).map_err(|error| fail("unlock", error))?;
         state = readers.published();
         disk.admit(state.page_count.saturating_mul(page_size as u64))?;
-        let writer = Writer { space: None, quarantine: Vec::new(), last_txn: 0 };
+        let writer = Writer { space: None, quarantine: Vec::new(), next_txn: 0 };
         Ok(Store {
             pages: Pages::new(disk, page_size, config.verify),
             readers,
@@ -207,7 +210,7 @@ impl Store {
             Ok(state) => Ok(Some((writer, state))),
             Err(error) => {
                 writer.space = None;
-                self.end_writer(writer);
+                self.end_writer(writer, false);
                 Err(error)
             }
         }
@@ -247,8 +250,11 @@ impl Store {
         }
     }
 
-    /// Ends the turn.
-    pub fn end_writer(&self, writer: Writer) {
+    /// Ends the turn; `clean` when nothing of it is left but what was committed.
+    pub fn end_writer(&self, writer: Writer, clean: bool) {
+        if clean {
+            self.readers.set_turn_open(false);
+        }
         // Unlocking what is held does not fail; and the lock ends with the descriptor.
         let _ = lock::unlock(self.pages.disk.file(), lock::WRITER);
         self.give_back(writer);
@@ -262,13 +268,19 @@ impl Store {
     /// With the lock held: puts right what a failure left and makes the space view current.
     fn prepare(&self, writer: &mut Writer) -> Result<State> {
         let mut state = self.readers.published();
-        if writer.last_txn != state.txn || self.readers.is_failed() {
+        if !self.readers.is_durable(state.txn) {
+            // Opened first by someone who could not write.
+            write_slot(&self.pages.disk, &state.to_meta(&self.template), state.slot)?;
+            self.readers.set_durable(state.txn);
+        }
+        if self.readers.is_turn_open() {
             state = self.take_over(writer, state)?;
         }
-        if state.txn + 1 >= LIMIT_48 {
+        self.readers.set_turn_open(true);
+        writer.next_txn = writer.next_txn.max(state.txn + 1);
+        if writer.next_txn >= LIMIT_48 {
             return Err(Error::invalid("all txn ids are used; dump and load the store"));
         }
-        writer.last_txn = state.txn;
         self.pages.disk.admit(state.page_count * self.pages.page_size as u64)?;
         let source = Snapshot { pages: &self.pages, page_count: state.page_count };
         match &mut writer.space {
@@ -285,42 +297,23 @@ impl Store {
         Ok(state)
     }
 
-    /// Another process wrote last, or a flush failed. Where the slot beside the published one may
-    /// hold a commit that was never acknowledged, an empty commit is written over it, so that no
-    /// power cut can bring it back; only then may its pages be used again.
+    /// The last turn did not end well, here or in another process. Where the slot beside the published
+    /// one may hold a commit that was never acknowledged, an empty commit is written over it, so that no
+    /// power cut can bring it back; only then may its pages be used again. Growth that no commit
+    /// recorded is cut off: its blocks were perhaps never flushed.
     fn take_over(&self, writer: &mut Writer, state: State) -> Result<State> {
-        let real = self.pages.disk.len()?;
-        let len = state.page_count * self.pages.page_size as u64;
+        writer.space = None;
         let other = &self.meta_slots()?[1 - state.slot];
-        let suspect = match other {
-            Ok(meta) => meta.txn.get() > state.txn,
-            Err(reason) => reason.is_some(),
-        };
-        let mut current = state;
-        if suspect || self.readers.is_failed() {
-            current = self.overwrite_suspect(writer, state, other)?;
-        }
-        if real > len {
-            // Growth that no commit recorded: its blocks were perhaps never flushed. The suspect slot
-            // may have spoken of it, so only now.
-            self.pages.disk.set_len(len)?;
-            writer.space = None;
-        }
-        Ok(current)
-    }
-
-    fn overwrite_suspect(
-        &self,
-        writer: &mut Writer,
-        state: State,
-        other: &Result<Meta, Option<String>>,
-    ) -> Result<State> {
-        let newest = other.as_ref().map_or(0, |meta| meta.txn.get()).max(state.txn).max(writer.last_txn);
-        let empty = State { txn: newest + 1, slot: 1 - state.slot, ..state };
-        writer.last_txn = empty.txn;
+        let newest = other.as_ref().map_or(0, |meta| meta.txn.get()).max(state.txn);
+        let empty = State { txn: writer.next_txn.max(newest + 1), slot: 1 - state.slot, ..state };
+        writer.next_txn = empty.txn + 1;
         self.write_meta(&empty)?;
-        self.readers.set_failed(false);
         self.readers.publish(&empty);
+        // The suspect slot may have spoken of the growth, so only now.
+        let len = state.page_count * self.pages.page_size as u64;
+        if self.pages.disk.len()? > len {
+            self.pages.disk.set_len(len)?;
+        }
         Ok(empty)
     }
 

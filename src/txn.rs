@@ -16,7 +16,7 @@ use crate::format::{
 use crate::page::{entry_len, leaf_room};
 use crate::readers::{Pin, State};
 use crate::snapshot::PageSource;
-use crate::space::Space;
+use crate::space::{Run, Space};
 use crate::store::{Store, Wait, Writer};
 use crate::table::{Entry, Range, Table, TableView, schema_of};
 use crate::tree::insert::Put;
@@ -342,6 +342,7 @@ pub struct WriteTxn {
     user_version: u64,
     saved: Vec<Saved>,
     poisoned: bool,
+    committing: bool,
 }
 
 /// Numbers savepoints over all txns of the process, so that one never passes for another's.
@@ -353,7 +354,7 @@ impl WriteTxn {
         let page_size = store.pages.page_size;
         let space = writer.space.take().unwrap_or_else(|| Space::empty(page_size));
         Ok(Some(WriteTxn {
-            dirty: Dirty::new(Arc::clone(store), state, state.txn + 1, space),
+            dirty: Dirty::new(Arc::clone(store), state, writer.next_txn, space),
             writer: Some(writer),
             catalog: catalog_tree(&state, page_size),
             tables: Arc::default(),
@@ -361,6 +362,7 @@ impl WriteTxn {
             user_version: state.user_version,
             saved: Vec::new(),
             poisoned: false,
+            committing: false,
         }))
     }
 
@@ -464,9 +466,10 @@ impl WriteTxn {
         self.poisoned = true;
         let tables = Arc::make_mut(&mut self.tables);
         let result = change(&mut self.dirty, tables, &mut self.catalog)?;
-        if self.dirty.bytes() > self.dirty.store.dirty_limit {
+        if self.dirty.is_full() {
             let mut trees: Vec<&mut Tree> = tables.iter_mut().map(|table| &mut table.tree).collect();
             commit::spill(&mut self.dirty, &mut trees)?;
+            self.dirty.spilled();
         }
         self.poisoned = false;
         Ok(result)
@@ -648,7 +651,7 @@ impl WriteTxn {
         let index = found.ok_or(Error::UnknownSavepoint)?;
         self.saved.truncate(index + 1);
         let saved = &self.saved[index];
-        self.dirty.roll_back(saved.mark);
+        self.dirty.roll_back(saved.mark)?;
         self.catalog = saved.catalog;
         self.tables = Arc::clone(&saved.tables);
         self.next_table = saved.next_table;
@@ -682,8 +685,7 @@ impl WriteTxn {
                 tree: &mut table.tree,
             })
             .collect();
-        // From here on dropping must not undo: what happens to the space is decided below.
-        let writer = self.writer.take().expect("held until the end");
+        self.committing = true;
         let committed = commit::commit(
             &mut self.dirty,
             &mut changed,
@@ -691,36 +693,51 @@ impl WriteTxn {
             self.next_table,
             self.user_version,
         );
-        self.finish(writer, committed)
-    }
-
-    fn finish(&mut self, mut writer: Writer, committed: Result<State, Failure>) -> Result<()> {
-        let store = Arc::clone(&self.dirty.store);
-        writer.last_txn = self.dirty.txn;
-        let result = match committed {
+        match committed {
             Ok(state) => {
-                let mut space = std::mem::replace(&mut self.dirty.space, Space::empty(store.pages.page_size));
-                space.end_quarantine(&std::mem::take(&mut writer.quarantine));
-                #[cfg(debug_assertions)]
-                crate::verify::assert_accounting(&store, &state, &space);
-                #[cfg(not(debug_assertions))]
-                let _ = state;
-                writer.space = Some(space);
+                self.committed(&state);
                 Ok(())
             }
-            // The space view is half-way to a txn that did not happen: the next writer reads it anew.
             Err(Failure::Clean(error)) => {
-                self.dirty.undo();
+                let clean = self.dirty.undo();
+                self.end(None, clean);
                 Err(error)
             }
             Err(Failure::Unknown(error)) => {
-                store.readers.set_failed(true);
-                writer.quarantine.extend(self.dirty.taken().iter());
+                self.end(None, false);
                 Err(error)
             }
-        };
-        store.end_writer(writer);
-        result
+        }
+    }
+
+    fn committed(&mut self, state: &State) {
+        let store = Arc::clone(&self.dirty.store);
+        let mut space = std::mem::replace(&mut self.dirty.space, Space::empty(store.pages.page_size));
+        if let Some(writer) = &mut self.writer {
+            space.end_quarantine(&std::mem::take(&mut writer.quarantine));
+        }
+        #[cfg(debug_assertions)]
+        crate::verify::assert_accounting(&store, state, &space);
+        debug_assert_eq!(state.txn, self.dirty.txn);
+        self.end(Some(space), true);
+    }
+
+    /// Ends the turn. Without `space` the next writer reads it anew; unless `clean`, it puts right first
+    /// what this one may have left, and does without the pages that this one took.
+    fn end(&mut self, space: Option<Space>, clean: bool) {
+        let Some(mut writer) = self.writer.take() else { return };
+        if self.dirty.taken().iter().next().is_some() {
+            // Pages with this txn's id were written.
+            writer.next_txn = self.dirty.txn + 1;
+        }
+        if !clean {
+            let end = self.dirty.base.page_count;
+            let below =
+                |run: Run| (run.start < end).then(|| Run { len: run.len.min(end - run.start), ..run });
+            writer.quarantine.extend(self.dirty.taken().iter().filter_map(below));
+        }
+        writer.space = space;
+        self.dirty.store.end_writer(writer, clean);
     }
 
     /// Undoes everything; the same as dropping.
@@ -729,12 +746,21 @@ impl WriteTxn {
 
 impl Drop for WriteTxn {
     fn drop(&mut self) {
-        if let Some(mut writer) = self.writer.take() {
-            self.dirty.undo();
-            let page_size = self.dirty.page_size();
-            writer.space = Some(std::mem::replace(&mut self.dirty.space, Space::empty(page_size)));
-            self.dirty.store.end_writer(writer);
+        if self.writer.is_none() {
+            return;
         }
+        if self.committing {
+            // A panic within the commit: nothing is known about what was written.
+            return self.end(None, false);
+        }
+        let spilled = self.dirty.taken().iter().next().is_some();
+        let clean = self.dirty.undo();
+        if let (true, Some(writer)) = (spilled, &mut self.writer) {
+            writer.next_txn = self.dirty.txn + 1;
+        }
+        let nothing = Space::empty(self.dirty.page_size());
+        let space = std::mem::replace(&mut self.dirty.space, nothing);
+        self.end(clean.then_some(space), clean);
     }
 }
 

@@ -12,7 +12,7 @@
 //! [`BranchEntries`]; what changes all the time, a reference, is overwritten in place.
 
 use super::{common_prefix, damage, equal_heads, head, set_u16, u16_at};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{CHILD_REF_LEN, ChildRef, HEADER_LEN, PageKind, header, header_mut};
 use std::cmp::Ordering;
 use zerocopy::FromBytes;
@@ -258,6 +258,20 @@ impl BranchEntries {
     pub fn append(&mut self, separator: &[u8], right: &BranchEntries) {
         for i in 0..right.count() {
             self.push(if i == 0 { separator } else { right.key(i) }, right.child(i));
+        }
+    }
+
+    /// Writing relies on ascending separators; a crafted file may have put others together.
+    ///
+    /// # Errors
+    /// `Corrupt` when they are not.
+    pub fn check_order(&self) -> Result<()> {
+        match (2..self.count()).find(|i| self.key(i - 1) >= self.key(*i)) {
+            None => Ok(()),
+            Some(i) => {
+                let detail = format!("separators {} and {i} of its parent would be out of order", i - 1);
+                Err(Error::corrupt(self.child(i).page, detail))
+            }
         }
     }
 

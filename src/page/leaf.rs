@@ -156,6 +156,9 @@ impl<'a> Leaf<'a> {
             if slot.overflow && slot.value_len != OVERFLOW_REF_LEN {
                 return Err(damage(self.page, format!("entry {i}: bad overflow reference")));
             }
+            if LEAF_SLOT_LEN + len > (self.page.len() - HEADER_LEN) / 2 {
+                return Err(damage(self.page, format!("entry {i} takes more than half of the page")));
+            }
             total += len;
         }
         if total != cells {

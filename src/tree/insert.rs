@@ -60,7 +60,7 @@ pub fn put(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: &[u8], replace
     }
     if let Some(run) = old {
         tree.overflow_pages = tree.overflow_pages.saturating_sub(run.pages(tree.layout.page_size));
-        dirty.drop_value(&run);
+        dirty.drop_value(&run)?;
     }
     let stored = match is_inline(tree, key.len(), value.len()) {
         true => Stored::Inline(value),
@@ -135,7 +135,7 @@ fn insert_at(
     added: u64,
 ) -> Result<()> {
     if added > 0 {
-        change_counts(dirty, tree, path, |count| count + added)?;
+        change_counts(dirty, tree, path, |count| count.saturating_add(added))?;
     }
     let layout = tree.layout;
     if leaf_insert(dirty.heap_page_mut(path.leaf), &layout, i, key, value) {
@@ -211,6 +211,7 @@ fn grow_parent(
     let mut entries = BranchEntries::read(&Branch::new(dirty.heap_page(*slot), level)?)?;
     entries.set_child(*i, left);
     entries.insert(*i + 1, &separator, right);
+    entries.check_order()?;
     let (count, page_size) = (entries.count(), tree.layout.page_size);
     if entries.page_len(0, count) <= page_size {
         entries.write(dirty.heap_page_mut(*slot), level, tree.table, 0, count);

@@ -26,7 +26,7 @@ pub fn remove(dirty: &mut Dirty, tree: &mut Tree, key: &[u8]) -> Result<bool> {
     };
     if let Stored::Overflow(run) = leaf.stored(i)? {
         tree.overflow_pages = tree.overflow_pages.saturating_sub(run.pages(tree.layout.page_size));
-        dirty.drop_value(&run);
+        dirty.drop_value(&run)?;
     }
     leaf_remove(dirty.heap_page_mut(path.leaf), &tree.layout, i);
     change_counts(dirty, tree, &path, |count| count.saturating_sub(1))?;
@@ -38,7 +38,7 @@ fn shrink(dirty: &mut Dirty, tree: &mut Tree, path: &Path) -> Result<()> {
     let used = leaf_used(dirty.heap_page(path.leaf), &tree.layout);
     if used == 0 {
         let leaf = dirty.reference(path.leaf, 0);
-        dirty.drop_page(leaf);
+        dirty.drop_page(leaf)?;
         remove_child(dirty, tree, &path.steps[..path.len])?;
     } else if used < leaf_room(&tree.layout) / 4 && path.len > 0 {
         merge_leaf(dirty, tree, path, used)?;
@@ -56,9 +56,10 @@ fn remove_child(dirty: &mut Dirty, tree: &mut Tree, steps: &[(u32, usize)]) -> R
     let level = tree.level - above.len() as u8;
     let mut entries = BranchEntries::read(&Branch::new(dirty.heap_page(*slot), level)?)?;
     entries.remove(*i);
+    entries.check_order()?;
     if entries.count() == 0 {
         let branch = dirty.reference(*slot, 0);
-        dirty.drop_page(branch);
+        dirty.drop_page(branch)?;
         return remove_child(dirty, tree, above);
     }
     entries.write(dirty.heap_page_mut(*slot), level, tree.table, 0, entries.count());
@@ -104,7 +105,7 @@ fn join_leaves(dirty: &mut Dirty, tree: &Tree, left: ChildRef, right: ChildRef) 
         Some(i) => b.entry(i),
     })?;
     dirty.heap_page_mut(left_slot).copy_from_slice(&joined);
-    dirty.drop_page(right);
+    dirty.drop_page(right)?;
     Ok(dirty.reference(left_slot, left.count + right.count))
 }
 
@@ -133,11 +134,12 @@ fn merge_branch(
             if neighbour < *i { (&other_entries, entries) } else { (entries, &other_entries) };
         joined.append(&[], left);
         joined.append(&separator, right);
+        joined.check_order()?;
         if joined.page_len(0, joined.count()) > page_size * 3 / 4 {
             continue;
         }
         joined.write(dirty.heap_page_mut(slot), level, tree.table, 0, joined.count());
-        dirty.drop_page(other);
+        dirty.drop_page(other)?;
         let count = parents.child(first).count + parents.child(first + 1).count;
         parents.set_child(first, dirty.reference(slot, count));
         parents.remove(first + 1);
@@ -155,7 +157,7 @@ fn lower_root(dirty: &mut Dirty, tree: &mut Tree) -> Result<()> {
             return Ok(());
         }
         let child = branch.child(0)?;
-        dirty.drop_page(tree.root);
+        dirty.drop_page(tree.root)?;
         tree.root = child;
         tree.level -= 1;
     }
@@ -174,16 +176,21 @@ pub fn drop_tree(dirty: &mut Dirty, tree: &Tree) -> Result<()> {
     if tree.is_empty() {
         return Ok(());
     }
-    drop_below(dirty, tree, tree.root, tree.level)
+    let mut left = dirty.space.page_count() + (dirty.bytes() / dirty.page_size()) as u64;
+    drop_below(dirty, tree, tree.root, tree.level, &mut left)
 }
 
-fn drop_below(dirty: &mut Dirty, tree: &Tree, child: ChildRef, level: u8) -> Result<()> {
+/// `left` is the number of pages that there can be: a page with many references must not be visited
+/// for each of them.
+fn drop_below(dirty: &mut Dirty, tree: &Tree, child: ChildRef, level: u8, left: &mut u64) -> Result<()> {
+    let too_many = || Error::corrupt(child.page, "the tree refers to more pages than there are");
+    *left = left.checked_sub(1).ok_or_else(too_many)?;
     if level > 0 {
         let branch = fetch_branch(dirty, child, level, tree.table)?;
         let children: Vec<ChildRef> = (0..branch.count()).map(|i| branch.child(i)).collect::<Result<_>>()?;
         for below in children {
             written_below(child, below.page)?;
-            drop_below(dirty, tree, below, level - 1)?;
+            drop_below(dirty, tree, below, level - 1, left)?;
         }
     } else if tree.overflow_pages > 0 {
         let leaf = fetch_leaf(dirty, child, tree.table)?;
@@ -195,11 +202,10 @@ fn drop_below(dirty: &mut Dirty, tree: &Tree, child: ChildRef, level: u8) -> Res
             }
         }
         for run in runs {
-            dirty.drop_value(&run);
+            dirty.drop_value(&run)?;
         }
     }
-    dirty.drop_page(child);
-    Ok(())
+    dirty.drop_page(child)
 }
 
 /// A page in the file cannot refer to one in the heap.

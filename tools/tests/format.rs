@@ -24,7 +24,11 @@ fn pages(file: &Path) -> String {
 
 /// Without the store id, which is random, and the checksum that depends on it.
 fn comparable(dump: &str) -> Vec<&str> {
-    let random = |line: &&str| line.contains("slot 1 checksum") || line.contains("store id") || line.starts_with("0030  ") && line.len() < 32;
+    let random = |line: &&str| {
+        line.contains("slot 1 checksum")
+            || line.contains("store id")
+            || line.starts_with("0030  ") && line.len() < 32
+    };
     let (meta, rest) = dump.split_once("page 2:").expect("pages 1 to 4");
     meta.lines().filter(|line| !random(line)).chain(rest.lines()).map(str::trim_end).collect()
 }
@@ -32,7 +36,12 @@ fn comparable(dump: &str) -> Vec<&str> {
 fn documented() -> String {
     let document = std::fs::read_to_string(repository("docs/format.md")).unwrap();
     let example = document.split("## Worked example").nth(1).expect("the section");
-    example.split("```text\n").nth(1).and_then(|block| block.split("```").next()).expect("the block").to_owned()
+    example
+        .split("```text\n")
+        .nth(1)
+        .and_then(|block| block.split("```").next())
+        .expect("the block")
+        .to_owned()
 }
 
 #[test]

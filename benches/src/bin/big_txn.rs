@@ -35,8 +35,13 @@ fn main() -> Result<(), Error> {
         Ok::<_, Error>(())
     })?;
     let status = std::fs::read_to_string("/proc/self/status").expect("proc");
-    let memory: Vec<&str> = status.lines().filter(|line| line.starts_with("RssAnon") || line.starts_with("VmData")).collect();
-    println!("{blobs} entries in one txn of {:.0} s, then {}", start.elapsed().as_secs_f64(), memory.join(", "));
+    let memory: Vec<&str> =
+        status.lines().filter(|line| line.starts_with("RssAnon") || line.starts_with("VmData")).collect();
+    println!(
+        "{blobs} entries in one txn of {:.0} s, then {}",
+        start.elapsed().as_secs_f64(),
+        memory.join(", ")
+    );
     assert!(db.verify(&mut |_| {})?.is_clean());
     let r = db.begin_read()?;
     for i in (0..blobs).step_by(97) {
