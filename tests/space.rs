@@ -1,0 +1,122 @@
+//! What a commit costs and what becomes of the space, counted in bytes and pages.
+
+mod common;
+
+use common::TestDb;
+use mapleaf::{Error, Observer, Op, Options, Table, Verdict};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const NUMBERS: Table<u64, u64> = Table::new("numbers");
+const BLOBS: Table<u64, [u8]> = Table::new("blobs");
+
+/// Counts what reaches the file.
+#[derive(Default)]
+struct Counter {
+    written: AtomicU64,
+    writes: AtomicU64,
+    flushes: AtomicU64,
+}
+
+impl Observer for Counter {
+    fn before(&self, op: &Op<'_>) -> Verdict {
+        match op {
+            Op::Write { data, .. } => {
+                self.writes.fetch_add(1, Ordering::Relaxed);
+                self.written.fetch_add(data.iter().map(|part| part.len() as u64).sum(), Ordering::Relaxed);
+            }
+            Op::Sync { .. } => {
+                self.flushes.fetch_add(1, Ordering::Relaxed);
+            }
+            Op::SetLen { .. } | Op::Reserve { .. } => {}
+        }
+        Verdict::Proceed
+    }
+}
+
+impl Counter {
+    fn take(&self) -> [u64; 3] {
+        [&self.written, &self.writes, &self.flushes].map(|count| count.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn a_small_commit_costs_the_same_whatever_the_number_of_free_extents() {
+    let counter = Arc::new(Counter::default());
+    let db = TestDb::with(Options::new().observer(counter.clone()));
+    let fill = |every: u64| {
+        db.write(|w| {
+            for i in 0..20_000 {
+                w.put(BLOBS, &i, &[1; 1900])?;
+            }
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+        // Scattered holes: one free extent for each leaf that is rewritten.
+        db.write(|w| {
+            for i in (0..20_000).step_by(every as usize) {
+                w.put(BLOBS, &i, &[2; 1900])?;
+            }
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+        db.write(|w| w.put(NUMBERS, &1, &1)).unwrap();
+        counter.take();
+        db.write(|w| w.put(NUMBERS, &1, &2)).unwrap();
+        let levels: u64 = 1;
+        let [written, writes, flushes] = counter.take();
+        assert_eq!(flushes, 2, "the data, then the meta");
+        assert!(writes <= 4, "{writes} writes");
+        assert!(written <= (levels + 3) * 4096 + 512, "{written} bytes for a commit of one put");
+        db.stats().unwrap().free_pages
+    };
+    let few = fill(10_000);
+    let many = fill(10);
+    assert!(many > few + 1000, "{few} and {many} free pages");
+}
+
+#[test]
+fn a_reader_left_open_costs_no_more_than_it_can_see() {
+    let db = TestDb::new();
+    db.write(|w| {
+        for i in 0..30_000 {
+            w.put(NUMBERS, &i, &i)?;
+        }
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+    let before = db.file_len();
+    let reader = db.begin_read().unwrap();
+    for round in 0..600 {
+        db.write(|w| w.put(NUMBERS, &(round % 300 * 100), &round)).unwrap();
+    }
+    let stats = db.stats().unwrap();
+    let grown = db.file_len() - before;
+    let only_seen_by_it = stats.pending_pages * stats.page_size;
+    assert!(grown <= only_seen_by_it + before / 10 + (64 << 10), "{grown} bytes for {only_seen_by_it}");
+    assert_eq!(reader.get(NUMBERS, &100).unwrap(), Some(100));
+    drop(reader);
+    db.write(|w| w.put(NUMBERS, &0, &0)).unwrap();
+    let len = db.file_len();
+    for round in 0..200 {
+        db.write(|w| w.put(NUMBERS, &(round * 7 % 300 * 100), &round)).unwrap();
+    }
+    assert_eq!(db.file_len(), len, "what the reader held is used again");
+}
+
+#[test]
+fn rewriting_the_same_keys_keeps_the_file_as_it_is() {
+    let db = TestDb::new();
+    for round in 0..300u64 {
+        db.write(|w| {
+            for i in 0..200 {
+                w.put(BLOBS, &i, &vec![round as u8; 2500 + (round * 37 % 9000) as usize][..])?;
+            }
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    }
+    let stats = db.stats().unwrap();
+    let used = stats.page_count - stats.free_pages - stats.pending_pages;
+    assert!(stats.page_count < 4 * 200 * 4, "{} pages for {used} in use", stats.page_count);
+}
