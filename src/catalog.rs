@@ -79,6 +79,9 @@ pub(crate) fn list_tables(source: &SourceObject<'_>, catalog: &Tree) -> Result<V
     while let Some((name, stored)) = cursor.next()? {
         let name = std::str::from_utf8(name)
             .map_err(|_| Error::corrupt(catalog.root.page, "a table name is not UTF-8"))?;
+        if tables.last().is_some_and(|(last, _, _): &(String, _, _)| &last[..] >= name) {
+            return Err(Error::corrupt(catalog.root.page, "the catalog's names are not in order"));
+        }
         let record = view_record(source, catalog, stored)?;
         tables.push((name.to_owned(), record.schema(), Tree::of(&record, catalog.layout.page_size)));
     }

@@ -109,7 +109,7 @@ fn number(
     plan.collect(dirty, catalog, false)?;
     let mut given = dirty.finish()?;
     given.extend(dirty.space.retire_records());
-    let given = join_given(given);
+    let given = join_given(given)?;
 
     // One allocation for everything; the record takes the pages behind the tree's.
     let values = plan.number_values(dirty)?;

@@ -58,7 +58,8 @@ impl PageDump {
 pub(crate) fn describe(store: &Store, page: u64) -> Result<PageDump> {
     let page_size = store.pages.page_size;
     let len = store.pages.disk.len()?;
-    let offset = page.checked_mul(page_size as u64).filter(|offset| offset + page_size as u64 <= len);
+    let fits = |offset: &u64| offset.checked_add(page_size as u64).is_some_and(|end| end <= len);
+    let offset = page.checked_mul(page_size as u64).filter(fits);
     let Some(offset) = offset else {
         return Err(Error::invalid(format!("page {page}: the file has {} pages", len / page_size as u64)));
     };

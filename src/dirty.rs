@@ -13,7 +13,7 @@
 //! savepoint that may still need them.
 
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, DIRTY_BIT, Layout, MAX_PAGES, OverflowRef, header, header_mut};
+use crate::format::{ChildRef, DIRTY_BIT, Layout, MAX_PAGES, OverflowRef, header, header_mut, meta_pages};
 use crate::page::{Branch, LeafView, Stored};
 use crate::readers::State;
 use crate::snapshot::PageSource;
@@ -257,6 +257,9 @@ impl Dirty {
     }
 
     fn drop_written(&mut self, run: Run, birth: u64) -> Result<()> {
+        if run.start < meta_pages(self.page_size()) {
+            return Err(Error::corrupt(run.start, "the tree refers to the meta area"));
+        }
         if birth < self.txn {
             self.given_up.push(GivenUp { run, birth });
         } else if birth > self.txn {
@@ -355,7 +358,7 @@ impl Dirty {
             Some(_) => {}
             None => {
                 let pages = run.pages(self.page_size());
-                if pages == 0 || run.page + pages > self.space.page_count() {
+                if pages == 0 || run.page.saturating_add(pages) > self.space.page_count() {
                     return Err(Error::corrupt(
                         run.page,
                         format!("a value of {pages} pages is not in the file"),
@@ -421,7 +424,7 @@ impl Dirty {
     /// Frees what only the dead still pin, before the file is made larger.
     fn reclaim_all(&mut self) -> Result<()> {
         self.store.readers.reap()?;
-        self.space.reclaim(&self.store.pinned());
+        self.space.reclaim(&self.store.pinned()?);
         Ok(())
     }
 

@@ -246,7 +246,10 @@ impl Disk {
     /// `Io`, with ENOSPC when the disk is full; the file may be longer than it was then.
     pub fn grow(&self, old: u64, len: u64) -> Result<()> {
         let op = Op::Reserve { offset: old, len: len - old };
-        self.carry_out(&op, "grow", || self.reserve(old, len - old))?;
+        self.carry_out(&op, "grow", || {
+            within_limit(len)?;
+            self.reserve(old, len - old)
+        })?;
         self.admit(len)
     }
 
@@ -282,4 +285,16 @@ impl Disk {
     fn ask(&self, op: &Op<'_>) -> Verdict {
         self.observer.as_ref().map_or(Verdict::Proceed, |observer| observer.before(op))
     }
+}
+
+/// A file beyond the process's limit would be answered with a signal; this makes it an error.
+///
+/// # Errors
+/// EFBIG when a file of `len` bytes is not allowed.
+pub fn within_limit(len: u64) -> io::Result<()> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if limit.is_some_and(|limit| len > limit) {
+        return Err(rustix::io::Errno::FBIG.into());
+    }
+    Ok(())
 }

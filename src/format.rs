@@ -332,6 +332,17 @@ impl Meta {
         if txn == 0 || txn >= LIMIT_48 {
             return Err(format!("claims txn {txn}"));
         }
+        let numbers =
+            [&self.catalog_birth, &self.catalog_count, &self.space_birth].map(|number| number.get());
+        if self.catalog_page.get() >= pages
+            || self.space_page.get() >= pages
+            || numbers.iter().any(|n| *n >= LIMIT_48)
+        {
+            return Err(format!(
+                "claims catalog page {} and space record {}",
+                self.catalog_page, self.space_page
+            ));
+        }
         if usize::from(self.catalog_level) >= MAX_LEVELS {
             return Err(format!("claims a catalog of {} levels", self.catalog_level));
         }
@@ -493,6 +504,11 @@ impl<'a> RecordView<'a> {
             return Err(format!("table record with alignment {} level {}", head.align, head.level));
         }
         let split = usize::from(head.key_type_len.get());
+        let numbers =
+            [head.root_page.get(), head.root_birth.get(), head.root_count.get(), head.overflow_pages.get()];
+        if head.root_page.get() >= MAX_PAGES || numbers.iter().any(|number| *number >= LIMIT_48) {
+            return Err(format!("table record with root, birth, entries, overflow pages {numbers:?}"));
+        }
         if names.len() != split + usize::from(head.value_type_len.get()) {
             return Err(format!("table record with {} bytes of type names", names.len()));
         }

@@ -221,15 +221,15 @@ impl Readers {
             let got = lock::try_lock(&self.file, byte, Mode::Exclusive)
                 .map_err(|error| Error::io("lock a process slot", error))?;
             if got {
-                self.free_blocks_of(index);
+                self.free_blocks_of(index)?;
                 return Ok(index);
             }
         }
         Err(Error::Busy { detail: format!("{MAX_PROCESSES} processes have the store open") })
     }
 
-    fn free_blocks_of(&self, process: usize) {
-        for block in 0..self.blocks() {
+    fn free_blocks_of(&self, process: usize) -> Result<()> {
+        for block in 0..self.blocks()? {
             if self.words.word(block_word(block)).load(Acquire) == process as u64 + 1 {
                 for slot in 0..SLOTS_PER_BLOCK {
                     self.words.word(slot_word(block, slot)).store(FREE, SeqCst);
@@ -237,16 +237,18 @@ impl Readers {
                 self.words.word(block_word(block)).store(0, SeqCst);
             }
         }
+        Ok(())
     }
 
     /// Number of blocks, no more than the file really has.
-    fn blocks(&self) -> usize {
+    fn blocks(&self) -> Result<usize> {
         let claimed = self.words.word(BLOCKS_WORD).load(SeqCst) as usize;
         if claimed > self.known_blocks.load(Acquire) {
-            let real = self.file.metadata().map_or(0, |meta| meta.size() as usize / PAGE);
-            self.known_blocks.store(real.saturating_sub(1).min(MAX_BLOCKS), Release);
+            let real =
+                self.file.metadata().map_err(|error| Error::io("examine the lock file", error))?.size();
+            self.known_blocks.store((real as usize / PAGE).saturating_sub(1).min(MAX_BLOCKS), Release);
         }
-        claimed.min(self.known_blocks.load(Acquire))
+        Ok(claimed.min(self.known_blocks.load(Acquire)))
     }
 
     /// The newest published state.
@@ -362,7 +364,7 @@ impl Readers {
         if self.own_count.load(Acquire) != seen {
             return Ok(());
         }
-        let blocks = self.blocks();
+        let blocks = self.blocks()?;
         let free = (0..blocks).find(|block| self.words.word(block_word(*block)).load(Acquire) == 0);
         let block = free.unwrap_or(blocks);
         if block == blocks {
@@ -382,9 +384,12 @@ impl Readers {
     }
 
     /// The txns that are pinned, ascending, each once.
-    pub fn pinned(&self) -> Vec<u64> {
+    ///
+    /// # Errors
+    /// `Io` when the file cannot be examined.
+    pub fn pinned(&self) -> Result<Vec<u64>> {
         let mut pinned = Vec::new();
-        for block in 0..self.blocks() {
+        for block in 0..self.blocks()? {
             if self.words.word(block_word(block)).load(SeqCst) != 0 {
                 let slots = (0..SLOTS_PER_BLOCK).map(|slot| self.words.word(slot_word(block, slot)));
                 pinned.extend(slots.map(|word| word.load(SeqCst)).filter(|txn| *txn != FREE));
@@ -392,7 +397,7 @@ impl Readers {
         }
         pinned.sort_unstable();
         pinned.dedup();
-        pinned
+        Ok(pinned)
     }
 
     /// Frees the slots of processes that died. Returns whether there were any.
@@ -407,14 +412,14 @@ impl Readers {
         let _admin = self.lock_admin()?;
         // Again, now that nobody can take an index of theirs.
         for process in self.dead_processes()? {
-            self.free_blocks_of(process);
+            self.free_blocks_of(process)?;
         }
         Ok(true)
     }
 
     fn dead_processes(&self) -> Result<Vec<usize>> {
         let mut owners: Vec<u64> =
-            (0..self.blocks()).map(|block| self.words.word(block_word(block)).load(Acquire)).collect();
+            (0..self.blocks()?).map(|block| self.words.word(block_word(block)).load(Acquire)).collect();
         owners.sort_unstable();
         owners.dedup();
         let mut dead = Vec::new();
@@ -494,9 +499,9 @@ mod tests {
         let (pin, pinned) = b.pin().unwrap();
         assert_eq!(pinned.txn, 7);
         a.publish(&state(8));
-        assert_eq!(a.pinned(), [7]);
+        assert_eq!(a.pinned().unwrap(), [7]);
         b.unpin(pin);
-        assert!(a.pinned().is_empty());
+        assert!(a.pinned().unwrap().is_empty());
     }
 
     #[test]
@@ -507,11 +512,11 @@ mod tests {
             a.publish(&state(txn));
             b.pin().unwrap();
         }
-        assert_eq!(a.pinned().len(), 1000);
+        assert_eq!(a.pinned().unwrap().len(), 1000);
         assert!(!a.reap().unwrap(), "b lives");
         drop(b);
         assert!(a.reap().unwrap());
-        assert!(a.pinned().is_empty());
+        assert!(a.pinned().unwrap().is_empty());
     }
 
     #[test]

@@ -240,7 +240,10 @@ impl Space {
         if self.page_count == 0 {
             self.page_count = record.pages_before;
         }
-        if record.pages_before != self.page_count || record.pages_after < record.pages_before {
+        if record.pages_before != self.page_count
+            || record.pages_before < meta_pages(self.page_size)
+            || record.pages_after < record.pages_before
+        {
             return Err(Error::corrupt(record.page(), "space record with a page count that does not follow"));
         }
         self.grow_to(record.pages_before, record.pages_after);
@@ -429,32 +432,37 @@ impl Space {
 
     /// The free pages from `from` on.
     pub fn free_from(&self, from: u64) -> Vec<Run> {
-        let first = self.extents.range(..=from).next_back().map_or(from, |(start, _)| *start);
-        let free = self.extents.range(first..).filter(|(_, (_, status))| *status == Status::Free);
+        self.free_within(Run { start: from, len: self.page_count.saturating_sub(from) })
+    }
+
+    fn free_within(&self, within: Run) -> Vec<Run> {
+        let first = self.extents.range(..=within.start).next_back().map_or(within.start, |(start, _)| *start);
+        let free = self.extents.range(first..within.end()).filter(|(_, (_, status))| *status == Status::Free);
         free.filter_map(|(start, (len, _))| {
-            let (begin, end) = ((*start).max(from), start + len);
+            let (begin, end) = ((*start).max(within.start), (start + len).min(within.end()));
             (begin < end).then(|| Run { start: begin, len: end - begin })
         })
         .collect()
     }
 
-    /// Bars pages, which are free, from use until [`Space::end_quarantine`].
+    /// Bars pages from use until [`Space::end_quarantine`], as far as they are free: another process
+    /// may have put them to use since.
     pub fn quarantine(&mut self, runs: &[Run]) {
         for run in runs {
-            if run.end() <= self.page_count {
-                self.clear(*run);
-                self.insert(*run, Status::Quarantined);
+            for free in self.free_within(*run) {
+                self.clear(free);
+                self.insert(free, Status::Quarantined);
             }
         }
     }
 
     /// Frees quarantined pages.
-    pub fn end_quarantine(&mut self, runs: &[Run]) {
-        for run in runs {
-            if self.extents.get(&run.start) == Some(&(run.len, Status::Quarantined)) {
-                self.remove_extent(run.start);
-                self.insert_free(*run);
-            }
+    pub fn end_quarantine(&mut self) {
+        let barred: Vec<Run> =
+            self.extents().filter(|(_, status)| *status == Status::Quarantined).map(|(run, _)| run).collect();
+        for run in barred {
+            self.remove_extent(run.start);
+            self.insert_free(run);
         }
     }
 
@@ -507,8 +515,9 @@ impl Space {
     pub fn give_up(&mut self, given: &[GivenUp], txn: u64) -> Result<()> {
         for given in given {
             let before = self.extents.range(..given.run.end()).next_back();
-            if before.is_some_and(|(start, (len, _))| start + len > given.run.start) {
-                let detail = "was given up, but is free, pending or given up already: it has two references";
+            let used = given.run.start >= meta_pages(self.page_size) && given.run.end() <= self.page_count;
+            if !used || before.is_some_and(|(start, (len, _))| start + len > given.run.start) {
+                let detail = "was given up, but is not in use: a reference to it is wrong";
                 return Err(Error::corrupt(given.run.start, detail));
             }
             let status = Status::Pending { birth: given.birth, death: txn };
@@ -777,18 +786,24 @@ fn varint(input: &mut &[u8]) -> Option<u64> {
 }
 
 /// Sorts and joins neighbours of the same birth, so that records stay short.
-pub fn join_given(mut given: Vec<GivenUp>) -> Vec<GivenUp> {
+///
+/// # Errors
+/// `Corrupt` when a page was given up twice: it had two references.
+pub fn join_given(mut given: Vec<GivenUp>) -> Result<Vec<GivenUp>> {
     given.sort_unstable();
     let mut joined: Vec<GivenUp> = Vec::with_capacity(given.len());
     for next in given {
         match joined.last_mut() {
+            Some(last) if last.run.end() > next.run.start => {
+                return Err(Error::corrupt(next.run.start, "the tree refers to it twice"));
+            }
             Some(last) if last.birth == next.birth && last.run.end() == next.run.start => {
-                last.run.len += next.run.len
+                last.run.len += next.run.len;
             }
             _ => joined.push(next),
         }
     }
-    joined
+    Ok(joined)
 }
 
 #[cfg(test)]

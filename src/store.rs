@@ -11,7 +11,7 @@
 //! 2. Only the slot that does not hold the published state is ever written (asserted in `write_meta`).
 //! 3. Outside a commit the file is exactly as long as the published page count says.
 
-use crate::disk::{Disk, Observer, Op, Verdict};
+use crate::disk::{Disk, Observer, Op, Verdict, within_limit};
 use crate::error::{Error, Result};
 use crate::format::{LIMIT_48, META_LEN, META_OFFSETS, MIN_PAGE_SIZE, Meta, check_page_size, meta_pages};
 use crate::lock::{self, Mode};
@@ -29,6 +29,8 @@ use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
+/// A longer file of zeros is not what a cut during creation leaves.
+const MAX_BLANK: u64 = 16 << 20;
 /// A new store's length.
 const FIRST_LEN: u64 = 64 << 10;
 
@@ -56,6 +58,8 @@ pub struct Store {
     pub dirty_limit: usize,
     /// Whether it can be written to.
     pub read_only: bool,
+    /// The process that opened it.
+    process: u32,
     /// A meta slot of this store, for the fields that never change.
     template: Meta,
     writer: Mutex<Option<Writer>>,
@@ -98,11 +102,19 @@ impl Store {
         if let Some(store) = open.get(&key).and_then(Weak::upgrade) {
             return Ok(store);
         }
+        // Whatever link it was opened by, its sidecar is one.
+        let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let sidecar = open_sidecar(path)?;
         let store = Arc::new(Store::start(file, path, sidecar, config)?);
         open.retain(|_, store| store.strong_count() > 0);
         open.insert(key, Arc::downgrade(&store));
         Ok(store)
+    }
+
+    /// The store at `path` once more, as another process would open it.
+    #[cfg(test)]
+    pub fn open_apart(path: &Path, config: &Config) -> Result<Arc<Store>> {
+        Store::start(open_file(path, config)?, path, open_sidecar(path)?, config).map(Arc::new)
     }
 
     /// A store in an unlinked file in `directory`, which ends with its last handle.
@@ -136,17 +148,18 @@ impl Store {
         {
             write_new_store(&file, config).map_err(|error| fail("create", error))?;
         }
-        let (meta, slot) = read_meta(&file, path)?;
+        let (meta, slot) = read_meta(&file, path, alone)?;
+        let read_only = config.read_only || meta.write_features.get() != 0;
         let mut state = State::from_meta(&meta, slot);
         let page_size = meta.page_size.get() as usize;
         let disk = Disk::new(file, path, config.observer.clone(), META_OFFSETS[1] + META_LEN as u64)?;
-        if alone && !config.read_only {
+        if alone && !read_only {
             settle(&disk, &meta, slot)?;
         }
         // The sidecar keeps its own handle; ADMIN is held through this one until everything stands.
         let admin = sidecar.try_clone().map_err(|error| fail("open the lock file of", error))?;
         let readers = Readers::open(sidecar, &meta.store_id, alone, &state)?;
-        if alone && !config.read_only {
+        if alone && !read_only {
             readers.set_durable(state.txn);
         }
         lock::lock(disk.file(), lock::OPEN, Mode::Shared).map_err(|error| fail("lock", error))?;
@@ -159,7 +172,8 @@ impl Store {
             readers,
             max_size: config.max_size,
             dirty_limit: config.dirty_limit,
-            read_only: config.read_only,
+            read_only,
+            process: std::process::id(),
             template: meta,
             writer: Mutex::new(Some(writer)),
             writer_back: Condvar::new(),
@@ -183,7 +197,10 @@ impl Store {
     }
 
     /// The txns whose pages must stay.
-    pub fn pinned(&self) -> Vec<u64> {
+    ///
+    /// # Errors
+    /// `Io` when the sidecar cannot be examined: nothing may be reused then.
+    pub fn pinned(&self) -> Result<Vec<u64>> {
         self.readers.pinned()
     }
 
@@ -193,6 +210,11 @@ impl Store {
     pub fn begin_writer(&self, wait: Wait) -> Result<Option<(Writer, State)>> {
         if self.read_only {
             return Err(Error::ReadOnly);
+        }
+        if std::process::id() != self.process {
+            // The locks belong to the open file description, which parent and child share.
+            let detail = "the store was opened before the process forked; open it anew in the child".into();
+            return Err(Error::Busy { detail });
         }
         let Some(mut writer) = self.take_writer(wait) else { return Ok(None) };
         match self.lock_writer(wait) {
@@ -292,7 +314,7 @@ impl Store {
             }
         }
         if let Some(space) = &mut writer.space {
-            space.reclaim(&self.pinned());
+            space.reclaim(&self.pinned()?);
         }
         Ok(state)
     }
@@ -418,6 +440,9 @@ fn open_sidecar(path: &Path) -> Result<File> {
 /// Whether a file holds nothing: empty, or zeros only, as a cut during creation can leave it.
 fn is_blank(file: &File) -> std::io::Result<bool> {
     let len = file.metadata()?.size();
+    if len > MAX_BLANK {
+        return Ok(false);
+    }
     let mut buffer = vec![0; 1 << 16];
     let mut offset = 0;
     while offset < len {
@@ -437,6 +462,7 @@ fn is_blank(file: &File) -> std::io::Result<bool> {
 fn write_new_store(file: &File, config: &Config) -> std::io::Result<()> {
     let page_count = (FIRST_LEN / config.page_size as u64).max(meta_pages(config.page_size) + 2);
     let len = page_count * config.page_size as u64;
+    within_limit(len)?;
     let mut id = [0; 16];
     rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
     let meta = Meta::new(config.page_size, page_count, id);
@@ -460,8 +486,10 @@ fn write_new_store(file: &File, config: &Config) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// The newest of the two slots that can be read.
-fn read_meta(file: &File, path: &Path) -> Result<(Meta, usize)> {
+/// The newest of the two slots that can be read. The length is judged only when `alone`: beside a
+/// writer a slot may speak of growth that is just coming or going, and others start from the
+/// published state.
+fn read_meta(file: &File, path: &Path, alone: bool) -> Result<(Meta, usize)> {
     let len =
         file.metadata().map_err(|error| Error::io(format!("examine {}", path.display()), error))?.size();
     let mut found: Option<(Meta, usize)> = None;
@@ -488,7 +516,7 @@ fn read_meta(file: &File, path: &Path) -> Result<(Meta, usize)> {
         return Err(Error::NotAStore { detail: format!("{}: {}", path.display(), reasons.join("; ")) });
     };
     let needed = meta.page_count.get().saturating_mul(u64::from(meta.page_size.get()));
-    if len < needed {
+    if alone && len < needed {
         return Err(Error::corrupt(
             0,
             format!("{} has {len} bytes, its meta says {needed}: it was truncated", path.display()),

@@ -714,7 +714,8 @@ impl WriteTxn {
         let store = Arc::clone(&self.dirty.store);
         let mut space = std::mem::replace(&mut self.dirty.space, Space::empty(store.pages.page_size));
         if let Some(writer) = &mut self.writer {
-            space.end_quarantine(&std::mem::take(&mut writer.quarantine));
+            writer.quarantine.clear();
+            space.end_quarantine();
         }
         #[cfg(debug_assertions)]
         crate::verify::assert_accounting(&store, state, &space);
@@ -834,4 +835,76 @@ fn check_lengths(schema: &Schema, tree: &Tree, key: &[u8], value: &[u8]) -> Resu
         return Err(Error::ValueTooLong { len: value.len() as u64, max: MAX_VALUE_LEN });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Observer, Op, Verdict};
+    use crate::snapshot::Verify;
+    use crate::store::Config;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const BLOBS: Table<u64, [u8]> = Table::new("blobs");
+
+    /// Fails one flush when told to.
+    #[derive(Default)]
+    struct FailOnce(AtomicBool);
+
+    impl Observer for FailOnce {
+        fn before(&self, op: &Op<'_>) -> Verdict {
+            match op {
+                Op::Sync { .. } if self.0.swap(false, Ordering::SeqCst) => {
+                    Verdict::Fail(std::io::Error::from_raw_os_error(libc::EIO))
+                }
+                _ => Verdict::Proceed,
+            }
+        }
+    }
+
+    fn config(observer: Option<Arc<dyn Observer>>) -> Config {
+        let (page_size, dirty_limit, max_size) = (4096, 1 << 20, u64::MAX);
+        Config {
+            page_size,
+            create: true,
+            read_only: false,
+            max_size,
+            dirty_limit,
+            verify: Verify::Once,
+            observer,
+        }
+    }
+
+    fn put(store: &Arc<Store>, keys: std::ops::Range<u64>, fill: u8) -> Result<()> {
+        let mut w = WriteTxn::begin(store, Wait::Forever)?.expect("waits");
+        for key in keys {
+            w.put(BLOBS, &key, &[fill; 1500])?;
+        }
+        w.commit()
+    }
+
+    #[test]
+    fn pages_of_a_failed_commit_that_another_process_uses_since_are_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("two.maple");
+        let failing = Arc::new(FailOnce::default());
+        let a = Store::open_apart(&path, &config(Some(failing.clone()))).unwrap();
+        let b = Store::open_apart(&path, &config(None)).unwrap();
+        put(&a, 0..300, 1).unwrap();
+        put(&a, 0..300, 2).unwrap();
+        failing.0.store(true, Ordering::SeqCst);
+        assert!(matches!(put(&a, 0..50, 3), Err(Error::Io { .. })));
+        for round in 0..3 {
+            put(&b, 0..50, 10 + round).unwrap();
+        }
+        for round in 0..5 {
+            // In debug builds every commit asserts that each page is exactly one thing.
+            put(&a, round * 20..round * 20 + 20, 20).unwrap();
+        }
+        let r = ReadTxn::begin(a).unwrap();
+        for key in 0..300 {
+            let expected = if key < 100 { 20 } else { 2 };
+            assert_eq!(r.get(BLOBS, &key).unwrap(), Some(&[expected; 1500][..]));
+        }
+    }
 }

@@ -129,7 +129,7 @@ pub(crate) fn verify(
         txn: state.txn,
         page_count,
         tables: walk.tables.len() as u64,
-        entries: walk.tables.iter().map(|table| table.info.len).sum(),
+        entries: walk.tables.iter().fold(0, |sum: u64, table| sum.saturating_add(table.info.len)),
         problems: findings.problems,
     })
 }
@@ -153,7 +153,7 @@ pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
         space_pages: walk.space_pages,
         catalog_pages: walk.catalog.iter().map(|level| level.pages).sum(),
         user_version: state.user_version,
-        pinned_txns: store.pinned(),
+        pinned_txns: store.pinned()?,
         meta_problems: meta_problems(store)?,
         tables: walk.tables,
     })

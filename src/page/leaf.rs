@@ -147,6 +147,7 @@ impl<'a> Leaf<'a> {
     pub fn validate(&self, align: usize) -> Result<()> {
         let cells = usize::from(header(self.page).cell_bytes.get());
         let mut total = 0;
+        let mut taken = Vec::with_capacity(self.count);
         for i in 0..self.count {
             let slot = self.slot(i)?;
             let len = slot.cell_len(align);
@@ -160,6 +161,17 @@ impl<'a> Leaf<'a> {
                 return Err(damage(self.page, format!("entry {i} takes more than half of the page")));
             }
             total += len;
+            if len > 0 {
+                taken.push((self.page.len() - slot.start, len));
+            }
+        }
+        taken.sort_unstable();
+        let mut end = 0;
+        for (distance, len) in taken {
+            end += len;
+            if distance != end {
+                return Err(damage(self.page, "cells overlap or leave holes"));
+            }
         }
         if total != cells {
             return Err(damage(self.page, format!("cells of {total} bytes, the header says {cells}")));

@@ -62,6 +62,9 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
             child = branch.child(i)?;
         }
         let leaf = fetch_leaf(self.source, child, self.tree.table)?;
+        if leaf.count() == 0 {
+            return Err(Error::corrupt(child.page, "leaf without entries"));
+        }
         self.at = match place {
             Place::Start => 0,
             Place::End => leaf.count(),

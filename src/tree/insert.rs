@@ -1,6 +1,6 @@
 //! Putting an entry: copy the path, insert, split upwards.
 
-use super::Tree;
+use super::{Tree, search};
 use crate::dirty::Dirty;
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, MAX_LEVELS, header};
@@ -40,6 +40,9 @@ pub fn is_inline(tree: &Tree, key_len: usize, value_len: usize) -> bool {
 /// # Errors
 /// `Corrupt`, `Io`, `Full`; the tree may then be half changed.
 pub fn put(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: &[u8], replace: bool) -> Result<Put> {
+    if !replace && search::find(dirty, tree, key)?.is_some() {
+        return Ok(Put::Kept);
+    }
     if tree.is_empty() {
         let leaf = dirty.add_page();
         init_leaf(dirty.heap_page_mut(leaf), &tree.layout, tree.table);
@@ -50,13 +53,10 @@ pub fn put(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: &[u8], replace
     let leaf = LeafView::new(dirty.heap_page(path.leaf))?;
     let found = leaf.search(key)?;
     let mut old = None;
-    if let Ok(i) = found {
-        if !replace {
-            return Ok(Put::Kept);
-        }
-        if let Stored::Overflow(run) = leaf.stored(i)? {
-            old = Some(run);
-        }
+    if let Ok(i) = found
+        && let Stored::Overflow(run) = leaf.stored(i)?
+    {
+        old = Some(run);
     }
     if let Some(run) = old {
         tree.overflow_pages = tree.overflow_pages.saturating_sub(run.pages(tree.layout.page_size));

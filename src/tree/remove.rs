@@ -138,7 +138,10 @@ fn merge_branch(
         if joined.page_len(0, joined.count()) > page_size * 3 / 4 {
             continue;
         }
+        // Copied only to be judged before its references are believed, and to be given up.
+        let other_slot = dirty.make_mut(other, level, &tree.layout)?;
         joined.write(dirty.heap_page_mut(slot), level, tree.table, 0, joined.count());
+        let other = dirty.reference(other_slot, 0);
         dirty.drop_page(other)?;
         let count = parents.child(first).count + parents.child(first + 1).count;
         parents.set_child(first, dirty.reference(slot, count));
@@ -157,6 +160,7 @@ fn lower_root(dirty: &mut Dirty, tree: &mut Tree) -> Result<()> {
             return Ok(());
         }
         let child = branch.child(0)?;
+        written_below(tree.root, child.page)?;
         dirty.drop_page(tree.root)?;
         tree.root = child;
         tree.level -= 1;
