@@ -9,8 +9,8 @@
 //!
 //! **Savepoints** are epochs: making one raises the epoch; a page of an older epoch is not changed
 //! but copied again, so the savepoint's tree stays whole. Rolling back frees the slots of newer
-//! epochs. Pages already written by this txn (spilled) are reused at once, unless there is a
-//! savepoint that may still need them.
+//! epochs. Pages already written by this txn (spilled) are reused at once, unless a savepoint was made
+//! since they were written.
 
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, DIRTY_BIT, Layout, MAX_PAGES, OverflowRef, header, header_mut, meta_pages};
@@ -119,15 +119,14 @@ pub struct Dirty {
     free_values: Vec<u32>,
     value_bytes: usize,
     epoch: u32,
-    has_savepoint: bool,
     /// Whether the file may be longer than it was, also where growing failed half-way.
     has_grown: bool,
     /// Pages of earlier txns that this one no longer needs.
     given_up: Vec<GivenUp>,
     /// Pages of this txn that are no longer needed but may be by a savepoint.
     deferred: Vec<Run>,
-    /// Pages that this txn wrote early while there was a savepoint.
-    written: Vec<Run>,
+    /// Pages that this txn wrote early, by the savepoint after which it did; empty without savepoints.
+    written: Vec<RunSet>,
     /// Everything allocated, less what was released.
     taken: RunSet,
 }
@@ -147,7 +146,6 @@ impl Dirty {
             free_values: Vec::new(),
             value_bytes: 0,
             epoch: 0,
-            has_savepoint: false,
             has_grown: false,
             given_up: Vec::new(),
             deferred: Vec::new(),
@@ -265,10 +263,10 @@ impl Dirty {
         } else if birth > self.txn {
             let detail = format!("is said to be born at txn {birth}, this is txn {}", self.txn);
             return Err(Error::corrupt(run.start, detail));
-        } else if self.has_savepoint {
-            self.deferred.push(run);
-        } else {
+        } else if self.written.last_mut().is_none_or(|written| written.remove(run)) {
             self.release(run)?;
+        } else {
+            self.deferred.push(run);
         }
         Ok(())
     }
@@ -324,9 +322,7 @@ impl Dirty {
         slices.push(IoSlice::new(&padding));
         slices.retain(|slice| !slice.is_empty());
         self.store.pages.disk.write(run.start * self.page_size() as u64, &slices)?;
-        if self.has_savepoint {
-            self.written.push(run);
-        }
+        self.note_written(&[run]);
         Ok(run.start)
     }
 
@@ -456,7 +452,7 @@ impl Dirty {
             written: self.written.len(),
         };
         self.epoch += 1;
-        self.has_savepoint = true;
+        self.written.push(RunSet::default());
         mark
     }
 
@@ -480,13 +476,15 @@ impl Dirty {
         self.deferred.truncate(mark.deferred);
         // The savepoint stays, so what comes now is of a newer epoch again.
         self.epoch += 1;
-        self.written.split_off(mark.written).into_iter().try_for_each(|run| self.release(run))
+        let undone = self.written.split_off(mark.written);
+        self.written.push(RunSet::default());
+        undone.iter().flat_map(RunSet::iter).try_for_each(|run| self.release(run))
     }
 
     /// Remembers pages that were written early.
     pub fn note_written(&mut self, runs: &[Run]) {
-        if self.has_savepoint {
-            self.written.extend(runs);
+        if let Some(written) = self.written.last_mut() {
+            runs.iter().for_each(|run| written.insert(*run));
         }
     }
 
@@ -496,7 +494,7 @@ impl Dirty {
     /// # Errors
     /// `Corrupt` as for [`Dirty::release`].
     pub fn finish(&mut self) -> Result<Vec<GivenUp>> {
-        self.has_savepoint = false;
+        self.written.clear();
         for run in std::mem::take(&mut self.deferred) {
             self.release(run)?;
         }

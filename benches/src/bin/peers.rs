@@ -8,6 +8,7 @@ use mapleaf_bench::{median, pair};
 use rand::prelude::*;
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::ops::Bound;
 use std::path::Path;
 use std::time::Instant;
 
@@ -145,7 +146,12 @@ impl Engine for Lmdb {
     fn seek_and_next(&self, pairs: &[Pair], order: &[usize]) {
         let r = self.env.read_txn().expect("a snapshot");
         for i in order {
-            for entry in self.table.range(&r, &(&pairs[*i].0[..]..)).expect("the table").take(11) {
+            for entry in self
+                .table
+                .range(&r, &(Bound::Included(&pairs[*i].0[..]), Bound::Unbounded))
+                .expect("the table")
+                .take(11)
+            {
                 black_box(entry.expect("readable"));
             }
         }
