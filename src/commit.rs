@@ -128,12 +128,12 @@ fn number(
     let mut numbers = Numbers::new(&runs);
     for (i, table) in tables.iter_mut().enumerate() {
         let mut root = table.tree.root;
-        plan.assign(dirty, Some(i), &mut root, &table.tree.layout, &mut numbers, &values)?;
+        plan.assign_tree(dirty, i, &mut root, &table.tree.layout, &mut numbers, &values)?;
         table.tree.root = root;
         put_record(dirty, catalog, table)?;
     }
     let (mut root, layout) = (catalog.root, catalog.layout);
-    plan.assign(dirty, None, &mut root, &layout, &mut numbers, &values)?;
+    plan.assign_tree(dirty, tables.len(), &mut root, &layout, &mut numbers, &values)?;
     catalog.root = root;
 
     let txn = dirty.txn;
@@ -321,20 +321,7 @@ impl Plan {
         Ok(by_slot)
     }
 
-    /// Numbers the pages of table `table`, or of the catalog, which was collected last.
-    fn assign(
-        &mut self,
-        dirty: &mut Dirty,
-        table: Option<usize>,
-        root: &mut ChildRef,
-        layout: &Layout,
-        numbers: &mut Numbers<'_>,
-        values: &[Option<Run>],
-    ) -> Result<()> {
-        let tree = table.unwrap_or(self.trees.len() - 1);
-        self.assign_tree(dirty, tree, root, layout, numbers, values)
-    }
-
+    /// Numbers the pages of the tree that was collected as number `tree`.
     fn assign_tree(
         &mut self,
         dirty: &mut Dirty,

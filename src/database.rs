@@ -200,7 +200,8 @@ impl Database {
         ReadTxn::begin(Arc::clone(&self.store))
     }
 
-    /// The turn to write, waiting for other writers, in this process and others, as long as it takes.
+    /// The turn to write, waiting for other writers, in this process and others, as long as it takes. A
+    /// thread that holds a write txn and begins another waits for itself.
     ///
     /// # Errors
     /// `ReadOnly`; `Io` when a failure of an earlier commit cannot be put right; `Corrupt` when the space
