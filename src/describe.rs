@@ -10,6 +10,7 @@ use crate::format::{
 };
 use crate::page::{Branch, LEAF_SLOT_LEN, LeafView, Stored, fixed};
 use crate::snapshot::check_page;
+use crate::space::{PART_AT, narrate};
 use crate::store::Store;
 
 /// A labelled stretch of a page.
@@ -160,7 +161,7 @@ fn describe_page(dump: &mut PageDump) {
         kind if kind == PageKind::FixedLeaf as u8 => describe_fixed(dump, &bytes),
         kind if kind == PageKind::Space as u8 => {
             dump.kind = "space record".into();
-            dump.field(HEADER_LEN, bytes.len() - HEADER_LEN, "part of the record", "");
+            describe_record(dump, &bytes);
             Ok(())
         }
         kind => Err(Error::corrupt(dump.page, format!("unknown kind {kind}"))),
@@ -169,6 +170,17 @@ fn describe_page(dump: &mut PageDump) {
         dump.problem(&error);
     }
     dump.bytes = bytes;
+}
+
+fn describe_record(dump: &mut PageDump, bytes: &[u8]) {
+    let next = bytes[HEADER_LEN..].first_chunk().map_or(0, |next| u64::from_le_bytes(*next));
+    dump.field(HEADER_LEN, 8, "next page of the record", next.to_string());
+    if next != 0 || header(bytes).count.get() != 0 {
+        return dump.field(PART_AT, bytes.len() - PART_AT, "part of a record", "it goes on in other pages");
+    }
+    for (offset, len, label, value) in narrate(&bytes[PART_AT..]) {
+        dump.field(PART_AT + offset, len, label, value.to_string());
+    }
 }
 
 fn describe_branch(dump: &mut PageDump, bytes: &[u8], level: u8) -> Result<()> {

@@ -40,7 +40,7 @@ use crate::snapshot::PageSource;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Where the record's bytes begin in each of its pages.
-const PART_AT: usize = HEADER_LEN + 8;
+pub const PART_AT: usize = HEADER_LEN + 8;
 
 /// Contiguous pages.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -612,6 +612,7 @@ impl Space {
             page[HEADER_LEN..PART_AT].copy_from_slice(&next.to_le_bytes());
             page[PART_AT..PART_AT + part.len()].copy_from_slice(part);
             let header = header_mut(page);
+            header.count.set(i.min(usize::from(u16::MAX)) as u16);
             header.page.set(numbers[i]);
             header.birth.set(txn);
         }
@@ -726,6 +727,58 @@ impl Record {
         })?;
         Some(Record { txn, previous, oldest, pages_before, pages_after, own, taken, given, from, to, chunk })
     }
+}
+
+/// The numbers of a record that stands whole in the bytes behind a page's next-page number: offset,
+/// length, label and value of each. Ends early where the record does not go on.
+pub fn narrate(part: &[u8]) -> Vec<(usize, usize, String, u64)> {
+    let Some(len) = part.first_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize) else {
+        return Vec::new();
+    };
+    let mut told = vec![(0, 4, "record length".to_string(), len as u64)];
+    let Some(record) = part.get(4..4 + len) else { return told };
+    let mut rest = record;
+    let mut tell = |label: String| {
+        let at = 4 + record.len() - rest.len();
+        let number = varint(&mut rest)?;
+        told.push((at, 4 + record.len() - rest.len() - at, label, number));
+        Some(number)
+    };
+    let mut all = || {
+        let fixed = [
+            "txn",
+            "previous record",
+            "its birth",
+            "its pages",
+            "oldest needed",
+            "page count before",
+            "page count after",
+        ];
+        for label in fixed {
+            tell(label.into())?;
+        }
+        for i in 0..tell("taken: runs".into())? {
+            tell(format!("taken {i}: gap"))?;
+            tell(format!("taken {i}: pages"))?;
+        }
+        for i in 0..tell("given up: runs".into())? {
+            tell(format!("given up {i}: gap"))?;
+            tell(format!("given up {i}: pages"))?;
+            tell(format!("given up {i}: txn - birth"))?;
+        }
+        tell("chunk: from".into())?;
+        tell("chunk: to".into())?;
+        for i in 0..tell("chunk: extents".into())? {
+            tell(format!("extent {i}: gap"))?;
+            if tell(format!("extent {i}: 2 × pages + pending"))? & 1 == 1 {
+                tell(format!("extent {i}: txn - death"))?;
+                tell(format!("extent {i}: death - birth"))?;
+            }
+        }
+        Some(())
+    };
+    let _ = all();
+    told
 }
 
 fn list<T>(input: &mut &[u8], mut item: impl FnMut(&mut &[u8]) -> Option<T>) -> Option<Vec<T>> {
