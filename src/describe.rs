@@ -10,7 +10,7 @@ use crate::format::{
 };
 use crate::page::{Branch, LEAF_SLOT_LEN, LeafView, Stored, fixed};
 use crate::snapshot::check_page;
-use crate::space::{PART_AT, narrate};
+use crate::space::record::{PART_AT, narrate};
 use crate::store::Store;
 
 /// A labelled stretch of a page.
