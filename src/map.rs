@@ -26,7 +26,8 @@ pub struct DataMap {
 impl DataMap {
     /// Maps the file with room for `needed` bytes, more if the system allows.
     ///
-    /// The reservation starts at a tebibyte and is halved until the kernel accepts it.
+    /// The reservation starts at a tebibyte and is halved until the kernel accepts it. Where it had to
+    /// be halved, address space is scarce, and a quarter of what would fit is enough.
     ///
     /// # Errors
     /// `Io` when not even `needed` bytes of address space can be had.
@@ -35,21 +36,23 @@ impl DataMap {
             .ok()
             .and_then(|len| len.max(1).checked_next_multiple_of(MAP_UNIT))
             .ok_or_else(|| Error::invalid(format!("{needed} bytes are more than the address space")))?;
-        let mut len = FIRST_RESERVATION.max(needed.saturating_mul(2));
-        loop {
-            match MmapOptions::new().len(len).map_raw_read_only(file) {
-                Ok(raw) => {
-                    // Random: a cold get reads one page, and read-ahead is done along the tree.
-                    // Only advice: where the kernel declines, everything works the same.
-                    let _ = raw.advise(Advice::Random);
-                    return Ok(DataMap { raw });
-                }
-                Err(error) if len <= needed => {
-                    return Err(Error::io(format!("map {needed} bytes of the data file"), error));
-                }
-                Err(_) => len = (len / 2).next_multiple_of(MAP_UNIT).max(needed),
-            }
+        let wanted = FIRST_RESERVATION.max(needed.saturating_mul(2));
+        let map = |len: usize| MmapOptions::new().len(len).map_raw_read_only(file);
+        let mut len = wanted;
+        let mut mapped = map(len);
+        while mapped.is_err() && len > needed {
+            len = (len / 2).next_multiple_of(MAP_UNIT).max(needed);
+            mapped = map(len);
         }
+        if mapped.is_ok() && len < wanted {
+            drop(mapped);
+            mapped = map((len / 4).next_multiple_of(MAP_UNIT).max(needed));
+        }
+        let raw = mapped.map_err(|error| Error::io(format!("map {needed} bytes of the data file"), error))?;
+        // Random: a cold get reads one page, and read-ahead is done along the tree.
+        // Only advice: where the kernel declines, everything works the same.
+        let _ = raw.advise(Advice::Random);
+        Ok(DataMap { raw })
     }
 
     /// Bytes of address space.
