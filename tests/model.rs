@@ -404,26 +404,26 @@ impl World {
                 let (name, kind) = self.table(*table);
                 let end = |bound: &Bound<KeySpec>| bound.as_ref().map(|spec| self.key(name, kind, spec));
                 let (low, high) = (end(low), end(high));
-                self.each_view(name, |view, map| check_range(view, map, &low, &high, *turns, kind));
+                self.each_view(name, |view, map, kind| check_range(view, map, &low, &high, *turns, kind));
                 self.typed_range(name, kind, &low, &high);
             }
             Op::Prefix { table, key, len, turns } => {
                 let (name, kind) = self.table(*table);
                 let key = self.key(name, kind, key);
                 let prefix = &key[..key.len() * usize::from(*len) / 255];
-                self.each_view(name, |view, map| check_prefix(view, map, prefix, *turns));
+                self.each_view(name, |view, map, _| check_prefix(view, map, prefix, *turns));
             }
             Op::Rank(table, key) => {
                 let (name, kind) = self.table(*table);
                 let key = self.key(name, kind, key);
-                self.each_view(name, |view, map| {
+                self.each_view(name, |view, map, kind| {
                     assert_eq!(view.rank(&key[..]).unwrap(), rank_in(map, &key));
                     check_get(view, map, &key, kind);
                 });
             }
             Op::Nth(table, rank) => {
                 let (name, _) = self.table(*table);
-                self.each_view(name, |view, map| {
+                self.each_view(name, |view, map, _| {
                     let rank = usize::from(*rank) * (map.len() + 1) / 65535;
                     let found = view.nth(rank as u64).unwrap();
                     assert_eq!(found, map.iter().nth(rank).map(|(k, v)| (&k[..], &v[..])));
@@ -611,10 +611,12 @@ impl World {
         self.compare_current();
     }
 
-    /// Runs `check` on a table as it is now, and as the pinned readers have it.
-    fn each_view(&self, name: &str, check: impl Fn(TableView<'_, [u8], [u8]>, &Map)) {
+    /// Runs `check` on a table as it is now, and as the pinned readers have it: for them the name may have
+    /// stood for a table of another kind.
+    fn each_view(&self, name: &str, check: impl Fn(TableView<'_, [u8], [u8]>, &Map, Kind)) {
         if let Some(writing) = &self.writing {
-            check(writing.txn.raw_table(name).unwrap().unwrap(), &writing.model.tables.0[name].1);
+            let (kind, map) = &writing.model.tables.0[name];
+            check(writing.txn.raw_table(name).unwrap().unwrap(), map, *kind);
         }
         let fresh = self.db.begin_read().unwrap();
         let fresh = std::iter::once((&fresh, &self.committed));
@@ -622,7 +624,8 @@ impl World {
             let view = reader.raw_table(name).unwrap();
             assert_eq!(view.is_some(), model.tables.0.contains_key(name));
             if let Some(view) = view {
-                check(view, &model.tables.0[name].1);
+                let (kind, map) = &model.tables.0[name];
+                check(view, map, *kind);
             }
         }
     }
