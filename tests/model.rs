@@ -10,7 +10,7 @@ use mapleaf::codec::Pod;
 use mapleaf::{Error, Options, ReadTxn, Savepoint, Schema, Table, TableView, WriteTxn};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::{FileFailurePersistence, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{FileFailurePersistence, RngAlgorithm, RngSeed, TestRng, TestRunner};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -829,9 +829,12 @@ fn show(key: &[u8]) -> String {
 
 const PAGE_SIZES: [usize; 5] = [4096, 8192, 16384, 32768, 65536];
 
+/// The same cases in every run, so that a change is judged by itself; `PROPTEST_RNG_SEED` tries others.
 fn config(cases: u32) -> ProptestConfig {
+    let seed = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     ProptestConfig {
         cases,
+        rng_seed: RngSeed::Fixed(seed),
         max_shrink_iters: 2000,
         max_shrink_time: 30_000,
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
