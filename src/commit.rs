@@ -6,7 +6,7 @@
 //! visible to nobody, and its pages are not used again before a later one has succeeded. Leaves to
 //! others: what is in the pages.
 
-use crate::dirty::Dirty;
+use crate::dirty::{Dirty, heap_slot};
 use crate::disk::WRITE_UNIT;
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, DIRTY_BIT, Layout, TableRecord};
@@ -279,7 +279,7 @@ impl Plan {
         is_root: bool,
         slots: &mut Vec<u32>,
     ) -> Result<bool> {
-        let Some(slot) = Dirty::heap_slot_of(child.page) else { return Ok(true) };
+        let Some(slot) = heap_slot(child.page) else { return Ok(true) };
         let mut whole = true;
         let bytes = dirty.heap_page(slot);
         if level > 0 {
@@ -291,7 +291,7 @@ impl Plan {
             let leaf = LeafView::new(bytes)?;
             for i in 0..leaf.count() {
                 if let Stored::Overflow(run) = leaf.stored(i)?
-                    && let Some(value) = Dirty::heap_slot_of(run.page)
+                    && let Some(value) = heap_slot(run.page)
                 {
                     if early && !dirty.value_is_current(run.page) {
                         whole = false;
@@ -341,7 +341,7 @@ impl Plan {
             dirty.seal(*slot, number_of[slot]);
             self.numbered.push((*slot, number_of[slot]));
         }
-        match Dirty::heap_slot_of(root.page) {
+        match heap_slot(root.page) {
             Some(slot) if number_of.contains_key(&slot) => root.page = number_of[&slot],
             // The root stays in memory, with references to what is written now.
             Some(slot) => rewrite_kept(dirty, slot, layout, &number_of, values)?,
@@ -401,7 +401,7 @@ fn rewrite_references(
         let count = Branch::new(dirty.heap_page(slot), level)?.count();
         for i in 0..count {
             let mut child = Branch::new(dirty.heap_page(slot), level)?.child(i)?;
-            if let Some(page) = Dirty::heap_slot_of(child.page).and_then(|slot| number_of.get(&slot)) {
+            if let Some(page) = heap_slot(child.page).and_then(|slot| number_of.get(&slot)) {
                 child.page = *page;
                 branch::set_child(dirty.heap_page_mut(slot), i, child);
             }
@@ -410,8 +410,7 @@ fn rewrite_references(
         let count = LeafView::new(dirty.heap_page(slot))?.count();
         for i in 0..count {
             if let Stored::Overflow(mut run) = LeafView::new(dirty.heap_page(slot))?.stored(i)?
-                && let Some(Some(place)) =
-                    Dirty::heap_slot_of(run.page).and_then(|slot| values.get(slot as usize))
+                && let Some(Some(place)) = heap_slot(run.page).and_then(|slot| values.get(slot as usize))
             {
                 run.page = place.start;
                 assert!(leaf_overwrite(dirty.heap_page_mut(slot), layout, i, Stored::Overflow(run)));
@@ -434,7 +433,7 @@ fn rewrite_kept(
     if level > 0 {
         let branch = Branch::new(dirty.heap_page(slot), level)?;
         let kept: Vec<u32> = (0..branch.count())
-            .filter_map(|i| branch.child(i).ok().and_then(|child| Dirty::heap_slot_of(child.page)))
+            .filter_map(|i| branch.child(i).ok().and_then(|child| heap_slot(child.page)))
             .collect();
         for below in kept {
             rewrite_kept(dirty, below, layout, number_of, values)?;

@@ -119,6 +119,8 @@ pub struct Dirty {
     free_values: Vec<u32>,
     value_bytes: usize,
     epoch: u32,
+    /// Whether pages were allocated, so that some may have been written with this txn's id.
+    has_allocated: bool,
     /// Whether the file may be longer than it was, also where growing failed half-way.
     has_grown: bool,
     /// Pages of earlier txns that this one no longer needs.
@@ -146,6 +148,7 @@ impl Dirty {
             free_values: Vec::new(),
             value_bytes: 0,
             epoch: 0,
+            has_allocated: false,
             has_grown: false,
             given_up: Vec::new(),
             deferred: Vec::new(),
@@ -315,7 +318,7 @@ impl Dirty {
     ///
     /// # Errors
     /// `Io` or `Full`.
-    pub fn write_value(&mut self, bytes: &[u8]) -> Result<u64> {
+    fn write_value(&mut self, bytes: &[u8]) -> Result<u64> {
         let run = self.allocate_run((bytes.len() as u64).div_ceil(self.page_size() as u64))?;
         let padding = vec![0; run.len as usize * self.page_size() - bytes.len()];
         let mut slices: Vec<IoSlice<'_>> = bytes.chunks(crate::disk::WRITE_UNIT).map(IoSlice::new).collect();
@@ -389,6 +392,7 @@ impl Dirty {
             self.grow(missing)?;
         }
         let runs = self.space.allocate(count);
+        self.has_allocated = true;
         for run in &runs {
             self.taken.insert(*run);
         }
@@ -413,6 +417,7 @@ impl Dirty {
                 }
             }
         };
+        self.has_allocated = true;
         self.taken.insert(run);
         Ok(run)
     }
@@ -501,6 +506,11 @@ impl Dirty {
         Ok(std::mem::take(&mut self.given_up))
     }
 
+    /// Whether pages may have been written with this txn's id.
+    pub fn has_allocated(&self) -> bool {
+        self.has_allocated
+    }
+
     /// Everything allocated and still needed.
     pub fn taken(&self) -> &RunSet {
         &self.taken
@@ -516,11 +526,6 @@ impl Dirty {
             return self.store.pages.disk.set_len(self.base.page_count * self.page_size() as u64).is_ok();
         }
         true
-    }
-
-    /// Slots of values in memory, for the commit to write.
-    pub fn heap_slot_of(page: u64) -> Option<u32> {
-        heap_slot(page)
     }
 
     /// Makes the heap page ready to be written as `page`.
@@ -559,8 +564,9 @@ fn validate(bytes: &[u8], level: u8, layout: &Layout) -> Result<()> {
     }
 }
 
+/// The arena slot, or value slot, that a reference with this page number leads to.
 #[inline]
-fn heap_slot(page: u64) -> Option<u32> {
+pub fn heap_slot(page: u64) -> Option<u32> {
     (page & DIRTY_BIT != 0).then_some((page & !DIRTY_BIT) as u32)
 }
 

@@ -727,8 +727,8 @@ impl WriteTxn {
     /// what this one may have left, and does without the pages that this one took.
     fn end(&mut self, space: Option<Space>, clean: bool) {
         let Some(mut writer) = self.writer.take() else { return };
-        if self.dirty.taken().iter().next().is_some() {
-            // Pages with this txn's id were written.
+        if self.dirty.has_allocated() {
+            // Its pages must not pass for those of the next txn.
             writer.next_txn = self.dirty.txn + 1;
         }
         if !clean {
@@ -754,11 +754,7 @@ impl Drop for WriteTxn {
             // A panic within the commit: nothing is known about what was written.
             return self.end(None, false);
         }
-        let spilled = self.dirty.taken().iter().next().is_some();
         let clean = self.dirty.undo();
-        if let (true, Some(writer)) = (spilled, &mut self.writer) {
-            writer.next_txn = self.dirty.txn + 1;
-        }
         let nothing = Space::empty(self.dirty.page_size());
         let space = std::mem::replace(&mut self.dirty.space, nothing);
         self.end(clean.then_some(space), clean);

@@ -6,7 +6,7 @@
 
 use super::insert::{Path, change_counts, copy_path};
 use super::{Tree, fetch_branch, fetch_leaf, search};
-use crate::dirty::Dirty;
+use crate::dirty::{Dirty, heap_slot};
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, DIRTY_BIT};
 use crate::page::{self, Branch, BranchEntries, LeafView, Stored, leaf_remove, leaf_room, leaf_used};
@@ -169,7 +169,7 @@ fn lower_root(dirty: &mut Dirty, tree: &mut Tree) -> Result<()> {
 }
 
 fn slot_of(child: ChildRef) -> u32 {
-    Dirty::heap_slot_of(child.page).expect("a heap page")
+    heap_slot(child.page).expect("a heap page")
 }
 
 /// Gives up every page of a tree. Leaves are read only where there are overflow runs.
