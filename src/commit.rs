@@ -1,20 +1,31 @@
-//! The ordered commit, and the early writing of very large transactions.
+//! The commit, logged or in place, and the early writing of very large transactions.
 //!
-//! Owns: the order in which a txn reaches the disk. [`commit`] reads like the rule it keeps: number
-//! the pages, write them, flush them, write the other meta slot, flush it, publish. Promises: a meta
-//! slot is only ever written after everything it refers to was flushed; a commit that fails is
-//! visible to nobody, and its pages are not used again before a later one has succeeded. Leaves to
-//! others: what is in the pages.
+//! Owns: which way a txn takes to the disk, and the order of its steps. [`commit`] reads like the rule
+//! it keeps. Both ways begin the same: number the pages, write them. A logged commit then appends its
+//! redo record to the log and becomes the head; one small flush of the log makes it durable. A commit
+//! in place is a checkpoint: flush the pages, write the other meta slot, flush it, publish. Promises: a
+//! commit that fails is visible to nobody, and its pages are not used again before a later one has
+//! succeeded. Leaves to others: flushing and publishing ([`crate::group`]); what is in the pages.
 
-use crate::dirty::{Dirty, heap_slot};
+use crate::dirty::{Dirty, heap_slot, held_for};
 use crate::disk::WRITE_UNIT;
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, DIRTY_BIT, Layout, TableRecord};
+use crate::format::{ChildRef, DIRTY_BIT, LOG_EXTENTS, Layout, TableRecord};
+use crate::group::Lead;
+use crate::log::{self, Log};
 use crate::page::{Branch, LeafView, Stored, branch, leaf_overwrite};
 use crate::readers::State;
-use crate::space::{Run, join_given};
+use crate::redo::Redo;
+use crate::space::{GivenUp, Run, RunSet, join_given};
+use crate::store::{Durability, Store};
 use crate::tree::{Tree, insert};
 use std::io::IoSlice;
+use std::ops::Range;
+
+/// The log's first extent has at least so many bytes.
+const MIN_LOG: u64 = 64 << 10;
+/// A redo record of up to so many bytes is cheaper than a second flush, whatever the pages take.
+const SMALL_RECORD: usize = 64 << 10;
 
 /// A table as the txn has it.
 pub struct Changed<'t> {
@@ -34,58 +45,220 @@ pub enum Failure {
     Unknown(Error),
 }
 
-/// Makes the txn durable and published. Returns the new state.
+/// What a txn changes, besides the pages.
+pub struct Changes<'t> {
+    /// The changed tables.
+    pub tables: Vec<Changed<'t>>,
+    /// The catalog.
+    pub catalog: &'t mut Tree,
+    /// The id for the next new table.
+    pub next_table: u32,
+    /// The application's number.
+    pub user_version: u64,
+}
+
+/// How a txn becomes durable.
+enum Way {
+    /// By its redo record.
+    Logged,
+    /// As a checkpoint, whose log is so many pages longer.
+    Checkpoint { more_log: u64 },
+}
+
+/// Commits the txn. Returns the new state, which is the head now, and also published when it is a
+/// checkpoint or [`Durability::Eventual`].
 pub fn commit(
     dirty: &mut Dirty,
-    tables: &mut [Changed<'_>],
-    catalog: &mut Tree,
-    next_table: u32,
-    user_version: u64,
+    changes: &mut Changes<'_>,
+    redo: &Redo,
+    durability: Durability,
 ) -> Result<State, Failure> {
-    let state = {
-        // 1. Number the pages.
-        let mut plan = Plan::default();
-        let state =
-            number(dirty, &mut plan, tables, catalog, next_table, user_version).map_err(Failure::Clean)?;
-        // 2. Write them.
-        plan.write(dirty).map_err(Failure::Clean)?;
-        write_zeros(dirty).map_err(Failure::Clean)?;
-        state
-    };
     let store = std::sync::Arc::clone(&dirty.store);
-    // 3. Flush them.
-    flush(dirty, &state).map_err(Failure::Unknown)?;
-    // 4. and 5. Write the other meta slot and flush it.
-    store.write_meta(&state).map_err(Failure::Unknown)?;
-    // 6. Publish.
-    store.readers.publish(&state);
+    let log = store.log().map_err(Failure::Clean)?;
+    if store.readers.failures() != dirty.failures {
+        return Err(Failure::Clean(store.lost()));
+    }
+    let state = match choose(dirty, &log, redo, durability) {
+        Way::Logged => {
+            // 1. and 2. Number the pages and write them.
+            let state = write(dirty, changes, &[], &[]).map_err(Failure::Clean)?;
+            flush_growth(dirty, &state)?;
+            // 3. Append the redo record to the log.
+            let state = append(dirty, &log, redo, state).map_err(Failure::Clean)?;
+            // 4. The next writer builds on it. Whoever waits for it flushes the log and publishes.
+            if durability != Durability::Eventual {
+                store.readers.ask(state.txn);
+            }
+            store.readers.set_head(&state);
+            if durability == Durability::Eventual {
+                store.lead().and_then(|lead| lead.publish_eventual()).map_err(Failure::Unknown)?;
+            }
+            state
+        }
+        Way::Checkpoint { more_log } => {
+            // 1. and 2. Number the pages and write them.
+            let mut next = log.next(dirty.txn).map_err(Failure::Clean)?;
+            let new_log = extend_log(dirty, &mut next, more_log).map_err(Failure::Clean)?;
+            let state = write(dirty, changes, &new_log, &[]).map_err(Failure::Clean)?;
+            // 3. to 6. Flush them, write the other meta slot, flush it, publish.
+            let lead = store.lead().map_err(Failure::Clean)?;
+            lead.check_since(dirty.failures).map_err(Failure::Clean)?;
+            lead.checkpoint(&state, next, unflushed(dirty, &state)).map_err(Failure::Unknown)?
+        }
+    };
+    store.counters.commits.add(1);
     Ok(state)
 }
 
-/// One msync from the first to the last page that this txn has written.
-fn flush(dirty: &Dirty, state: &State) -> Result<()> {
+/// Commits the txn that recovery has made, with the lead. With `dropped`, the extents of the log before, a
+/// new log is begun elsewhere.
+pub fn commit_recovered(
+    dirty: &mut Dirty,
+    changes: &mut Changes<'_>,
+    lead: &Lead<'_>,
+    dropped: &[GivenUp],
+) -> Result<State, Failure> {
+    let store = std::sync::Arc::clone(&dirty.store);
+    let mut next = store.log().and_then(|log| log.next(dirty.txn)).map_err(Failure::Clean)?;
+    let mut new_log = Vec::new();
+    if !dropped.is_empty() {
+        let pages = next.extents().iter().map(|(_, pages)| pages).sum();
+        next.set_extents(Vec::new());
+        new_log = extend_log(dirty, &mut next, pages).map_err(Failure::Clean)?;
+    }
+    let state = write(dirty, changes, &new_log, dropped).map_err(Failure::Clean)?;
+    let all = 0..state.page_count * dirty.page_size() as u64;
+    lead.checkpoint(&state, next, all).map_err(Failure::Unknown)
+}
+
+/// Numbers the pages and writes them, and zeros where nothing was ever written: to new pages at the end
+/// of the file and to new extents of the log.
+fn write(
+    dirty: &mut Dirty,
+    changes: &mut Changes<'_>,
+    new_log: &[Run],
+    dropped: &[GivenUp],
+) -> Result<State> {
+    let mut plan = Plan::default();
+    let state = number(dirty, &mut plan, changes, new_log, dropped)?;
+    plan.write(dirty)?;
+    for run in dirty.space.free_from(dirty.base.page_count).iter().chain(new_log.iter()) {
+        write_zeros(dirty, *run)?;
+    }
+    Ok(state)
+}
+
+/// The cheaper way that keeps the promise.
+fn choose(dirty: &Dirty, log: &Log, redo: &Redo, durability: Durability) -> Way {
+    let (store, base) = (&dirty.store, &dirty.base);
+    let counters = &store.counters;
+    if durability == Durability::Ordered {
+        counters.asked_checkpoints.add(1);
+        return Way::Checkpoint { more_log: 0 };
+    }
+    let len = redo.changes().map(|changes| log::record_len(changes.len()));
+    let worthwhile = |len: &usize| *len <= SMALL_RECORD.max(dirty.bytes() / 2);
+    let Some(len) = len.filter(worthwhile).filter(|_| !dirty.has_allocated()) else {
+        counters.large_checkpoints.add(1);
+        return Way::Checkpoint { more_log: 0 };
+    };
+    if base.log.offset + len as u64 > log.capacity() {
+        counters.log_full_checkpoints.add(1);
+        return Way::Checkpoint { more_log: more_log(store, base, log) };
+    }
+    if base.held + dirty.held_for(log.checkpoint) > held_limit(store, base) {
+        counters.held_checkpoints.add(1);
+        return Way::Checkpoint { more_log: 0 };
+    }
+    Way::Logged
+}
+
+/// Pages by which a log that is full grows: it doubles, up to the limit. The first txn of a store is
+/// often the only one: it gets no log.
+fn more_log(store: &Store, base: &State, log: &Log) -> u64 {
+    let page_size = store.pages.page_size as u64;
+    let (file_len, capacity) = (base.page_count * page_size, log.capacity());
+    let limit = log_limit(store, base);
+    let more = match capacity {
+        0 => (file_len / 64).clamp(MIN_LOG, (limit / 4).max(MIN_LOG)),
+        _ => capacity.min(limit.saturating_sub(capacity)),
+    };
+    let allowed = base.txn > 1 && log.extents().len() < LOG_EXTENTS && capacity < limit;
+    if allowed { more / page_size } else { 0 }
+}
+
+/// Bytes that the log of a store of this size may have.
+pub fn log_limit(store: &Store, base: &State) -> u64 {
+    let file_len = base.page_count * store.pages.page_size as u64;
+    (file_len / 4).clamp(4 * MIN_LOG, store.log_limit.max(4 * MIN_LOG))
+}
+
+/// Pages that the checkpoint may hold back in a store of this size.
+fn held_limit(store: &Store, base: &State) -> u64 {
+    let limit = store.held_limit / store.pages.page_size as u64;
+    (base.page_count / 8).max(1024).min(limit)
+}
+
+/// Adds an extent to the log. Returns it.
+fn extend_log(dirty: &mut Dirty, log: &mut Log, more: u64) -> Result<Vec<Run>> {
+    if more == 0 {
+        return Ok(Vec::new());
+    }
+    let run = dirty.allocate_run(more)?;
+    log.set_extents(log.extents().iter().copied().chain([(run.start, run.len)]).collect());
+    Ok(vec![run])
+}
+
+/// Bytes of the file within which everything lies that was written since the last checkpoint.
+fn unflushed(dirty: &Dirty, state: &State) -> Range<u64> {
     let page_size = dirty.page_size() as u64;
-    let fresh = (state.page_count > dirty.base.page_count)
-        .then_some(Run { start: dirty.base.page_count, len: state.page_count - dirty.base.page_count });
+    let checkpoint = dirty.store.readers.checkpoint().map_or(0, |(txn, _)| txn);
+    if dirty.base.txn != checkpoint {
+        return 0..state.page_count * page_size;
+    }
+    let fresh = growth(dirty, state);
     let written = || dirty.taken().iter().chain(fresh);
     let first = written().map(|run| run.start).min().unwrap_or(0);
     let end = written().map(|run| run.end()).max().unwrap_or(0);
-    dirty.store.pages.disk.sync(first * page_size, (end - first) * page_size)
+    first * page_size..end * page_size
 }
 
-/// New pages at the end of the file that this txn did not use are written with zeros, so that every
-/// block below the page count has been written and flushed once.
-fn write_zeros(dirty: &Dirty) -> Result<()> {
+fn growth(dirty: &Dirty, state: &State) -> Option<Run> {
+    let (before, after) = (dirty.base.page_count, state.page_count);
+    (after > before).then(|| Run { start: before, len: after - before })
+}
+
+/// New space at the end of the file must be on the disk before a logged txn lies in it: a block whose
+/// first write fails may be lost for good. (In a checkpoint its own flush does that.)
+fn flush_growth(dirty: &Dirty, state: &State) -> Result<(), Failure> {
+    let Some(run) = growth(dirty, state) else { return Ok(()) };
+    let page_size = dirty.page_size() as u64;
+    let lead = dirty.store.lead().map_err(Failure::Clean)?;
+    lead.check_since(dirty.failures).map_err(Failure::Clean)?;
+    lead.flush_growth(run.start * page_size, run.len * page_size).map_err(Failure::Unknown)
+}
+
+/// Writes the redo record behind that of the base. Returns the state with the log's new end.
+fn append(dirty: &Dirty, log: &Log, redo: &Redo, state: State) -> Result<State> {
+    let (base, changes) = (&dirty.base, redo.changes().expect("a logged txn has all its changes"));
+    let (record, tail) = log::frame(base.log, state.txn, base.txn, changes);
+    log.write(&dirty.store.pages.disk, base.log.offset, &record)?;
+    let counters = &dirty.store.counters;
+    counters.logged_commits.add(1);
+    counters.log_bytes.add(record.len() as u64);
+    Ok(State { log: tail, ..state })
+}
+
+/// Every block below the page count, and every block of the log, is written before it is used.
+fn write_zeros(dirty: &Dirty, run: Run) -> Result<()> {
     let page_size = dirty.page_size() as u64;
     let zeros = vec![0; WRITE_UNIT];
-    for run in dirty.space.free_from(dirty.base.page_count) {
-        let (mut offset, end) = (run.start * page_size, run.end() * page_size);
-        while offset < end {
-            // Up to the next multiple, so that the folios are whole.
-            let len = (WRITE_UNIT as u64 - offset % WRITE_UNIT as u64).min(end - offset);
-            dirty.store.pages.disk.write(offset, &[IoSlice::new(&zeros[..len as usize])])?;
-            offset += len;
-        }
+    let (mut offset, end) = (run.start * page_size, run.end() * page_size);
+    while offset < end {
+        // Up to the next multiple, so that the folios are whole.
+        let len = (WRITE_UNIT as u64 - offset % WRITE_UNIT as u64).min(end - offset);
+        dirty.store.pages.disk.write(offset, &[IoSlice::new(&zeros[..len as usize])])?;
+        offset += len;
     }
     Ok(())
 }
@@ -94,11 +267,12 @@ fn write_zeros(dirty: &Dirty) -> Result<()> {
 fn number(
     dirty: &mut Dirty,
     plan: &mut Plan,
-    tables: &mut [Changed<'_>],
-    catalog: &mut Tree,
-    next_table: u32,
-    user_version: u64,
+    changes: &mut Changes<'_>,
+    new_log: &[Run],
+    dropped: &[GivenUp],
 ) -> Result<State> {
+    let Changes { tables, catalog, next_table, user_version } = changes;
+    let catalog: &mut Tree = catalog;
     // The catalog entries have their final length now and their final content when roots are known.
     for table in tables.iter_mut() {
         put_record(dirty, catalog, table)?;
@@ -109,15 +283,21 @@ fn number(
     plan.collect(dirty, catalog, false)?;
     let mut given = dirty.finish()?;
     given.extend(dirty.space.retire_records());
+    given.extend(dropped);
     let given = join_given(given)?;
+    let mut log_runs = RunSet::default();
+    for run in new_log {
+        log_runs.insert(*run);
+        dirty.space.give_to_log(*run);
+    }
 
     // One allocation for everything; the record takes the pages behind the tree's.
     let values = plan.number_values(dirty)?;
     let tree_pages = plan.pages();
-    let mut record_pages = dirty.space.record_pages(dirty.taken(), &given);
+    let mut record_pages = dirty.space.record_pages(dirty.taken(), &log_runs, &given);
     let mut runs = dirty.allocate(tree_pages + record_pages)?;
     loop {
-        let needed = dirty.space.record_pages(dirty.taken(), &given);
+        let needed = dirty.space.record_pages(dirty.taken(), &log_runs, &given);
         if needed <= record_pages {
             break;
         }
@@ -137,12 +317,14 @@ fn number(
     catalog.root = root;
 
     let txn = dirty.txn;
+    let checkpoint = dirty.store.readers.checkpoint().map_or(0, |(txn, _)| txn);
     // The record speaks of its own pages apart.
     let mut taken = dirty.taken().clone();
-    assert!(own.iter().all(|run| taken.remove(*run)), "the record's pages were allocated");
+    let apart = own.iter().chain(new_log);
+    assert!(apart.fold(true, |all, run| taken.remove(*run) && all), "they were allocated");
     dirty.space.give_up(&given, txn)?;
     let previous = dirty.base.space;
-    plan.record = dirty.space.encode_record(txn, &own, previous, dirty.base.page_count, &taken, &given);
+    plan.record = dirty.space.encode_record(txn, &own, previous, &taken, &log_runs, &given);
     let first = own[0].start;
     plan.record_runs = own;
     for page in plan.record.chunks_mut(dirty.page_size()) {
@@ -154,10 +336,11 @@ fn number(
         page_count: dirty.space.page_count(),
         catalog: catalog.root,
         catalog_level: catalog.level,
-        next_table,
+        next_table: *next_table,
         space: (first, txn, record_pages),
-        user_version,
-        slot: 1 - dirty.base.slot,
+        user_version: *user_version,
+        log: dirty.base.log,
+        held: dirty.base.held + held_for(&given, checkpoint),
     })
 }
 

@@ -1,10 +1,12 @@
 //! The public face of a store: opening it and beginning transactions.
 
+use crate::counters::Counters;
 use crate::describe::{self, PageDump};
 use crate::disk::Observer;
 use crate::error::{Error, Result};
+use crate::readers::FlushState;
 use crate::snapshot::Verify;
-use crate::store::{Config, Store, Wait};
+use crate::store::{Config, Durability, Store, Wait};
 use crate::txn::{ReadTxn, WriteTxn};
 use crate::verify::{self, Progress, Stats, VerifyReport};
 use std::path::Path;
@@ -39,6 +41,9 @@ impl std::fmt::Debug for Options {
             .field("max_size", &self.config.max_size)
             .field("dirty_limit", &self.config.dirty_limit)
             .field("verify", &self.config.verify)
+            .field("durability", &self.config.durability)
+            .field("log_limit", &self.config.log_limit)
+            .field("held_limit", &self.config.held_limit)
             .finish_non_exhaustive()
     }
 }
@@ -55,6 +60,10 @@ impl Options {
                 max_size: u64::MAX,
                 dirty_limit: 256 << 20,
                 verify: Verify::Once,
+                durability: Durability::Durable,
+                log_limit: 16 << 20,
+                held_limit: 32 << 20,
+                ignore_log: false,
                 observer: None,
             },
         }
@@ -80,6 +89,40 @@ impl Options {
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.config.read_only = read_only;
+        self
+    }
+
+    /// What commits promise, unless [`WriteTxn::set_durability`] says otherwise (default:
+    /// [`Durability::Durable`]).
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.config.durability = durability;
+        self
+    }
+
+    /// Most bytes of the redo log (default: 16 MiB, at least 256 KiB, and no more than a quarter of the file or
+    /// 256 KiB). When it is full the next commit is a checkpoint. A longer log means fewer checkpoints and a
+    /// longer replay after a crash: see `docs/durability.md`.
+    #[must_use]
+    pub fn log_limit(mut self, bytes: u64) -> Self {
+        self.config.log_limit = bytes;
+        self
+    }
+
+    /// Bytes of replaced pages that may be held back for the last checkpoint before there is a new one
+    /// (default: 32 MiB, and at most an eighth of the file or 1024 pages). They are what the file grows by, and
+    /// what a replay after a crash has to read.
+    #[must_use]
+    pub fn held_limit(mut self, bytes: u64) -> Self {
+        self.config.held_limit = bytes;
+        self
+    }
+
+    /// Whether a read-only handle shows the last checkpoint when a log waits to be replayed and nobody has
+    /// the store open who could (default: no; opening is an error then).
+    #[must_use]
+    pub fn ignore_log(mut self, ignore: bool) -> Self {
+        self.config.ignore_log = ignore;
         self
     }
 
@@ -125,7 +168,8 @@ impl Options {
     /// `Io`.
     #[allow(unsafe_code)]
     pub unsafe fn open(&self, path: impl AsRef<Path>) -> Result<Database> {
-        Ok(Database { store: Store::open(path.as_ref(), &self.config)? })
+        let ready = |store: &Arc<Store>| ready(store, self.config.ignore_log);
+        Ok(Database { store: Store::open(path.as_ref(), &self.config, ready)? })
     }
 
     /// A store in an unlinked file in `directory`: it has no name, no one else can open it, and it ends
@@ -134,7 +178,30 @@ impl Options {
     /// # Errors
     /// `Io`, also where the file system has no unlinked files.
     pub fn temporary_in(&self, directory: impl AsRef<Path>) -> Result<Database> {
-        Ok(Database { store: Store::temporary(directory.as_ref(), &self.config)? })
+        let store = Store::temporary(directory.as_ref(), &self.config)?;
+        ready(&store, false)?;
+        Ok(Database { store })
+    }
+}
+
+/// Makes a store that was just opened fit for use: replays the log, or, where that is not allowed, finds
+/// out whether there is something to replay.
+fn ready(store: &Arc<Store>, ignore_log: bool) -> Result<()> {
+    if store.readers.flush_state() != FlushState::Unopened {
+        return Ok(());
+    }
+    if !store.read_only {
+        return WriteTxn::begin(store, Wait::Forever).map(|_| ());
+    }
+    // Someone else may be replaying it right now.
+    store.wait_for_writer()?;
+    let waiting = || -> Result<usize> { Ok(store.log()?.records(&store.pages.disk)?.found().len()) };
+    match store.readers.flush_state() == FlushState::Unopened && !ignore_log {
+        true => match waiting()? {
+            0 => Ok(()),
+            txns => Err(Error::LogToReplay { txns }),
+        },
+        false => Ok(()),
     }
 }
 
@@ -247,6 +314,35 @@ impl Database {
         let value = write(&mut txn)?;
         txn.commit()?;
         Ok(value)
+    }
+
+    /// Makes everything that was committed durable in place, so that the log is empty. Waits for the turn to
+    /// write. Costs a flush of all pages written since the last checkpoint, and one of the meta slot.
+    ///
+    /// # Errors
+    /// Those of [`Database::begin_write`] and [`WriteTxn::commit`].
+    pub fn checkpoint(&self) -> Result<()> {
+        let _turn = self.begin_write()?;
+        self.store.counters.asked_checkpoints.add(1);
+        self.store.lead()?.checkpoint_head()
+    }
+
+    /// Closes this handle. The last one in any process leaves a checkpoint behind, so that there is nothing
+    /// to replay; dropping it does the same, but cannot say how it went. Snapshots and txns keep the store
+    /// open until they end.
+    ///
+    /// # Errors
+    /// `Io` when the checkpoint fails: nothing is lost, the log is replayed at the next opening.
+    pub fn close(self) -> Result<()> {
+        match Arc::try_unwrap(self.store) {
+            Ok(store) => store.finish(),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// What the store did in this process since it was opened.
+    pub fn counters(&self) -> Counters {
+        self.store.counters.read()
     }
 
     /// Judges every page of the newest state, with checksums, order, counts, references and the

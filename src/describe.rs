@@ -5,8 +5,8 @@
 
 use crate::error::{Error, Result};
 use crate::format::{
-    CHILD_REF_LEN, ChildRef, HEADER_LEN, META_LEN, META_OFFSETS, Meta, OverflowRef, PageKind, header,
-    meta_pages,
+    CHILD_REF_LEN, ChildRef, HEADER_LEN, LOG_EXTENTS, META_LEN, META_OFFSETS, Meta, OverflowRef, PageKind,
+    header, meta_pages,
 };
 use crate::page::{Branch, LEAF_SLOT_LEN, LeafView, Stored, fixed};
 use crate::snapshot::check_page;
@@ -121,13 +121,20 @@ fn describe_slot(dump: &mut PageDump, at: usize, slot: usize, meta: &Meta) {
         (116, 1, "catalog root level", meta.catalog_level.to_string()),
         (117, 3, "reserved", "0".into()),
         (120, 8, "user version", meta.user_version.to_string()),
-        (128, 8, "log page", meta.log_page.to_string()),
-        (136, 8, "log pages", meta.log_pages.to_string()),
-        (144, 8, "log seed", meta.log_seed.to_string()),
-        (152, 360, "reserved", "0".into()),
+        (128, 8, "log seed", format!("{:016x}", meta.log_seed)),
+        (392, 120, "reserved", "0".into()),
     ];
     for (offset, len, label, value) in fields {
         dump.field(at + offset, len, format!("slot {slot} {label}"), value);
+    }
+    let extents = meta.log_extents();
+    for (i, (page, pages)) in extents.iter().enumerate() {
+        let value = format!("{pages} pages from page {page}");
+        dump.field(at + 136 + 16 * i, 16, format!("slot {slot} log extent {i}"), value);
+    }
+    if extents.len() < LOG_EXTENTS {
+        let (used, unused) = (16 * extents.len(), 16 * (LOG_EXTENTS - extents.len()));
+        dump.field(at + 136 + used, unused, format!("slot {slot} unused log extents"), "0");
     }
 }
 

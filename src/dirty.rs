@@ -131,12 +131,15 @@ pub struct Dirty {
     written: Vec<RunSet>,
     /// Everything allocated, less what was released.
     taken: RunSet,
+    /// Number of failed flushes when the txn began.
+    pub failures: u64,
 }
 
 impl Dirty {
     /// A txn that has changed nothing.
     pub fn new(store: Arc<Store>, base: State, txn: u64, space: Space) -> Self {
         let (page_size, store_limit) = (store.pages.page_size, store.dirty_limit);
+        let failures = store.readers.failures();
         Dirty {
             store,
             base,
@@ -154,6 +157,7 @@ impl Dirty {
             deferred: Vec::new(),
             written: Vec::new(),
             taken: RunSet::default(),
+            failures,
         }
     }
 
@@ -425,7 +429,8 @@ impl Dirty {
     /// Frees what only the dead still pin, before the file is made larger.
     fn reclaim_all(&mut self) -> Result<()> {
         self.store.readers.reap()?;
-        self.space.reclaim(&self.store.pinned()?);
+        let published = self.store.readers.published().txn;
+        self.space.reclaim(&self.store.needed()?, published);
         Ok(())
     }
 
@@ -511,6 +516,11 @@ impl Dirty {
         self.has_allocated
     }
 
+    /// Pages given up so far that the checkpoint of `txn` still needs.
+    pub fn held_for(&self, txn: u64) -> u64 {
+        held_for(&self.given_up, txn)
+    }
+
     /// Everything allocated and still needed.
     pub fn taken(&self) -> &RunSet {
         &self.taken
@@ -538,6 +548,11 @@ impl Dirty {
         let checksum = crate::format::page_checksum(bytes);
         header_mut(bytes).checksum.set(checksum);
     }
+}
+
+/// Pages in the list that the checkpoint of `txn` still needs.
+pub fn held_for(given: &[GivenUp], txn: u64) -> u64 {
+    given.iter().filter(|given| given.birth <= txn).map(|given| given.run.len).sum()
 }
 
 fn validate(bytes: &[u8], level: u8, layout: &Layout) -> Result<()> {

@@ -105,6 +105,12 @@ pub enum Error {
     },
     /// The store was opened read-only.
     ReadOnly,
+    /// The store was not closed, and nobody has it open who could replay its redo log. Open it once to
+    /// write; or set [`Options::ignore_log`](crate::Options::ignore_log) and see the last checkpoint.
+    LogToReplay {
+        /// Txns in the log.
+        txns: usize,
+    },
 }
 
 impl Error {
@@ -171,6 +177,11 @@ impl fmt::Display for Error {
             }
             Error::InvalidArgument { detail } => f.write_str(detail),
             Error::ReadOnly => f.write_str("the store was opened read-only; open it for writing"),
+            Error::LogToReplay { txns } => write!(
+                f,
+                "the store was not closed, and its log holds {txns} txns that are not in the tables yet; open it \
+                 once for writing, or ask for the last checkpoint without them"
+            ),
         }
     }
 }

@@ -42,6 +42,8 @@ pub const MAX_LEVELS: usize = 32;
 pub const MAX_VALUE_LEN: u64 = (1 << 47) - 1;
 /// Longest table name in bytes.
 pub const MAX_NAME_LEN: usize = 512;
+/// Most extents that the redo log can have.
+pub const LOG_EXTENTS: usize = 16;
 /// Id of the catalog, the table of tables.
 pub const CATALOG_ID: u32 = 1;
 /// Table id that space records carry.
@@ -232,14 +234,22 @@ pub struct Meta {
     pub reserved_a: [u8; 3],
     /// A number of the application's own.
     pub user_version: U64,
-    /// First page of the redo log, 0 when there is none.
-    pub log_page: U64,
-    /// Pages of the log's first extent.
-    pub log_pages: U64,
-    /// Sequence number with which the log's checksum chain starts.
+    /// Random, for every checkpoint anew: the redo log's checksum chain starts with it.
     pub log_seed: U64,
+    /// The redo log: the extents that are in use come first, in the order in which they are filled.
+    pub log: [Extent; LOG_EXTENTS],
     /// Zero.
-    pub reserved_b: [u8; 360],
+    pub reserved_b: [u8; 120],
+}
+
+/// Contiguous pages of the redo log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Extent {
+    /// First page; 0 where there is no extent.
+    pub page: U64,
+    /// Number of pages.
+    pub pages: U64,
 }
 
 const _: () = assert!(size_of::<Meta>() == META_LEN);
@@ -321,7 +331,7 @@ impl Meta {
         if self.features.get() != 0 {
             return Err(format!("needs features {:#x} that this library does not know", self.features));
         }
-        if self.reserved_a != [0; 3] || self.reserved_b != [0; 360] {
+        if self.reserved_a != [0; 3] || self.reserved_b != [0; 120] {
             return Err("reserved bytes of the meta slot are not zero".into());
         }
         let pages = self.page_count.get();
@@ -346,7 +356,30 @@ impl Meta {
         if usize::from(self.catalog_level) >= MAX_LEVELS {
             return Err(format!("claims a catalog of {} levels", self.catalog_level));
         }
-        Ok(())
+        self.check_log()
+    }
+
+    /// Extents lie inside the file, apart from each other, and the unused ones are zero.
+    fn check_log(&self) -> Result<(), String> {
+        let low = meta_pages(self.page_size.get() as usize);
+        let extents = self.log_extents();
+        for (i, (page, pages)) in extents.iter().enumerate() {
+            let inside = |end: u64| *page >= low && end <= self.page_count.get();
+            let apart = |(start, len): &(u64, u64)| start + len <= *page || page + pages <= *start;
+            if !page.checked_add(*pages).is_some_and(inside) || !extents[..i].iter().all(apart) {
+                return Err(format!("claims {pages} pages of log at page {page}"));
+            }
+        }
+        match self.log[extents.len()..].iter().all(|unused| unused.as_bytes() == [0; 16]) {
+            true => Ok(()),
+            false => Err("claims a log with a gap".into()),
+        }
+    }
+
+    /// The extents of the redo log: first page and number of pages.
+    pub fn log_extents(&self) -> Vec<(u64, u64)> {
+        let used = self.log.iter().take_while(|extent| extent.pages.get() != 0);
+        used.map(|extent| (extent.page.get(), extent.pages.get())).collect()
     }
 }
 

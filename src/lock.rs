@@ -16,6 +16,8 @@ const BASE: i64 = 1 << 62;
 pub const WRITER: i64 = BASE;
 /// On the data file: held shared by everyone who has the store open.
 pub const OPEN: i64 = BASE + 1;
+/// On the data file: held while something is flushed and published.
+pub const FLUSH: i64 = BASE + 3;
 /// On the sidecar: held while its slots are handed out or taken back.
 pub const ADMIN: i64 = BASE + 2;
 /// On the sidecar: byte `PROCESS + i` is held by the process with index `i` while it lives.

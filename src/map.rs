@@ -75,6 +75,11 @@ impl DataMap {
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 
+    /// Asks the system to read the range into its cache.
+    pub fn will_need(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.raw.advise_range(Advice::WillNeed, offset as usize, len as usize)
+    }
+
     /// Waits until the range is on the disk.
     pub fn sync(&self, offset: u64, len: u64) -> io::Result<()> {
         self.raw.flush_range(offset as usize, len as usize)

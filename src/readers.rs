@@ -1,14 +1,22 @@
 //! The sidecar: what processes that share a store tell each other.
 //!
-//! Owns: the file `<data>-lock` and its words: the newest published state, and the reader slots.
+//! Owns: the file `<data>-lock` and its words: the newest published state, the newest one that a
+//! writer builds on (the head), how far both are on the disk, and the reader slots.
 //! Promises: pinning a snapshot is a few loads and one compare-and-swap in the process's own slot,
 //! without system call, lock or allocation; a slot whose process died is found by the kernel's lock,
 //! never by a pid. Nothing in it must last: it is rebuilt by whoever opens the store alone.
 //!
 //! ```text
-//! page 0: word 0 magic | 1 layout | 2–3 store id | 5 blocks | 6 publications | 7 wake-up word | 8 turn
-//!         | 9 txn known to be on the disk
+//! page 0: word 0 magic | 1 layout | 2–3 store id | 5 blocks | 6 publications | 7 wake-up word
+//!         | 8 txn of the turn under way, 0: none | 9 a flush: 0 none, 1 under way, 2 failed,
+//!         3 the log was not looked at yet
+//!         | 10 txn of the checkpoint that is known to be on the disk, 0: none | 11 its meta slot
+//!         | 12 newest txn known to be on the disk | 13 bytes of the log known to be
+//!         | 14 newest txn that is to be published only when it is on the disk
+//!         | 15 number of failed flushes | 16 heads
 //!         words 64–191: eight states of 16 words, that of publication p in place p mod 8
+//!         words 192–255: four states likewise, the heads
+//!         words 256–319: for failed flush f, in place f mod 64, what word 12 was
 //! page 1 + b: block b: word 0 owner (process index + 1), then 63 slots of one cache line; word 0: pinned txn
 //! ```
 //!
@@ -19,12 +27,14 @@
 //!
 //! Invariants:
 //! 1. The state of publication `p` is written before the number of publications becomes `p`.
-//! 2. Only the writer-lock holder publishes. Only the owner writes a slot while it lives.
+//! 2. Only the holder of the flush lock publishes and changes words 9 to 13 and 15; only the holder of the
+//!    writer lock changes words 8 and 14 and the heads. Only the owner writes a slot while it lives.
 //! 3. `blocks` is raised after the file was extended and before a slot of the new block is used.
 
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, Meta};
 use crate::lock::{self, Mode};
+use crate::log::{Log, Tail};
 use crate::map::SharedWords;
 use parking_lot::Mutex;
 use std::cell::Cell;
@@ -34,16 +44,25 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"mapleafL");
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 const MAGIC_WORD: usize = 0;
 const LAYOUT_WORD: usize = 1;
 const STORE_ID_WORD: usize = 2;
 const BLOCKS_WORD: usize = 5;
 const PUBLICATIONS_WORD: usize = 6;
 const TURN_WORD: usize = 8;
-const DURABLE_WORD: usize = 9;
-const STATES_WORD: usize = 64;
-const STATE_COUNT: u64 = 8;
+const FLUSH_WORD: usize = 9;
+const CHECKPOINT_WORD: usize = 10;
+const CHECKPOINT_SLOT_WORD: usize = 11;
+const DURABLE_WORD: usize = 12;
+const FLUSHED_WORD: usize = 13;
+const ASKED_WORD: usize = 14;
+const FAILURES_WORD: usize = 15;
+const HEADS_WORD: usize = 16;
+const PUBLISHED: Ring = Ring { count_word: PUBLICATIONS_WORD, first_word: 64, states: 8 };
+const HEADS: Ring = Ring { count_word: HEADS_WORD, first_word: 192, states: 4 };
+const FAILED_AT_WORD: usize = 256;
+const FAILED_AT_COUNT: u64 = 64;
 const STATE_WORDS: usize = 16;
 const PAGE: usize = 4096;
 const PAGE_WORDS: usize = PAGE / 8;
@@ -70,13 +89,35 @@ pub struct State {
     pub space: (u64, u64, u64),
     /// The application's number.
     pub user_version: u64,
-    /// Meta slot in which the state stands.
-    pub slot: usize,
+    /// Where the log goes on behind this state.
+    pub log: Tail,
+    /// Pages given up since the checkpoint that it still needs.
+    pub held: u64,
+}
+
+/// Whether a flush is under way or has failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlushState {
+    /// Neither.
+    Settled = 0,
+    /// Someone flushes; or has died while doing so, if nobody holds the lock.
+    UnderWay = 1,
+    /// What is on the disk is unknown until the store has recovered.
+    Failed = 2,
+    /// Nobody has looked yet whether the log has anything to replay.
+    Unopened = 3,
+}
+
+/// Places for states of which the newest counts.
+struct Ring {
+    count_word: usize,
+    first_word: usize,
+    states: u64,
 }
 
 impl State {
     /// The state that a meta slot records.
-    pub fn from_meta(meta: &Meta, slot: usize) -> Self {
+    pub fn from_meta(meta: &Meta) -> Self {
         State {
             txn: meta.txn.get(),
             page_count: meta.page_count.get(),
@@ -85,12 +126,13 @@ impl State {
             next_table: meta.next_table.get(),
             space: (meta.space_page.get(), meta.space_birth.get(), u64::from(meta.space_pages.get())),
             user_version: meta.user_version.get(),
-            slot,
+            log: Log::of(meta).start(),
+            held: 0,
         }
     }
 
-    /// Writes the state into a meta slot made from `template`.
-    pub fn to_meta(self, template: &Meta) -> Meta {
+    /// Writes the state into a meta slot made from `template`, with the log that follows it.
+    pub fn to_meta(self, template: &Meta, log: &Log) -> Meta {
         let mut meta = *template;
         meta.txn.set(self.txn);
         meta.page_count.set(self.page_count);
@@ -103,12 +145,13 @@ impl State {
         meta.space_birth.set(self.space.1);
         meta.space_pages.set(self.space.2 as u32);
         meta.user_version.set(self.user_version);
+        log.put_into(&mut meta);
         meta.seal()
     }
 
     fn to_words(self) -> [u64; STATE_WORDS] {
         let mut words = [0; STATE_WORDS];
-        words[..13].copy_from_slice(&[
+        words[..14].copy_from_slice(&[
             self.txn,
             self.page_count,
             self.catalog.page,
@@ -120,8 +163,9 @@ impl State {
             self.space.1,
             self.space.2,
             self.user_version,
-            self.slot as u64,
-            0,
+            self.log.offset,
+            self.log.chain,
+            self.held,
         ]);
         words
     }
@@ -135,7 +179,8 @@ impl State {
             next_table: words[6] as u32,
             space: (words[7], words[8], words[9]),
             user_version: words[10],
-            slot: (words[11] & 1) as usize,
+            log: Tail { offset: words[11], chain: words[12] },
+            held: words[13],
         }
     }
 }
@@ -203,7 +248,9 @@ impl Readers {
         self.words.word(LAYOUT_WORD).store(LAYOUT, Relaxed);
         self.words.word(STORE_ID_WORD).store(id[0], Relaxed);
         self.words.word(STORE_ID_WORD + 1).store(id[1], Relaxed);
-        self.show(state);
+        self.set_flush_state(FlushState::Unopened);
+        self.set_head(state);
+        self.publish(state);
         self.words.word(MAGIC_WORD).store(MAGIC, Release);
     }
 
@@ -253,10 +300,20 @@ impl Readers {
 
     /// The newest published state.
     pub fn published(&self) -> State {
+        self.newest(&PUBLISHED)
+    }
+
+    /// The state that the next writer builds on; the published one, or a later one that is not on the
+    /// disk yet.
+    pub fn head(&self) -> State {
+        self.newest(&HEADS)
+    }
+
+    fn newest(&self, ring: &Ring) -> State {
         loop {
-            let publication = self.publication();
-            let state = self.state_of(publication);
-            if self.publication() == publication {
+            let count = self.words.word(ring.count_word).load(SeqCst);
+            let state = self.state_of(ring, count);
+            if self.words.word(ring.count_word).load(SeqCst) == count {
                 return state;
             }
         }
@@ -267,47 +324,113 @@ impl Readers {
         self.words.word(PUBLICATIONS_WORD).load(SeqCst)
     }
 
-    /// The state of a publication; whole if that is still the newest afterwards.
+    /// The state in place `count`; whole if that is still the newest afterwards.
     #[inline]
-    fn state_of(&self, publication: u64) -> State {
-        let base = STATES_WORD + (publication % STATE_COUNT) as usize * STATE_WORDS;
+    fn state_of(&self, ring: &Ring, count: u64) -> State {
+        let base = ring.first_word + (count % ring.states) as usize * STATE_WORDS;
         State::from_words(&std::array::from_fn(|i| self.words.word(base + i).load(Acquire)))
     }
 
-    /// Makes `state`, which is on the disk, the newest. The caller holds the writer lock.
+    /// Makes `state` the newest for readers. The caller holds the flush lock.
     pub fn publish(&self, state: &State) {
-        self.set_durable(state.txn);
-        self.show(state);
+        self.show(&PUBLISHED, state);
     }
 
-    fn show(&self, state: &State) {
-        let publication = self.publication() + 1;
-        let base = STATES_WORD + (publication % STATE_COUNT) as usize * STATE_WORDS;
+    /// Makes `state` the one that the next writer builds on. The caller holds the writer lock.
+    pub fn set_head(&self, state: &State) {
+        self.show(&HEADS, state);
+    }
+
+    fn show(&self, ring: &Ring, state: &State) {
+        let count = self.words.word(ring.count_word).load(SeqCst) + 1;
+        let base = ring.first_word + (count % ring.states) as usize * STATE_WORDS;
         for (i, word) in state.to_words().iter().enumerate() {
             self.words.word(base + i).store(*word, Release);
         }
-        self.words.word(PUBLICATIONS_WORD).store(publication, SeqCst);
+        self.words.word(ring.count_word).store(count, SeqCst);
     }
 
-    /// Whether the slot of this txn is known to be on the disk.
-    pub fn is_durable(&self, txn: u64) -> bool {
-        self.words.word(DURABLE_WORD).load(SeqCst) == txn
+    /// Txn and meta slot of the checkpoint that is known to be on the disk; `None` before the store has
+    /// recovered.
+    pub fn checkpoint(&self) -> Option<(u64, usize)> {
+        let txn = self.words.word(CHECKPOINT_WORD).load(SeqCst);
+        (txn != 0).then(|| (txn, (self.words.word(CHECKPOINT_SLOT_WORD).load(SeqCst) & 1) as usize))
     }
 
-    /// Says that the slot of this txn is on the disk.
-    pub fn set_durable(&self, txn: u64) {
+    /// Says that the checkpoint of `txn` in this slot is on the disk, and its log empty.
+    pub fn set_checkpoint(&self, txn: u64, slot: usize) {
+        self.words.word(CHECKPOINT_SLOT_WORD).store(slot as u64, SeqCst);
+        self.words.word(CHECKPOINT_WORD).store(txn, SeqCst);
+        self.set_durable(txn, 0);
+    }
+
+    /// The newest txn known to be on the disk, and how much of the log is.
+    pub fn durable(&self) -> (u64, u64) {
+        (self.words.word(DURABLE_WORD).load(SeqCst), self.words.word(FLUSHED_WORD).load(SeqCst))
+    }
+
+    /// Says that everything up to `txn` is on the disk, and the log up to `log_offset`.
+    pub fn set_durable(&self, txn: u64, log_offset: u64) {
+        self.words.word(FLUSHED_WORD).store(log_offset, SeqCst);
         self.words.word(DURABLE_WORD).store(txn, SeqCst);
     }
 
-    /// Whether a writer's turn was begun and not ended well: the writer died, or something of what it
-    /// wrote could not be undone.
-    pub fn is_turn_open(&self) -> bool {
-        self.words.word(TURN_WORD).load(SeqCst) != 0
+    /// The newest txn that is to be published only when it is on the disk.
+    pub fn asked(&self) -> u64 {
+        self.words.word(ASKED_WORD).load(SeqCst)
     }
 
-    /// Begins a turn, or ends one that has left nothing behind. The caller holds the writer lock.
-    pub fn set_turn_open(&self, open: bool) {
-        self.words.word(TURN_WORD).store(u64::from(open), SeqCst);
+    /// Says that `txn` is to be published only when it is on the disk.
+    pub fn ask(&self, txn: u64) {
+        self.words.word(ASKED_WORD).store(txn, SeqCst);
+    }
+
+    /// How the last flush stands.
+    pub fn flush_state(&self) -> FlushState {
+        match self.words.word(FLUSH_WORD).load(SeqCst) {
+            0 => FlushState::Settled,
+            1 => FlushState::UnderWay,
+            2 => FlushState::Failed,
+            _ => FlushState::Unopened,
+        }
+    }
+
+    /// Says how the flush stands. The caller holds the flush lock.
+    pub fn set_flush_state(&self, state: FlushState) {
+        self.words.word(FLUSH_WORD).store(state as u64, SeqCst);
+    }
+
+    /// Number of flushes that failed.
+    pub fn failures(&self) -> u64 {
+        self.words.word(FAILURES_WORD).load(SeqCst)
+    }
+
+    /// A flush failed, or whoever did it died: what was not on the disk before is lost.
+    pub fn fail(&self) {
+        let failures = self.failures();
+        let place = FAILED_AT_WORD + (failures % FAILED_AT_COUNT) as usize;
+        self.words.word(place).store(self.durable().0, SeqCst);
+        self.set_flush_state(FlushState::Failed);
+        self.words.word(FAILURES_WORD).store(failures + 1, SeqCst);
+    }
+
+    /// The newest txn that was on the disk when failure number `failure` came; `None` when it is too
+    /// long ago.
+    pub fn durable_at_failure(&self, failure: u64) -> Option<u64> {
+        let durable = self.words.word(FAILED_AT_WORD + (failure % FAILED_AT_COUNT) as usize).load(SeqCst);
+        (self.failures() < failure + FAILED_AT_COUNT).then_some(durable)
+    }
+
+    /// The txn whose turn was begun and not ended well: the writer died, or something of what it wrote
+    /// could not be undone.
+    pub fn open_turn(&self) -> Option<u64> {
+        Some(self.words.word(TURN_WORD).load(SeqCst)).filter(|txn| *txn != 0)
+    }
+
+    /// Begins the turn of `txn`, or, with 0, ends one that has left nothing behind. The caller holds the
+    /// writer lock.
+    pub fn set_open_turn(&self, txn: u64) {
+        self.words.word(TURN_WORD).store(txn, SeqCst);
     }
 
     /// Pins the newest state: no page that it needs is reused until [`Readers::unpin`].
@@ -317,7 +440,7 @@ impl Readers {
     #[inline]
     pub fn pin(&self) -> Result<(Pin, State)> {
         let mut publication = self.publication();
-        let mut state = self.state_of(publication);
+        let mut state = self.state_of(&PUBLISHED, publication);
         let pin = self.claim_slot(state.txn)?;
         loop {
             let newest = self.publication();
@@ -325,7 +448,7 @@ impl Readers {
                 return Ok((pin, state));
             }
             publication = newest;
-            state = self.state_of(publication);
+            state = self.state_of(&PUBLISHED, publication);
             self.words.word(pin.word).store(state.txn, SeqCst);
         }
     }
@@ -434,7 +557,11 @@ impl Readers {
         Ok(dead)
     }
 
-    fn lock_admin(&self) -> Result<impl Drop + '_> {
+    /// Keeps others from opening the store, and from handing out slots, until the guard is dropped.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn lock_admin(&self) -> Result<impl Drop + '_> {
         let guard = self.admin.lock();
         lock::lock(&self.file, lock::ADMIN, Mode::Exclusive)
             .map_err(|error| Error::io("lock the lock file", error))?;
@@ -478,7 +605,7 @@ mod tests {
     use super::*;
 
     fn state(txn: u64) -> State {
-        State::from_meta(&Meta::new(4096, 16, [3; 16]), 0).with_txn(txn)
+        State::from_meta(&Meta::new(4096, 16, [3; 16])).with_txn(txn)
     }
 
     impl State {

@@ -1,21 +1,23 @@
 //! A store that is open in this process: file, sidecar, and whose turn it is to write.
 //!
 //! Owns: opening and creating, choosing the meta slot, the writer's turn within the process and
-//! between processes, and putting right what a failed flush or a dead writer left. Promises: one
-//! `Store` per file and process, whatever path it was opened by. Leaves to others: transactions
-//! ([`crate::txn`]) and the order of a commit ([`crate::commit`]).
+//! between processes. Promises: one `Store` per file and process, whatever path it was opened by.
+//! Leaves to others: flushing and publishing ([`crate::group`]), replaying the log ([`crate::recover`]),
+//! transactions ([`crate::txn`]) and the order of a commit ([`crate::commit`]).
 //!
 //! Invariants:
-//! 1. The published state is known durable: it was flushed, or found in a slot that was rewritten
-//!    and flushed when the store was opened alone.
-//! 2. Only the slot that does not hold the published state is ever written (asserted in `write_meta`).
-//! 3. Outside a commit the file is exactly as long as the published page count says.
+//! 1. The meta slots hold checkpoints only. One of them is known to be on the disk, and the other is the
+//!    only one that is ever written (asserted in `write_meta`).
+//! 2. Outside a commit the file is exactly as long as the page count of the head says.
+//! 3. Every block below that page count was written and flushed once.
 
+use crate::counters::Counting;
 use crate::disk::{Disk, Observer, Op, Verdict, within_limit};
 use crate::error::{Error, Result};
 use crate::format::{LIMIT_48, META_LEN, META_OFFSETS, MIN_PAGE_SIZE, Meta, check_page_size, meta_pages};
 use crate::lock::{self, Mode};
-use crate::readers::{Readers, State};
+use crate::log::Log;
+use crate::readers::{FlushState, Readers, State};
 use crate::snapshot::{PageSource, Pages, Verify};
 use crate::space::{Run, Space};
 use parking_lot::{Condvar, Mutex};
@@ -43,7 +45,25 @@ pub struct Config {
     pub max_size: u64,
     pub dirty_limit: usize,
     pub verify: Verify,
+    pub durability: Durability,
+    pub log_limit: u64,
+    pub held_limit: u64,
+    pub ignore_log: bool,
     pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// When a commit counts as done, and which crashes it survives then. None can damage the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Durability {
+    /// On the disk when the commit returns: in the redo log, with one small flush, or in place, whichever
+    /// is cheaper.
+    #[default]
+    Durable,
+    /// On the disk when the commit returns, in place: every commit is a checkpoint. Two flushes.
+    Ordered,
+    /// In the log, not flushed. It survives the death of every process; a power cut or a crash of the
+    /// system may cost the newest commits, but never a part of one, nor an older one without the newer.
+    Eventual,
 }
 
 /// A store that is open in this process.
@@ -56,12 +76,24 @@ pub struct Store {
     pub max_size: u64,
     /// Bytes of changed pages that a txn keeps in memory.
     pub dirty_limit: usize,
+    /// What commits promise unless they are asked for something else.
+    pub durability: Durability,
+    /// Most bytes of the redo log.
+    pub log_limit: u64,
+    /// Bytes of replaced pages that the checkpoint may hold back before there is a new one.
+    pub held_limit: u64,
+    /// Who flushes.
+    pub flushers: Flushers,
+    /// What was done so far.
+    pub counters: Counting,
     /// Whether it can be written to.
     pub read_only: bool,
     /// The process that opened it.
     process: u32,
     /// A meta slot of this store, for the fields that never change.
     template: Meta,
+    /// The log of the newest checkpoint that this process has looked at.
+    log: Mutex<Arc<Log>>,
     writer: Mutex<Option<Writer>>,
     writer_back: Condvar,
 }
@@ -87,12 +119,54 @@ pub enum Wait {
     Until(Instant),
 }
 
+/// Which thread of this process flushes; the others wait for it.
+#[derive(Default)]
+pub struct Flushers {
+    busy: Mutex<bool>,
+    done: Condvar,
+    /// What the last flush failed with.
+    pub last_error: Mutex<Option<i32>>,
+}
+
+impl Flushers {
+    /// Whether a thread of this process flushes.
+    pub fn is_busy(&self) -> bool {
+        *self.busy.lock()
+    }
+
+    /// Becomes the one that flushes, unless `is_over` says first that there is nothing left to do.
+    pub fn enter(&self, is_over: impl Fn() -> bool) -> bool {
+        let mut busy = self.busy.lock();
+        loop {
+            if is_over() {
+                return false;
+            }
+            if !*busy {
+                *busy = true;
+                return true;
+            }
+            self.done.wait(&mut busy);
+        }
+    }
+
+    /// Lets the next one flush, and everyone look.
+    pub fn leave(&self) {
+        *self.busy.lock() = false;
+        self.done.notify_all();
+    }
+}
+
 type Key = (u64, u64, bool);
 static OPEN: LazyLock<Mutex<HashMap<Key, Weak<Store>>>> = LazyLock::new(Mutex::default);
 
 impl Store {
-    /// Opens or creates the store at `path`; the same store again when this process has it open.
-    pub fn open(path: &Path, config: &Config) -> Result<Arc<Store>> {
+    /// Opens or creates the store at `path`; the same store again when this process has it open. `ready`
+    /// makes a store that was just opened fit for use.
+    pub fn open(
+        path: &Path,
+        config: &Config,
+        ready: impl FnOnce(&Arc<Store>) -> Result<()>,
+    ) -> Result<Arc<Store>> {
         check_page_size(config.page_size)?;
         let file = open_file(path, config)?;
         let meta =
@@ -106,6 +180,7 @@ impl Store {
         let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let sidecar = open_sidecar(path)?;
         let store = Arc::new(Store::start(file, path, sidecar, config)?);
+        ready(&store)?;
         open.retain(|_, store| store.strong_count() > 0);
         open.insert(key, Arc::downgrade(&store));
         Ok(store)
@@ -148,20 +223,14 @@ impl Store {
         {
             write_new_store(&file, config).map_err(|error| fail("create", error))?;
         }
-        let (meta, slot) = read_meta(&file, path, alone)?;
+        let (meta, _) = read_meta(&file, path, alone)?;
         let read_only = config.read_only || meta.write_features.get() != 0;
-        let mut state = State::from_meta(&meta, slot);
+        let mut state = State::from_meta(&meta);
         let page_size = meta.page_size.get() as usize;
         let disk = Disk::new(file, path, config.observer.clone(), META_OFFSETS[1] + META_LEN as u64)?;
-        if alone && !read_only {
-            settle(&disk, &meta, slot)?;
-        }
         // The sidecar keeps its own handle; ADMIN is held through this one until everything stands.
         let admin = sidecar.try_clone().map_err(|error| fail("open the lock file of", error))?;
         let readers = Readers::open(sidecar, &meta.store_id, alone, &state)?;
-        if alone && !read_only {
-            readers.set_durable(state.txn);
-        }
         lock::lock(disk.file(), lock::OPEN, Mode::Shared).map_err(|error| fail("lock", error))?;
         lock::unlock(&admin, lock::ADMIN).map_err(|error| fail("unlock", error))?;
         state = readers.published();
@@ -172,8 +241,14 @@ impl Store {
             readers,
             max_size: config.max_size,
             dirty_limit: config.dirty_limit,
+            durability: config.durability,
+            log_limit: config.log_limit,
+            held_limit: config.held_limit,
+            flushers: Flushers::default(),
+            counters: Counting::default(),
             read_only,
             process: std::process::id(),
+            log: Mutex::new(Arc::new(Log::of(&meta))),
             template: meta,
             writer: Mutex::new(Some(writer)),
             writer_back: Condvar::new(),
@@ -196,44 +271,78 @@ impl Store {
         Ok(slots)
     }
 
-    /// The txns whose pages must stay.
+    /// The checkpoint to start from: a slot that is known to be on the disk, or, before the store has
+    /// recovered, the newest one that can be read.
+    ///
+    /// # Errors
+    /// `Corrupt` when the slot cannot be read any more; `Io`.
+    pub fn checkpoint(&self) -> Result<(Meta, usize)> {
+        let Some((txn, slot)) = self.readers.checkpoint() else {
+            return read_meta(self.pages.disk.file(), self.pages.disk.path(), false);
+        };
+        match &self.meta_slots()?[slot] {
+            Ok(meta) if meta.txn.get() == txn => Ok((*meta, slot)),
+            other => {
+                let found = other.as_ref().map(|meta| format!("txn {}", meta.txn));
+                Err(Error::corrupt(0, format!("meta slot {slot} held txn {txn}, now it is {found:?}")))
+            }
+        }
+    }
+
+    /// The log that follows the checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`Store::checkpoint`].
+    pub fn log(&self) -> Result<Arc<Log>> {
+        let mut log = self.log.lock();
+        if self.readers.checkpoint().is_none_or(|(txn, _)| txn != log.checkpoint) {
+            *log = Arc::new(Log::of(&self.checkpoint()?.0));
+        }
+        Ok(Arc::clone(&log))
+    }
+
+    /// The txns whose pages must stay: those that are pinned, and the checkpoint.
     ///
     /// # Errors
     /// `Io` when the sidecar cannot be examined: nothing may be reused then.
-    pub fn pinned(&self) -> Result<Vec<u64>> {
-        self.readers.pinned()
+    pub fn needed(&self) -> Result<Vec<u64>> {
+        let mut needed = self.readers.pinned()?;
+        if let Some((txn, _)) = self.readers.checkpoint()
+            && let Err(place) = needed.binary_search(&txn)
+        {
+            needed.insert(place, txn);
+        }
+        Ok(needed)
+    }
+
+    /// Whether this is the process that opened the store, and not one forked from it.
+    pub fn is_own_process(&self) -> bool {
+        std::process::id() == self.process
     }
 
     // ---- the writer's turn ----
 
-    /// Waits for the turn to write. `None` when the time is over.
-    pub fn begin_writer(&self, wait: Wait) -> Result<Option<(Writer, State)>> {
+    /// Waits for the turn to write. `None` when the time is over. Next comes [`Store::prepare`], behind
+    /// recovery where [`Store::is_unsettled`].
+    pub fn begin_writer(&self, wait: Wait) -> Result<Option<Writer>> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        if std::process::id() != self.process {
+        if !self.is_own_process() {
             // The locks belong to the open file description, which parent and child share.
             let detail = "the store was opened before the process forked; open it anew in the child".into();
             return Err(Error::Busy { detail });
         }
-        let Some(mut writer) = self.take_writer(wait) else { return Ok(None) };
+        let Some(writer) = self.take_writer(wait) else { return Ok(None) };
         match self.lock_writer(wait) {
-            Ok(true) => {}
+            Ok(true) => Ok(Some(writer)),
             Ok(false) => {
                 self.give_back(writer);
-                return Ok(None);
+                Ok(None)
             }
             Err(error) => {
                 self.give_back(writer);
-                return Err(self.pages.disk.io_error("lock", error));
-            }
-        }
-        match self.prepare(&mut writer) {
-            Ok(state) => Ok(Some((writer, state))),
-            Err(error) => {
-                writer.space = None;
-                self.end_writer(writer, false);
-                Err(error)
+                Err(self.pages.disk.io_error("lock", error))
             }
         }
     }
@@ -275,7 +384,7 @@ impl Store {
     /// Ends the turn; `clean` when nothing of it is left but what was committed.
     pub fn end_writer(&self, writer: Writer, clean: bool) {
         if clean {
-            self.readers.set_turn_open(false);
+            self.readers.set_open_turn(0);
         }
         // Unlocking what is held does not fail; and the lock ends with the descriptor.
         let _ = lock::unlock(self.pages.disk.file(), lock::WRITER);
@@ -287,22 +396,40 @@ impl Store {
         self.writer_back.notify_one();
     }
 
-    /// With the lock held: puts right what a failure left and makes the space view current.
-    fn prepare(&self, writer: &mut Writer) -> Result<State> {
-        let mut state = self.readers.published();
-        if !self.readers.is_durable(state.txn) {
-            // Opened first by someone who could not write.
-            write_slot(&self.pages.disk, &state.to_meta(&self.template), state.slot)?;
-            self.readers.set_durable(state.txn);
+    /// Waits until nobody has the turn to write; for read-only handles.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn wait_for_writer(&self) -> Result<()> {
+        let file = self.pages.disk.file();
+        lock::lock(file, lock::WRITER, Mode::Shared)
+            .and_then(|()| lock::unlock(file, lock::WRITER))
+            .map_err(|error| self.pages.disk.io_error("lock", error))
+    }
+
+    /// Whether a flush has failed, or whoever did it died, or nobody has looked at the log yet. The
+    /// caller has the turn.
+    pub fn is_unsettled(&self) -> Result<bool> {
+        let is_under_way = || self.readers.flush_state() == FlushState::UnderWay;
+        if !is_under_way() {
+            return Ok(self.readers.flush_state() != FlushState::Settled);
         }
-        if self.readers.is_turn_open() {
-            state = self.take_over(writer, state)?;
+        let held = lock::is_held(self.pages.disk.file(), lock::FLUSH)
+            .map_err(|error| self.pages.disk.io_error("examine the locks of", error))?;
+        Ok(!held && !self.flushers.is_busy() && is_under_way())
+    }
+
+    /// With the turn: makes the view of the space current. Returns the state to build on.
+    pub fn prepare(&self, writer: &mut Writer) -> Result<State> {
+        let state = self.readers.head();
+        if let Some(txn) = self.readers.open_turn() {
+            self.take_over(writer, &state, txn)?;
         }
-        self.readers.set_turn_open(true);
         writer.next_txn = writer.next_txn.max(state.txn + 1);
         if writer.next_txn >= LIMIT_48 {
             return Err(Error::invalid("all txn ids are used; dump and load the store"));
         }
+        self.readers.set_open_turn(writer.next_txn);
         self.pages.disk.admit(state.page_count * self.pages.page_size as u64)?;
         let source = Snapshot { pages: &self.pages, page_count: state.page_count };
         match &mut writer.space {
@@ -314,36 +441,65 @@ impl Store {
             }
         }
         if let Some(space) = &mut writer.space {
-            space.reclaim(&self.pinned()?);
+            // In this order: whoever is published later is judged later.
+            let published = self.readers.published().txn;
+            space.reclaim(&self.needed()?, published);
         }
         Ok(state)
     }
 
-    /// The last turn did not end well, here or in another process. Where the slot beside the published
-    /// one may hold a commit that was never acknowledged, an empty commit is written over it, so that no
-    /// power cut can bring it back; only then may its pages be used again. Growth that no commit
-    /// recorded is cut off: its blocks were perhaps never flushed.
-    fn take_over(&self, writer: &mut Writer, state: State) -> Result<State> {
+    /// The last turn, that of `txn`, did not end well, here or in another process, but nothing was being
+    /// flushed: nobody refers to what it wrote. Growth that no commit recorded is cut off: its blocks
+    /// were perhaps never flushed.
+    fn take_over(&self, writer: &mut Writer, state: &State, txn: u64) -> Result<()> {
         writer.space = None;
-        let other = &self.meta_slots()?[1 - state.slot];
-        let newest = other.as_ref().map_or(0, |meta| meta.txn.get()).max(state.txn);
-        let empty = State { txn: writer.next_txn.max(newest + 1), slot: 1 - state.slot, ..state };
-        writer.next_txn = empty.txn + 1;
-        self.write_meta(&empty)?;
-        self.readers.publish(&empty);
-        // The suspect slot may have spoken of the growth, so only now.
-        let len = state.page_count * self.pages.page_size as u64;
-        if self.pages.disk.len()? > len {
-            self.pages.disk.set_len(len)?;
-        }
-        Ok(empty)
+        writer.next_txn = writer.next_txn.max(txn + 1);
+        self.cut(state.page_count)
     }
 
-    /// Writes the meta slot of `state` and waits until it is on the disk.
-    pub fn write_meta(&self, state: &State) -> Result<()> {
-        let published = self.readers.published();
-        assert!(state.slot != published.slot && state.txn > published.txn, "{state:?} over {published:?}");
-        write_slot(&self.pages.disk, &state.to_meta(&self.template), state.slot)
+    /// Cuts what lies behind `page_count`, which no state refers to.
+    pub fn cut(&self, page_count: u64) -> Result<()> {
+        let len = page_count * self.pages.page_size as u64;
+        if self.pages.disk.len()? > len { self.pages.disk.set_len(len) } else { Ok(()) }
+    }
+
+    /// Writes `state` and its log into a meta slot and waits until it is on the disk. The caller holds the
+    /// flush lock.
+    pub fn write_meta(&self, state: &State, log: &Log, slot: usize) -> Result<()> {
+        let checkpoint = self.readers.checkpoint();
+        assert!(checkpoint.is_some_and(|(_, durable)| slot != durable), "{state:?} over {checkpoint:?}");
+        self.write_slot(&state.to_meta(&self.template, log), slot)
+    }
+
+    /// Writes a meta slot and waits until it is on the disk.
+    pub fn write_slot(&self, meta: &Meta, slot: usize) -> Result<()> {
+        let disk = &self.pages.disk;
+        disk.write(META_OFFSETS[slot], &[IoSlice::new(meta.as_bytes())])?;
+        disk.sync(META_OFFSETS[slot], META_LEN as u64)
+    }
+
+    /// Remembers the log that a new checkpoint begins.
+    pub fn set_log(&self, log: Log) {
+        *self.log.lock() = Arc::new(log);
+    }
+
+    /// Whether nobody else has the store open, in any process; then nobody can open it before
+    /// [`Store::share`].
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn is_alone(&self) -> Result<bool> {
+        lock::try_lock(self.pages.disk.file(), lock::OPEN, Mode::Exclusive)
+            .map_err(|error| self.pages.disk.io_error("lock", error))
+    }
+
+    /// Lets others open the store.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn share(&self) -> Result<()> {
+        lock::lock(self.pages.disk.file(), lock::OPEN, Mode::Shared)
+            .map_err(|error| self.pages.disk.io_error("lock", error))
     }
 }
 
@@ -361,22 +517,6 @@ impl PageSource for Snapshot<'_> {
     fn overflow(&self, run: &crate::format::OverflowRef) -> Result<&[u8]> {
         self.pages.read_overflow(run, self.page_count)
     }
-}
-
-fn write_slot(disk: &Disk, meta: &Meta, slot: usize) -> Result<()> {
-    disk.write(META_OFFSETS[slot], &[IoSlice::new(meta.as_bytes())])?;
-    disk.sync(META_OFFSETS[slot], META_LEN as u64)
-}
-
-/// Whoever opens a store alone cannot know whether the newest slot was ever flushed. Its data was,
-/// or it would not have been written; so the slot itself is written again, the same bytes, and flushed.
-/// Growth that no commit recorded is cut off.
-fn settle(disk: &Disk, meta: &Meta, slot: usize) -> Result<()> {
-    let len = meta.page_count.get() * u64::from(meta.page_size.get());
-    if disk.len()? > len {
-        disk.set_len(len)?;
-    }
-    write_slot(disk, meta, slot)
 }
 
 fn open_file(path: &Path, config: &Config) -> Result<File> {

@@ -7,17 +7,18 @@
 
 use crate::catalog::{TableInfo, catalog_tree, find_record, list_tables};
 use crate::codec::{Codec, Encode, Key, KeyRange};
-use crate::commit::{self, Changed, Failure};
+use crate::commit::{self, Changed, Changes, Failure};
 use crate::dirty::{Dirty, Mark};
 use crate::error::{Error, Result};
-use crate::format::{
-    MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, OverflowRef, RecordView, Schema, TableRecord,
-};
+use crate::format::{MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, OverflowRef, RecordView, Schema};
+use crate::group::Ticket;
 use crate::page::{entry_len, leaf_room};
 use crate::readers::{Pin, State};
+use crate::recover::{record_of, recover};
+use crate::redo::{Change, Redo};
 use crate::snapshot::PageSource;
 use crate::space::{Run, Space};
-use crate::store::{Store, Wait, Writer};
+use crate::store::{Durability, Store, Wait, Writer};
 use crate::table::{Entry, Range, Table, TableView, schema_of};
 use crate::tree::insert::Put;
 use crate::tree::{Tree, insert, remove};
@@ -320,6 +321,7 @@ struct Saved {
     tables: Arc<Vec<OpenTable>>,
     next_table: u32,
     user_version: u64,
+    redo: usize,
 }
 
 /// A point in a write txn to which it can be rolled back. Costs O(1) to make.
@@ -340,6 +342,8 @@ pub struct WriteTxn {
     tables: Arc<Vec<OpenTable>>,
     next_table: u32,
     user_version: u64,
+    redo: Redo,
+    durability: Durability,
     saved: Vec<Saved>,
     poisoned: bool,
     committing: bool,
@@ -350,7 +354,15 @@ static SAVEPOINTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::
 
 impl WriteTxn {
     pub(crate) fn begin(store: &Arc<Store>, wait: Wait) -> Result<Option<Self>> {
-        let Some((mut writer, state)) = store.begin_writer(wait)? else { return Ok(None) };
+        let Some(mut writer) = store.begin_writer(wait)? else { return Ok(None) };
+        let state = match prepare(store, &mut writer) {
+            Ok(state) => state,
+            Err(error) => {
+                writer.space = None;
+                store.end_writer(writer, false);
+                return Err(error);
+            }
+        };
         let page_size = store.pages.page_size;
         let space = writer.space.take().unwrap_or_else(|| Space::empty(page_size));
         Ok(Some(WriteTxn {
@@ -360,6 +372,8 @@ impl WriteTxn {
             tables: Arc::default(),
             next_table: state.next_table,
             user_version: state.user_version,
+            redo: Redo::new(commit::log_limit(store, &state) as usize),
+            durability: store.durability,
             saved: Vec::new(),
             poisoned: false,
             committing: false,
@@ -369,6 +383,11 @@ impl WriteTxn {
     /// The txn id that a commit will get.
     pub fn txn_id(&self) -> u64 {
         self.dirty.txn
+    }
+
+    /// What the commit of this txn promises, in place of [`Options::durability`](crate::Options::durability).
+    pub fn set_durability(&mut self, durability: Durability) {
+        self.durability = durability;
     }
 
     // ---- changing ----
@@ -450,11 +469,20 @@ impl WriteTxn {
     fn put_at(&mut self, index: usize, key: &[u8], value: &[u8], replace: bool) -> Result<Put> {
         self.not_poisoned()?;
         check_lengths(&self.tables[index].schema, &self.tables[index].tree, key, value)?;
-        self.change(|dirty, tables, _| insert::put(dirty, &mut tables[index].tree, key, value, replace))
+        let put =
+            self.change(|dirty, tables, _| insert::put(dirty, &mut tables[index].tree, key, value, replace))?;
+        if put != Put::Kept {
+            self.redo.add(Change::Put { table: self.tables[index].tree.table, key, value });
+        }
+        Ok(put)
     }
 
     fn delete_at(&mut self, index: usize, key: &[u8]) -> Result<bool> {
-        self.change(|dirty, tables, _| remove::remove(dirty, &mut tables[index].tree, key))
+        let removed = self.change(|dirty, tables, _| remove::remove(dirty, &mut tables[index].tree, key))?;
+        if removed {
+            self.redo.add(Change::Delete { table: self.tables[index].tree.table, key });
+        }
+        Ok(removed)
     }
 
     /// Runs a change; an error in it leaves the txn poisoned.
@@ -503,7 +531,9 @@ impl WriteTxn {
             let table = tables.remove(index);
             remove::drop_tree(dirty, &table.tree)?;
             remove::remove(dirty, catalog, name.as_bytes())
-        })
+        })?;
+        self.redo.add(Change::Drop { name });
+        Ok(true)
     }
 
     /// Gives a table another name.
@@ -521,7 +551,9 @@ impl WriteTxn {
             remove::remove(dirty, catalog, from.as_bytes())?;
             to.clone_into(&mut table.name);
             store_record(dirty, catalog, table)
-        })
+        })?;
+        self.redo.add(Change::Rename { from, to });
+        Ok(())
     }
 
     /// All tables as this txn has them, in order of their names.
@@ -541,6 +573,7 @@ impl WriteTxn {
     /// Sets the application's own number, which every later snapshot carries.
     pub fn set_user_version(&mut self, version: u64) {
         self.user_version = version;
+        self.redo.add(Change::UserVersion(version));
     }
 
     /// The application's own number as this txn has it.
@@ -557,12 +590,15 @@ impl WriteTxn {
         }
         let tree = Tree::empty(id, schema.layout(self.dirty.page_size()));
         let table = OpenTable { name: name.to_owned(), schema, types, tree, stored: tree };
+        let record = record_of(&table.schema, &tree).to_bytes();
         self.next_table += 1;
-        self.change(|dirty, tables, catalog| {
+        let index = self.change(|dirty, tables, catalog| {
             store_record(dirty, catalog, &table)?;
             tables.push(table);
             Ok(tables.len() - 1)
-        })
+        })?;
+        self.redo.add(Change::Create { name, record: &record });
+        Ok(index)
     }
 
     fn open_or_create<K: Key + ?Sized, V: Codec + ?Sized>(&mut self, table: Table<K, V>) -> Result<usize> {
@@ -637,6 +673,7 @@ impl WriteTxn {
             tables: Arc::clone(&self.tables),
             next_table: self.next_table,
             user_version: self.user_version,
+            redo: self.redo.mark(),
         });
         Savepoint { id }
     }
@@ -656,47 +693,59 @@ impl WriteTxn {
         self.tables = Arc::clone(&saved.tables);
         self.next_table = saved.next_table;
         self.user_version = saved.user_version;
+        self.redo.roll_back(saved.redo);
         Ok(())
     }
 
     // ---- the end ----
 
-    /// Makes the changes durable and visible, all of them or none. When this returns `Ok` they survive
-    /// a power cut. A txn that has changed nothing costs nothing.
+    /// Makes the changes durable and visible, all of them or none, and waits for it. When this returns `Ok`
+    /// they survive a power cut (but see [`Durability::Eventual`]). A txn that has changed nothing costs
+    /// nothing. Threads that commit at the same time share a flush.
     ///
     /// # Errors
-    /// `Poisoned`; `Full`, or `Io` with ENOSPC, when there is no room; `Io` when a write or flush failed.
-    /// The changes are visible to nobody then, in no process, and the store can be used as before.
-    pub fn commit(mut self) -> Result<()> {
+    /// `Poisoned`; `Full`, or `Io` with ENOSPC, when there is no room; `Io` when a write or flush failed, be
+    /// it for this txn or for one that it was built on. The changes are visible to nobody then, in no
+    /// process, and the store can be used as before.
+    pub fn commit(self) -> Result<()> {
+        self.commit_ticket()?.wait()
+    }
+
+    /// Hands the changes over and ends the turn, without waiting for the disk: the next txn can begin, and
+    /// sees them. Readers see them when they are as durable as was asked for; [`Ticket::wait`] waits for that.
+    /// Txns become visible in the order of their commits; if a flush fails, all txns fail that were not on
+    /// the disk before, and what was built on them.
+    ///
+    /// # Errors
+    /// Those of [`WriteTxn::commit`], but for a flush of the log that fails afterwards.
+    pub fn commit_ticket(mut self) -> Result<Ticket> {
         self.not_poisoned()?;
+        let (store, failures) = (Arc::clone(&self.dirty.store), self.dirty.failures);
         let tables = Arc::make_mut(&mut self.tables);
         let unchanged = tables.iter().all(|table| table.tree == table.stored)
             && self.catalog == catalog_tree(&self.dirty.base, self.dirty.page_size())
             && self.user_version == self.dirty.base.user_version;
+        let eventual = self.durability == Durability::Eventual;
         if unchanged {
-            return Ok(());
+            // What it has read need not be on the disk yet.
+            return Ok(Ticket::new(store, self.dirty.base.txn, failures, eventual));
         }
-        let mut changed: Vec<Changed<'_>> = tables
-            .iter_mut()
-            .filter(|table| table.tree != table.stored)
-            .map(|table| Changed {
-                name: &table.name,
-                record: record_of(&table.schema, &table.tree),
-                tree: &mut table.tree,
-            })
-            .collect();
+        let tables = tables.iter_mut().filter(|table| table.tree != table.stored).map(|table| Changed {
+            name: &table.name,
+            record: record_of(&table.schema, &table.tree),
+            tree: &mut table.tree,
+        });
+        let mut changes = Changes {
+            tables: tables.collect(),
+            catalog: &mut self.catalog,
+            next_table: self.next_table,
+            user_version: self.user_version,
+        };
         self.committing = true;
-        let committed = commit::commit(
-            &mut self.dirty,
-            &mut changed,
-            &mut self.catalog,
-            self.next_table,
-            self.user_version,
-        );
-        match committed {
+        match commit::commit(&mut self.dirty, &mut changes, &self.redo, self.durability) {
             Ok(state) => {
                 self.committed(&state);
-                Ok(())
+                Ok(Ticket::new(store, state.txn, failures, eventual))
             }
             Err(Failure::Clean(error)) => {
                 let clean = self.dirty.undo();
@@ -777,14 +826,12 @@ impl std::fmt::Debug for WriteTxn {
     }
 }
 
-fn record_of(schema: &Schema, tree: &Tree) -> TableRecord {
-    TableRecord {
-        id: tree.table,
-        level: tree.level,
-        root: tree.root,
-        overflow_pages: tree.overflow_pages,
-        schema: schema.clone(),
+/// The state to build on, behind recovery where that is needed. The caller has the turn.
+fn prepare(store: &Arc<Store>, writer: &mut Writer) -> Result<State> {
+    if store.is_unsettled()? {
+        recover(store, writer)?;
     }
+    store.prepare(writer)
 }
 
 /// Writes a table's catalog entry; the root that it names counts only once the txn is committed.
@@ -861,6 +908,10 @@ mod tests {
     fn config(observer: Option<Arc<dyn Observer>>) -> Config {
         let (page_size, dirty_limit, max_size) = (4096, 1 << 20, u64::MAX);
         Config {
+            durability: Durability::Durable,
+            log_limit: 16 << 20,
+            held_limit: 32 << 20,
+            ignore_log: false,
             page_size,
             create: true,
             read_only: false,

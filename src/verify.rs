@@ -62,6 +62,8 @@ pub struct Stats {
     pub free_pages: u64,
     /// Pages given up by some txn; free as soon as no snapshot needs them.
     pub pending_pages: u64,
+    /// Pages of the redo log.
+    pub log_pages: u64,
     /// Pages of space records.
     pub space_pages: u64,
     /// Pages of the catalog.
@@ -150,10 +152,11 @@ pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
         page_count: state.page_count,
         free_pages: walk.free,
         pending_pages: walk.pending,
+        log_pages: walk.log,
         space_pages: walk.space_pages,
         catalog_pages: walk.catalog.iter().map(|level| level.pages).sum(),
         user_version: state.user_version,
-        pinned_txns: store.pinned()?,
+        pinned_txns: store.readers.pinned()?,
         meta_problems: meta_problems(store)?,
         tables: walk.tables,
     })
@@ -175,12 +178,14 @@ struct Walk {
     catalog: Vec<LevelStats>,
     free: u64,
     pending: u64,
+    log: u64,
     space_pages: u64,
 }
 
 /// Walks over everything that a state refers to and marks each page once.
 fn walk(source: &SourceObject<'_>, state: &State, page_size: usize, findings: &mut Findings<'_>) -> Walk {
-    let mut walk = Walk { tables: Vec::new(), catalog: Vec::new(), free: 0, pending: 0, space_pages: 0 };
+    let mut walk =
+        Walk { tables: Vec::new(), catalog: Vec::new(), free: 0, pending: 0, log: 0, space_pages: 0 };
     findings.mark(0, meta_pages(page_size), "the meta area");
     let catalog = catalog_tree(state, page_size);
     walk.catalog = check_tree(source, &catalog, findings);
@@ -203,7 +208,7 @@ fn walk(source: &SourceObject<'_>, state: &State, page_size: usize, findings: &m
             }
             for (run, status) in space.extents() {
                 count(&mut walk, run, status);
-                findings.mark(run.start, run.len, if status == Status::Free { "free" } else { "pending" });
+                findings.mark(run.start, run.len, word_for(status));
             }
             if findings.problems.is_empty() {
                 findings.report_lost();
@@ -214,10 +219,19 @@ fn walk(source: &SourceObject<'_>, state: &State, page_size: usize, findings: &m
     walk
 }
 
+fn word_for(status: Status) -> &'static str {
+    match status {
+        Status::Free | Status::Quarantined => "free",
+        Status::Pending { .. } => "pending",
+        Status::Log => "the log",
+    }
+}
+
 fn count(walk: &mut Walk, run: Run, status: Status) {
     match status {
         Status::Pending { .. } => walk.pending += run.len,
         Status::Free | Status::Quarantined => walk.free += run.len,
+        Status::Log => walk.log += run.len,
     }
 }
 

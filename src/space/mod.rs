@@ -3,7 +3,7 @@
 //! Owns: the writer's view of every page that the tree does not use, allocation, reclaim, and the
 //! space records in the file. Promises: every page below `page_count` is exactly one of: used, free,
 //! pending (given up, but needed by a snapshot), quarantined (written by a commit whose flush
-//! failed). Leaves to others: when to allocate and give up ([`crate::commit`]).
+//! failed), part of the log. Leaves to others: when to allocate and give up ([`crate::commit`]).
 //!
 //! **Reclaim is interval-precise.** A page born at txn `b` and given up at txn `d` is needed by the
 //! snapshots in `[b, d)` only. It is filed under one pinned txn in that interval, and looked at again
@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::format::{HEADER_LEN, PageKind, SPACE_ID, header_mut, meta_pages};
 use crate::readers::State;
 use crate::snapshot::PageSource;
-use record::{PART_AT, Record, put_given, put_runs, put_varint};
+use record::{FREE, LOG, PART_AT, PENDING, Record, put_given, put_runs, put_varint};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Contiguous pages.
@@ -118,6 +118,8 @@ pub enum Status {
     },
     /// Written by a commit whose flush failed; not used again before a later commit succeeded.
     Quarantined,
+    /// Part of the redo log.
+    Log,
 }
 
 #[derive(Clone, Debug)]
@@ -135,12 +137,14 @@ pub struct Space {
     txn: u64,
     page_size: usize,
     page_count: u64,
+    /// The page count that the newest record names.
+    recorded_pages: u64,
     extents: BTreeMap<u64, (u64, Status)>,
     by_len: BTreeSet<(u64, u64)>,
     free_pages: u64,
     /// Starts of pending extents, by the pinned txn that they wait for.
     waiting: BTreeMap<u64, Vec<u64>>,
-    /// Starts of pending extents that nobody has judged yet.
+    /// Starts of pending extents that nobody could judge yet.
     unjudged: Vec<u64>,
     chain: VecDeque<ChainLink>,
     cursor: u64,
@@ -163,6 +167,7 @@ impl Space {
             txn: 0,
             page_size,
             page_count: 0,
+            recorded_pages: 0,
             extents: BTreeMap::new(),
             by_len: BTreeSet::new(),
             free_pages: 0,
@@ -206,6 +211,7 @@ impl Space {
         }
         if records.is_empty() && self.page_count == 0 {
             self.grow_to(meta_pages(self.page_size), state.page_count);
+            self.recorded_pages = self.page_count;
         }
         for record in records.iter().rev() {
             self.apply(record)?;
@@ -238,9 +244,14 @@ impl Space {
             return Err(Error::corrupt(record.page(), "space record with a page count that does not follow"));
         }
         self.grow_to(record.pages_before, record.pages_after);
+        self.recorded_pages = record.pages_after;
         for run in record.taken.iter().chain(&record.own) {
             self.inside(record, *run)?;
             self.clear(*run);
+        }
+        for run in &record.log {
+            self.inside(record, *run)?;
+            self.give_to_log(*run);
         }
         for given in &record.given {
             self.inside(record, given.run)?;
@@ -306,7 +317,7 @@ impl Space {
                 self.extents.insert(run.start, (run.len, status));
                 self.unjudged.push(run.start);
             }
-            Status::Quarantined => {
+            Status::Quarantined | Status::Log => {
                 self.extents.insert(run.start, (run.len, status));
             }
         }
@@ -339,7 +350,7 @@ impl Space {
     }
 
     /// Makes the pages of `run` used, whatever they were.
-    fn clear(&mut self, run: Run) {
+    pub fn clear(&mut self, run: Run) {
         let first = self.extents.range(..=run.start).next_back().map_or(run.start, |(start, _)| *start);
         let hit: Vec<u64> = self.extents.range(first..run.end()).map(|(start, _)| *start).collect();
         for start in hit {
@@ -404,7 +415,37 @@ impl Space {
 
     /// Gives back pages that nobody refers to.
     pub fn release(&mut self, run: Run) {
+        self.clear(run);
         self.insert_free(run);
+    }
+
+    /// Makes pages part of the log, whatever they were.
+    pub fn give_to_log(&mut self, run: Run) {
+        self.clear(run);
+        self.insert(run, Status::Log);
+    }
+
+    /// The pages of the log, in order of their numbers.
+    pub fn log_runs(&self) -> impl Iterator<Item = Run> + '_ {
+        self.extents().filter(|(_, status)| *status == Status::Log).map(|(run, _)| run)
+    }
+
+    /// Takes pages that are not free in `other`, or lie behind its end, out of what can be allocated.
+    /// Returns them.
+    pub fn bar(&mut self, other: Option<&Space>) -> Vec<Run> {
+        let mut barred = Vec::new();
+        for run in self.free_from(0) {
+            let shared = other.map_or_else(Vec::new, |other| other.free_within(run));
+            let mut at = run.start;
+            for free in shared.into_iter().chain([Run { start: run.end(), len: 0 }]) {
+                if at < free.start {
+                    barred.push(Run { start: at, len: free.start - at });
+                }
+                at = free.end();
+            }
+        }
+        barred.iter().for_each(|run| self.clear(*run));
+        barred
     }
 
     /// Adds the pages `from..to`, the new end of the file.
@@ -459,11 +500,12 @@ impl Space {
 
     // ---- reclaim ----
 
-    /// Frees the pending pages that no pinned txn needs. `pinned` is ascending.
+    /// Frees the pending pages that no pinned txn needs. `pinned` is ascending. Pages that were given
+    /// up after `published` stay: the states since then may still be published, and pinned.
     ///
     /// Costs in proportion to the extents given up since the last call and those that waited for a
     /// txn that is no longer pinned.
-    pub fn reclaim(&mut self, pinned: &[u64]) {
+    pub fn reclaim(&mut self, pinned: &[u64], published: u64) {
         let gone: Vec<u64> =
             self.waiting.keys().filter(|txn| pinned.binary_search(txn).is_err()).copied().collect();
         let mut starts = std::mem::take(&mut self.unjudged);
@@ -474,6 +516,10 @@ impl Space {
             let Some((len, Status::Pending { birth, death })) = self.extents.get(&start).copied() else {
                 continue;
             };
+            if death > published {
+                self.unjudged.push(start);
+                continue;
+            }
             let before_death = pinned.partition_point(|txn| *txn < death);
             match pinned[..before_death].last() {
                 Some(txn) if *txn >= birth => self.waiting.entry(*txn).or_default().push(start),
@@ -519,9 +565,10 @@ impl Space {
     }
 
     /// Pages that the record of this txn takes, its own run not counted in `taken` yet.
-    pub fn record_pages(&self, taken: &RunSet, given: &[GivenUp]) -> u64 {
+    pub fn record_pages(&self, taken: &RunSet, log: &RunSet, given: &[GivenUp]) -> u64 {
         let mut bytes = Vec::new();
         put_runs(&mut bytes, taken);
+        put_runs(&mut bytes, log);
         put_given(&mut bytes, given, u64::MAX >> 16);
         // Room for the fixed part, the record's own run, and a chunk in proportion.
         let len = bytes.len() + 256 + bytes.len() / 2;
@@ -530,24 +577,27 @@ impl Space {
     }
 
     /// Encodes the record of `txn` into page images for the pages `own`, with numbers and births set.
-    /// `taken` does not contain `own`; `give_up` was called.
+    /// `taken` contains neither `own` nor `log`, the runs that became part of the log; `give_up` was called.
     pub fn encode_record(
         &mut self,
         txn: u64,
         own: &[Run],
         previous: (u64, u64, u64),
-        pages_before: u64,
         taken: &RunSet,
+        log: &RunSet,
         given: &[GivenUp],
     ) -> Vec<u8> {
         let pages: Vec<u64> = own.iter().flat_map(|run| run.start..run.end()).collect();
         let room = pages.len() * (self.page_size - PART_AT);
         let mut bytes = Vec::with_capacity(room);
         let oldest = self.chain.front().map_or(txn, |link| link.txn);
-        for number in [txn, previous.0, previous.1, previous.2, oldest, pages_before, self.page_count] {
+        for number in [txn, previous.0, previous.1, previous.2, oldest, self.recorded_pages, self.page_count]
+        {
             put_varint(&mut bytes, number);
         }
+        self.recorded_pages = self.page_count;
         put_runs(&mut bytes, taken);
+        put_runs(&mut bytes, log);
         put_given(&mut bytes, given, txn);
         let (from, to) = (self.cursor, self.put_chunk(&mut bytes, txn, room - 8));
         self.chain.push_back(ChainLink {
@@ -575,11 +625,12 @@ impl Space {
             put_varint(&mut list, start - last);
             match status {
                 Status::Pending { birth, death } => {
-                    put_varint(&mut list, len << 1 | 1);
+                    put_varint(&mut list, len << 2 | PENDING);
                     put_varint(&mut list, txn - death);
                     put_varint(&mut list, death - birth);
                 }
-                Status::Free | Status::Quarantined => put_varint(&mut list, len << 1),
+                Status::Free | Status::Quarantined => put_varint(&mut list, len << 2 | FREE),
+                Status::Log => put_varint(&mut list, len << 2 | LOG),
             }
             last = start + len;
             count += 1;
@@ -687,11 +738,13 @@ mod tests {
         let mut space = space(100);
         space.allocate(98);
         space.give_up(&[given(10, 1, 5), given(11, 1, 7), given(12, 1, 9)], 9).unwrap();
-        space.reclaim(&[6]);
+        space.reclaim(&[6], 8);
+        assert_eq!(space.free_pages(), 0, "the state of txn 8 may still be published");
+        space.reclaim(&[6], 9);
         assert_eq!(space.free_pages(), 2, "the page born at 5 is seen at 6, the others are not");
-        space.reclaim(&[6, 20]);
+        space.reclaim(&[6, 20], 20);
         assert_eq!(space.free_pages(), 2);
-        space.reclaim(&[20]);
+        space.reclaim(&[20], 20);
         assert_eq!(space.free_pages(), 3);
         space.check();
     }
@@ -707,8 +760,8 @@ mod tests {
             3,
             &[Run { start: 100, len: 1 }],
             (0, 0, 0),
-            500,
             &taken,
+            &RunSet::default(),
             &[given(50, 3, 1), given(60, 1, 2)],
         );
         let framed = &pages[PART_AT..];

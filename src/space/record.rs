@@ -6,8 +6,10 @@
 //!              txn | previous record: page, birth, pages | txn of the oldest record needed
 //!            | page count before, after
 //!            | n, n × (gap, length)                          taken
+//!            | n, n × (gap, length)                          taken for the log
 //!            | n, n × (gap, length, txn - birth)             given up
-//!            | from, to | n, n × (gap, length·2 + pending [, txn - death, death - birth])   chunk
+//!            | from, to | n, n × (gap, length·4 + kind [, txn - death, death - birth])   chunk
+//!              kind: 0 free, 1 pending, 2 log
 //! ```
 
 use super::{GivenUp, Run, RunSet, Status};
@@ -17,6 +19,11 @@ use crate::snapshot::PageSource;
 
 /// Where the record's bytes begin in each of its pages.
 pub const PART_AT: usize = HEADER_LEN + 8;
+
+/// Kinds of extents in a chunk.
+pub const FREE: u64 = 0;
+pub const PENDING: u64 = 1;
+pub const LOG: u64 = 2;
 
 /// A decoded space record.
 #[derive(Debug)]
@@ -28,6 +35,7 @@ pub struct Record {
     pub pages_after: u64,
     pub own: Vec<Run>,
     pub taken: Vec<Run>,
+    pub log: Vec<Run>,
     pub given: Vec<GivenUp>,
     pub from: u64,
     pub to: u64,
@@ -89,6 +97,8 @@ impl Record {
         let mut at = 0;
         let taken = list(input, |input| next_run(input, &mut at))?;
         let mut at = 0;
+        let log = list(input, |input| next_run(input, &mut at))?;
+        let mut at = 0;
         let given = list(input, |input| {
             let run = next_run(input, &mut at)?;
             Some(GivenUp { run, birth: txn.checked_sub(varint(input)?)? })
@@ -98,15 +108,32 @@ impl Record {
         let chunk = list(input, |input| {
             let start = at.checked_add(varint(input)?)?;
             let coded = varint(input)?;
-            let run = Run { start, len: coded >> 1 };
+            let run = Run { start, len: coded >> 2 };
             at = start.checked_add(run.len)?;
-            if coded & 1 == 0 {
-                return Some((run, Status::Free));
+            match coded & 3 {
+                FREE => Some((run, Status::Free)),
+                PENDING => {
+                    let death = txn.checked_sub(varint(input)?)?;
+                    Some((run, Status::Pending { birth: death.checked_sub(varint(input)?)?, death }))
+                }
+                LOG => Some((run, Status::Log)),
+                _ => None,
             }
-            let death = txn.checked_sub(varint(input)?)?;
-            Some((run, Status::Pending { birth: death.checked_sub(varint(input)?)?, death }))
         })?;
-        Some(Record { txn, previous, oldest, pages_before, pages_after, own, taken, given, from, to, chunk })
+        Some(Record {
+            txn,
+            previous,
+            oldest,
+            pages_before,
+            pages_after,
+            own,
+            taken,
+            log,
+            given,
+            from,
+            to,
+            chunk,
+        })
     }
 }
 
@@ -142,6 +169,10 @@ pub fn narrate(part: &[u8]) -> Vec<(usize, usize, String, u64)> {
             tell(format!("taken {i}: gap"))?;
             tell(format!("taken {i}: pages"))?;
         }
+        for i in 0..tell("log: runs".into())? {
+            tell(format!("log {i}: gap"))?;
+            tell(format!("log {i}: pages"))?;
+        }
         for i in 0..tell("given up: runs".into())? {
             tell(format!("given up {i}: gap"))?;
             tell(format!("given up {i}: pages"))?;
@@ -151,7 +182,7 @@ pub fn narrate(part: &[u8]) -> Vec<(usize, usize, String, u64)> {
         tell("chunk: to".into())?;
         for i in 0..tell("chunk: extents".into())? {
             tell(format!("extent {i}: gap"))?;
-            if tell(format!("extent {i}: 2 × pages + pending"))? & 1 == 1 {
+            if tell(format!("extent {i}: 4 × pages + kind"))? & 3 == PENDING {
                 tell(format!("extent {i}: txn - death"))?;
                 tell(format!("extent {i}: death - birth"))?;
             }
@@ -209,7 +240,8 @@ pub fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
-fn varint(input: &mut &[u8]) -> Option<u64> {
+/// Takes a number off the beginning.
+pub fn varint(input: &mut &[u8]) -> Option<u64> {
     let mut number = 0u64;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = input.split_first()?;

@@ -1,0 +1,70 @@
+//! Counters: what the store did in this process since it was opened.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What the store did in this process since it was opened. Reading them costs a load each.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        /// The counters as they are being counted.
+        #[derive(Default)]
+        pub struct Counting {
+            $(pub $name: Counter,)*
+        }
+
+        impl Counting {
+            /// As they stand now.
+            pub fn read(&self) -> Counters {
+                Counters { $($name: self.$name.read(),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Txns committed, those included whose flush failed afterwards.
+    commits,
+    /// Those of them that went to the redo log.
+    logged_commits,
+    /// Bytes of redo records.
+    log_bytes,
+    /// Flushes of the log. Where threads commit at the same time, one serves several txns.
+    log_flushes,
+    /// Checkpoints, for whatever reason.
+    checkpoints,
+    /// Checkpoints because the log was full, or there was none yet.
+    log_full_checkpoints,
+    /// Checkpoints because too many pages were held back for the one before.
+    held_checkpoints,
+    /// Checkpoints because the txn had more to log than a checkpoint writes, or large values.
+    large_checkpoints,
+    /// Checkpoints that were asked for: [`Durability::Ordered`](crate::Durability::Ordered) and
+    /// [`Database::checkpoint`](crate::Database::checkpoint).
+    asked_checkpoints,
+    /// Flushes of anything that failed.
+    failed_flushes,
+    /// Recoveries: when the store was opened, or after a failed flush or the death of a writer.
+    recoveries,
+    /// Txns that recoveries replayed from the log.
+    replayed_txns,
+}
+
+/// One number that only grows.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,322 @@
+//! Flushing and publishing, for all threads and processes together.
+//!
+//! Owns: the flush lock ([`Lead`]), group commit, the checkpoint, and what a failed flush means. Promises: a
+//! txn is published only when it is as durable as it was asked to be; one flush serves every txn that is
+//! in the log when it begins; after a failed flush nothing that was not on the disk before is
+//! published, in any process, until the store has recovered. Leaves to others: what is written before
+//! ([`crate::commit`]), and recovery ([`crate::recover`]).
+//!
+//! Whoever needs a flush takes the lead: the only one in all processes that flushes and publishes.
+//! Meanwhile the next writers append to the log; whoever of them takes the lead next flushes for all
+//! of them, the others find that it was done. So the number of txns a flush grows with the number of
+//! threads that wait, without a thread of our own and without a delay.
+//!
+//! **After a failed flush** the page cache is no evidence: blocks may be marked clean that are not on the
+//! disk. So the state of the sidecar becomes [`FlushState::Failed`] and stays it, whatever happens to
+//! this process; every txn that was not on the disk is an error to whoever waits for it; and the next
+//! writer, in any process, recovers first. The same holds when the leader dies while it flushes.
+//!
+//! Invariants:
+//! 1. A meta slot is written only when everything that it refers to was flushed ([`Lead::checkpoint`]).
+//! 2. Published txns never go back, but for those that were only [`Durability::Eventual`] and whose log
+//!    could not be read after a failed flush.
+//!
+//! [`Durability::Eventual`]: crate::Durability::Eventual
+
+use crate::error::{Error, Result};
+use crate::lock::{self, Mode};
+use crate::log::Log;
+use crate::readers::{FlushState, State};
+use crate::store::Store;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The right to flush and to publish. Its holder is the only one, in all processes.
+pub struct Lead<'s> {
+    store: &'s Store,
+    /// Whether the store has not recovered since it was opened: that stays so when a flush fails.
+    unopened: bool,
+}
+
+impl Store {
+    /// Waits until nobody else leads.
+    ///
+    /// # Errors
+    /// `Io` when the lock cannot be had.
+    pub fn lead(&self) -> Result<Lead<'_>> {
+        self.lead_unless(&|| false).map(|lead| lead.expect("it waits"))
+    }
+
+    /// The same, or `None` as soon as `is_over` says that there is nothing left to do.
+    fn lead_unless(&self, is_over: &dyn Fn() -> bool) -> Result<Option<Lead<'_>>> {
+        if !self.flushers.enter(is_over) {
+            return Ok(None);
+        }
+        if let Err(error) = lock::lock(self.pages.disk.file(), lock::FLUSH, Mode::Exclusive) {
+            self.flushers.leave();
+            return Err(self.pages.disk.io_error("lock", error));
+        }
+        let lead = Lead { store: self, unopened: self.readers.flush_state() == FlushState::Unopened };
+        if self.readers.flush_state() == FlushState::UnderWay {
+            // Whoever had the lead died while flushing.
+            self.readers.fail();
+        }
+        Ok(Some(lead))
+    }
+
+    /// The error of a txn that was not on the disk when a flush failed.
+    pub fn lost(&self) -> Error {
+        let errno = self.flushers.last_error.lock().unwrap_or(libc::EIO);
+        let doing = "flush, for this commit or one before it,";
+        self.pages.disk.io_error(doing, io::Error::from_raw_os_error(errno))
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        // Unlocking what is held does not fail; and the lock ends with the descriptor.
+        let _ = lock::unlock(self.store.pages.disk.file(), lock::FLUSH);
+        self.store.flushers.leave();
+    }
+}
+
+impl Lead<'_> {
+    /// Runs a step that flushes; the caller then publishes and calls [`Lead::settle`].
+    fn risk<T>(&self, step: impl FnOnce() -> Result<T>) -> Result<T> {
+        let readers = &self.store.readers;
+        if !self.unopened {
+            readers.set_flush_state(FlushState::UnderWay);
+        }
+        step().inspect_err(|error| {
+            self.store.counters.failed_flushes.add(1);
+            if let Error::Io { source, .. } = error {
+                *self.store.flushers.last_error.lock() = source.raw_os_error();
+            }
+            if !self.unopened {
+                readers.fail();
+            }
+        })
+    }
+
+    /// What was flushed is published: nothing is open any more.
+    pub fn settle(&self) {
+        self.store.readers.set_flush_state(FlushState::Settled);
+    }
+
+    /// What goes wrong unless the last flush is settled.
+    fn check(&self) -> Result<()> {
+        match self.store.readers.flush_state() {
+            FlushState::Settled => Ok(()),
+            _ => Err(self.store.lost()),
+        }
+    }
+
+    /// Flushes the log up to the head and publishes that; nothing where it was done already.
+    ///
+    /// # Errors
+    /// `Io`, also when an earlier flush failed: the txns that were not on the disk are lost.
+    pub fn flush_log(&self) -> Result<()> {
+        self.check()?;
+        let (store, readers) = (self.store, &self.store.readers);
+        let (head, (durable, flushed)) = (readers.head(), readers.durable());
+        if head.txn > durable {
+            let log = store.log()?;
+            self.risk(|| log.flush(&store.pages.disk, flushed..head.log.offset))?;
+            readers.set_durable(head.txn, head.log.offset);
+            store.counters.log_flushes.add(1);
+        }
+        self.publish_head(&head);
+        self.settle();
+        Ok(())
+    }
+
+    /// Publishes the head, which is not on the disk, where no txn in it has asked for more.
+    ///
+    /// # Errors
+    /// `Io` when it must be flushed and cannot be, or an earlier flush failed.
+    pub fn publish_eventual(&self) -> Result<()> {
+        self.check()?;
+        let readers = &self.store.readers;
+        if readers.asked() > readers.durable().0 {
+            return self.flush_log();
+        }
+        self.publish_head(&readers.head());
+        Ok(())
+    }
+
+    fn publish_head(&self, head: &State) {
+        if self.store.readers.published() != *head {
+            self.store.readers.publish(head);
+        }
+    }
+
+    /// Flushes new space at the end of the file, before a logged txn speaks of it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn flush_growth(&self, offset: u64, len: u64) -> Result<()> {
+        self.check()?;
+        self.risk(|| self.store.pages.disk.sync(offset, len))?;
+        self.settle();
+        Ok(())
+    }
+
+    /// The checkpoint: makes `state` durable in place. Steps 3 to 6 of a commit; the pages are written.
+    /// `written` is where all of them lie that were not flushed yet, in bytes; `log` begins with it.
+    /// Returns the state with the log's beginning.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn checkpoint(&self, state: &State, log: Log, written: Range<u64>) -> Result<State> {
+        let (store, readers) = (self.store, &self.store.readers);
+        let (_, durable_slot) = readers.checkpoint().expect("the store has recovered, or is about to");
+        let (state, slot) = (State { log: log.start(), held: 0, ..*state }, 1 - durable_slot);
+        self.risk(|| {
+            // 3. Flush the pages.
+            store.pages.disk.sync(written.start, written.end - written.start)?;
+            // 4. and 5. Write the other meta slot and flush it.
+            store.write_meta(&state, &log, slot)
+        })?;
+        // 6. Publish. Only from here on may the log begin again.
+        readers.set_checkpoint(state.txn, slot);
+        store.set_log(log);
+        readers.set_head(&state);
+        readers.publish(&state);
+        self.settle();
+        store.counters.checkpoints.add(1);
+        Ok(state)
+    }
+
+    /// The same where no flush has failed since the caller's txn began.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn check_since(&self, failures: u64) -> Result<()> {
+        match self.store.readers.failures() == failures {
+            true => self.check(),
+            false => Err(self.store.lost()),
+        }
+    }
+
+    /// Makes the head a checkpoint, unless it is one. The caller has the turn to write.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn checkpoint_head(&self) -> Result<()> {
+        self.check()?;
+        let (store, head) = (self.store, self.store.readers.head());
+        let log = store.log()?;
+        if head.txn == log.checkpoint {
+            return Ok(());
+        }
+        let len = head.page_count * store.pages.page_size as u64;
+        self.checkpoint(&head, log.next(head.txn)?, 0..len).map(|_| ())
+    }
+}
+
+/// A commit that was handed over but need not be on the disk yet: see
+/// [`WriteTxn::commit_ticket`](crate::WriteTxn::commit_ticket).
+///
+/// Dropping it takes nothing back: the txn is flushed and seen together with the next one that anyone
+/// waits for, or when the store is closed.
+#[must_use = "only `wait` says whether the commit is durable"]
+pub struct Ticket {
+    store: Arc<Store>,
+    txn: u64,
+    /// Number of failed flushes when its txn began.
+    failures: u64,
+    durable: bool,
+}
+
+impl Ticket {
+    pub(crate) fn new(store: Arc<Store>, txn: u64, failures: u64, durable: bool) -> Self {
+        Ticket { store, txn, failures, durable }
+    }
+
+    /// The id of the txn.
+    pub fn txn_id(&self) -> u64 {
+        self.txn
+    }
+
+    /// Whether it is known how the commit ended, so that [`Ticket::wait`] returns at once. Costs a few loads.
+    pub fn is_done(&self) -> bool {
+        self.outcome().is_some()
+    }
+
+    /// Waits until the commit is as durable as it was asked to be, and published. One of those who wait
+    /// flushes, for all.
+    ///
+    /// # Errors
+    /// `Io` when the flush failed: the changes are visible to nobody, in no process, and neither is any later
+    /// txn that was built on them.
+    pub fn wait(self) -> Result<()> {
+        loop {
+            if let Some(outcome) = self.outcome() {
+                return outcome;
+            }
+            let Some(lead) = self.store.lead_unless(&|| self.is_done())? else { continue };
+            if self.outcome().is_none()
+                && let Err(error) = lead.flush_log()
+            {
+                return self.outcome().unwrap_or(Err(error));
+            }
+        }
+    }
+
+    /// How it ended, if it did.
+    fn outcome(&self) -> Option<Result<()>> {
+        let readers = &self.store.readers;
+        let is_durable = || readers.durable().0 >= self.txn && readers.published().txn >= self.txn;
+        // In this order: what was durable before a failure came is durable.
+        let durable = self.durable || is_durable();
+        let failed = readers.failures() != self.failures;
+        match (durable, failed) {
+            (true, false) => Some(Ok(())),
+            (false, false) => None,
+            (_, true) => Some(self.outcome_of_failure()),
+        }
+    }
+
+    fn outcome_of_failure(&self) -> Result<()> {
+        let was_durable = self.store.readers.durable_at_failure(self.failures);
+        match self.durable || was_durable.is_some_and(|txn| txn >= self.txn) {
+            true => Ok(()),
+            false => Err(self.store.lost()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ticket of txn {}", self.txn)
+    }
+}
+
+impl Drop for Store {
+    /// The last handle in any process leaves a checkpoint behind, so that there is nothing to replay.
+    fn drop(&mut self) {
+        let _ = self.finish();
+    }
+}
+
+impl Store {
+    /// Makes the head a checkpoint if nobody else has the store open, in any process.
+    ///
+    /// # Errors
+    /// `Io`; nothing is lost then, the log is replayed when the store is opened again.
+    pub fn finish(&self) -> Result<()> {
+        let readers = &self.readers;
+        let nothing = || readers.checkpoint().is_none_or(|(txn, _)| txn == readers.head().txn);
+        if self.read_only || !self.is_own_process() || nothing() {
+            return Ok(());
+        }
+        let _admin = readers.lock_admin()?;
+        if !self.is_alone()? || self.is_unsettled()? || readers.open_turn().is_some() {
+            return Ok(());
+        }
+        let finished = self.lead()?.checkpoint_head();
+        self.share()?;
+        finished
+    }
+}

@@ -1,0 +1,326 @@
+//! Recovery: from the newest checkpoint and the log to a state that is known to be on the disk.
+//!
+//! Owns: what happens before a store is used that was not closed, or in which a flush has failed or
+//! whoever flushed has died. Promises: whole txns only; every one that was acknowledged as durable; a cut
+//! at any moment changes nothing, because everything is written to pages that the checkpoint does not
+//! use, and the log stays until the new checkpoint is on the disk. The time is bounded by the log, and by the
+//! pages that it may hold back. Leaves to others: the order of the new checkpoint ([`crate::commit`]).
+//!
+//! The steps, with the turn to write and the lead:
+//! 1. The meta slot of the checkpoint is written once more, the same bytes, and flushed: who opens a store
+//!    cannot know that it ever was. Where a flush has failed, the other slot gets the same bytes: it may
+//!    hold a commit, on the disk or in the cache, that was never acknowledged.
+//! 2. Growth that no state refers to is cut off.
+//! 3. The records of the log are read: all that validate when the store was just opened, those that were
+//!    published or flushed otherwise.
+//! 4. Their changes are carried out on the checkpoint as one txn: of several changes of an entry only the
+//!    last, in order of the keys, the pages for them read ahead.
+//! 5. That is committed as a checkpoint, with an id of its own.
+//!
+//! Where readers are at work, what they see was born after the checkpoint, on pages that the checkpoint
+//! takes for free. These are set aside: pages that are not free in the published state and in the
+//! head as well are given up by the new txn, and reclaimed when nobody can see them.
+
+use crate::catalog::{catalog_tree, list_tables};
+use crate::commit::{self, Changed, Changes, Failure};
+use crate::dirty::Dirty;
+use crate::error::{Error, Result};
+use crate::format::{RecordView, Schema, TableRecord};
+use crate::group::Lead;
+use crate::log::{Record, Records};
+use crate::readers::{FlushState, State};
+use crate::redo::{Change, next_change};
+use crate::space::{GivenUp, Run, Space};
+use crate::store::{Snapshot, Store, Writer};
+use crate::tree::{Tree, insert, prefetch, remove};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// So many keys or more are worth reading ahead for.
+const MANY_KEYS: usize = 16;
+
+/// Brings the store into a state that is known to be on the disk and publishes it. The caller has the
+/// turn to write.
+///
+/// # Errors
+/// `Io` when a write or flush fails again: nothing is lost, reading goes on, and the next attempt begins
+/// anew. `Corrupt` when the checkpoint or an acknowledged part of the log cannot be read.
+pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
+    let lead = store.lead()?;
+    let fresh = match store.readers.flush_state() {
+        FlushState::Settled => return Ok(()),
+        FlushState::Unopened => true,
+        FlushState::UnderWay | FlushState::Failed => false,
+    };
+    store.counters.recoveries.add(1);
+    writer.space = None;
+    let base = settle_checkpoint(store)?;
+    let (published, head) = (store.readers.published(), store.readers.head());
+    let log = store.log()?;
+    let records = log.records(&store.pages.disk)?;
+    let wanted = if fresh { u64::MAX } else { published.txn.max(store.readers.durable().0) };
+    let found: Vec<&Record> = records.found().iter().take_while(|record| record.txn <= wanted).collect();
+    let last = found.last().map_or(base.txn, |record| record.txn);
+    if last < store.readers.durable().0 {
+        let detail = format!(
+            "the log ends at txn {last}, but txn {} was acknowledged; close the store everywhere and copy it",
+            store.readers.durable().0
+        );
+        return Err(Error::corrupt(log.extents().first().map_or(0, |extent| extent.0), detail));
+    }
+    let page_count = base.page_count.max(published.page_count).max(head.page_count);
+    if fresh && found.is_empty() {
+        store.cut(page_count)?;
+        lead.settle();
+        return Ok(());
+    }
+    neutralise(store)?;
+    store.cut(page_count)?;
+    writer.next_txn = unused_txn(store, writer, &records, &[base, published, head])?;
+    store.readers.set_open_turn(writer.next_txn);
+    let rebuilt = rebuild(store, writer, &lead, State { page_count, ..base }, &records, &found, fresh);
+    store.counters.replayed_txns.add(found.len() as u64);
+    writer.next_txn += 1;
+    rebuilt
+}
+
+/// Step 1, as far as it concerns the checkpoint's own slot.
+fn settle_checkpoint(store: &Store) -> Result<State> {
+    let (meta, slot) = store.checkpoint()?;
+    if store.readers.checkpoint().is_none() {
+        store.write_slot(&meta, slot)?;
+        store.readers.set_checkpoint(meta.txn.get(), slot);
+    }
+    Ok(State::from_meta(&meta))
+}
+
+/// Step 1, as far as it concerns the other slot: from now on both say the same.
+fn neutralise(store: &Store) -> Result<()> {
+    let (meta, slot) = store.checkpoint()?;
+    store.write_slot(&meta, 1 - slot)
+}
+
+/// An id that nothing in the file or the sidecar has.
+fn unused_txn(store: &Store, writer: &Writer, records: &Records, states: &[State]) -> Result<u64> {
+    let logged = records.found().last().map_or(0, |record| record.txn);
+    let known = states.iter().map(|state| state.txn).chain([logged, store.readers.open_turn().unwrap_or(0)]);
+    let next = writer.next_txn.max(known.max().unwrap_or(0) + 1);
+    if next >= crate::format::LIMIT_48 {
+        return Err(Error::invalid("all txn ids are used; dump and load the store"));
+    }
+    Ok(next)
+}
+
+/// Steps 4 and 5.
+fn rebuild(
+    store: &Arc<Store>,
+    writer: &mut Writer,
+    lead: &Lead<'_>,
+    base: State,
+    records: &Records,
+    found: &[&Record],
+    fresh: bool,
+) -> Result<()> {
+    let page_size = store.pages.page_size;
+    store.pages.disk.admit(base.page_count * page_size as u64)?;
+    let source = Snapshot { pages: &store.pages, page_count: base.page_count };
+    let (checkpoint, _) = store.checkpoint()?;
+    let mut space = Space::load(&source, &State::from_meta(&checkpoint), page_size)?;
+    let mut given = Vec::new();
+    if !fresh {
+        given.extend(set_aside(store, &mut space, &base)?);
+        given.extend(drop_log(&mut space, checkpoint.txn.get()));
+    }
+    space.quarantine(&writer.quarantine);
+    let mut dirty = Dirty::new(Arc::clone(store), base, writer.next_txn, space);
+    let mut replay = Replay::new(&mut dirty)?;
+    let committed = replay.carry_out(records, found).map_err(Failure::Clean).and_then(|()| {
+        let Replay { dirty, mut tables, mut catalog, next_table, user_version } = replay;
+        let tables = tables.values_mut().filter(|table| table.tree != table.stored);
+        let tables = tables.map(|table| Changed {
+            name: &table.name,
+            record: record_of(&table.schema, &table.tree),
+            tree: &mut table.tree,
+        });
+        let mut changes =
+            Changes { tables: tables.collect(), catalog: &mut catalog, next_table, user_version };
+        commit::commit_recovered(dirty, &mut changes, lead, &given)
+    });
+    match committed {
+        Ok(_) => {
+            store.readers.set_open_turn(0);
+            writer.quarantine.clear();
+            Ok(())
+        }
+        Err(Failure::Clean(error)) => {
+            dirty.undo();
+            Err(error)
+        }
+        Err(Failure::Unknown(error)) => {
+            writer.quarantine.extend(dirty.taken().iter().filter(|run| run.end() <= base.page_count));
+            Err(error)
+        }
+    }
+}
+
+/// Takes what readers may see, and what may have been written since the last good flush, out of the free
+/// pages of the checkpoint. Returns it, to be given up by the new txn.
+fn set_aside(store: &Store, space: &mut Space, base: &State) -> Result<Vec<GivenUp>> {
+    let checkpoint = space.page_count();
+    space.grow_to(checkpoint, base.page_count);
+    let mut barred = Vec::new();
+    for state in [store.readers.published(), store.readers.head()] {
+        let source = Snapshot { pages: &store.pages, page_count: state.page_count };
+        let other = Space::load(&source, &state, store.pages.page_size).ok();
+        barred.extend(space.bar(other.as_ref()));
+    }
+    let birth = base.txn + 1;
+    Ok(barred.into_iter().map(|run| GivenUp { run, birth }).collect())
+}
+
+/// Takes the log's pages out of it: blocks of which a flush has failed are not used again for a log.
+fn drop_log(space: &mut Space, birth: u64) -> Vec<GivenUp> {
+    let runs: Vec<Run> = space.log_runs().collect();
+    runs.iter().for_each(|run| space.clear(*run));
+    runs.into_iter().map(|run| GivenUp { run, birth }).collect()
+}
+
+struct Table {
+    name: String,
+    schema: Schema,
+    tree: Tree,
+    /// The tree as the catalog has it.
+    stored: Tree,
+}
+
+/// The catalog entry of a table with this tree.
+pub fn record_of(schema: &Schema, tree: &Tree) -> TableRecord {
+    TableRecord {
+        id: tree.table,
+        level: tree.level,
+        root: tree.root,
+        overflow_pages: tree.overflow_pages,
+        schema: schema.clone(),
+    }
+}
+
+/// Changes of entries, by table: the key, and the value, if there is one now.
+type Entries<'b> = BTreeMap<u32, Vec<(&'b [u8], Option<&'b [u8]>)>>;
+
+/// The txn that repeats what the log says.
+struct Replay<'d> {
+    dirty: &'d mut Dirty,
+    /// By their ids.
+    tables: BTreeMap<u32, Table>,
+    catalog: Tree,
+    next_table: u32,
+    user_version: u64,
+}
+
+impl<'d> Replay<'d> {
+    fn new(dirty: &'d mut Dirty) -> Result<Self> {
+        let base = dirty.base;
+        let catalog = catalog_tree(&base, dirty.page_size());
+        let listed = list_tables(dirty, &catalog)?.into_iter();
+        let tables =
+            listed.map(|(name, schema, tree)| (tree.table, Table { name, schema, tree, stored: tree }));
+        Ok(Replay {
+            tables: tables.collect(),
+            dirty,
+            catalog,
+            next_table: base.next_table,
+            user_version: base.user_version,
+        })
+    }
+
+    fn carry_out(&mut self, records: &Records, found: &[&Record]) -> Result<()> {
+        let mut entries = Entries::new();
+        for record in found {
+            let mut input = records.changes(record);
+            while let Some(change) = next_change(&mut input) {
+                let change = change.map_err(|()| unreadable(record, "a change cannot be read"))?;
+                self.change(change, &mut entries).map_err(|error| match error {
+                    Some(error) => error,
+                    None => unreadable(record, "a change does not fit the tables"),
+                })?;
+            }
+        }
+        entries.into_iter().try_for_each(|(table, entries)| self.change_entries(table, entries))
+    }
+
+    /// Carries out a change of tables; files one of an entry. `None`: it cannot be.
+    fn change<'b>(&mut self, change: Change<'b>, entries: &mut Entries<'b>) -> Result<(), Option<Error>> {
+        match change {
+            Change::Put { table, key, value } => entries.entry(table).or_default().push((key, Some(value))),
+            Change::Delete { table, key } => entries.entry(table).or_default().push((key, None)),
+            Change::Create { name, record } => {
+                let view = RecordView::parse(record).map_err(|_| None)?;
+                let tree = Tree::of(&view, self.dirty.page_size());
+                insert::put(self.dirty, &mut self.catalog, name.as_bytes(), record, true)?;
+                self.next_table = self.next_table.max(tree.table.checked_add(1).ok_or(None)?);
+                let table = Table { name: name.to_owned(), schema: view.schema(), tree, stored: tree };
+                self.tables.insert(tree.table, table);
+            }
+            Change::Drop { name } => {
+                let id = self.id_of(name)?;
+                entries.remove(&id);
+                let table = self.tables.remove(&id).ok_or(None)?;
+                remove::drop_tree(self.dirty, &table.tree)?;
+                remove::remove(self.dirty, &mut self.catalog, name.as_bytes())?;
+            }
+            Change::Rename { from, to } => {
+                let id = self.id_of(from)?;
+                let table = self.tables.get_mut(&id).ok_or(None)?;
+                let record = record_of(&table.schema, &table.stored).to_bytes();
+                to.clone_into(&mut table.name);
+                remove::remove(self.dirty, &mut self.catalog, from.as_bytes())?;
+                insert::put(self.dirty, &mut self.catalog, to.as_bytes(), &record, true)?;
+            }
+            Change::UserVersion(version) => self.user_version = version,
+        }
+        Ok(())
+    }
+
+    fn id_of(&self, name: &str) -> Result<u32, Option<Error>> {
+        let found = self.tables.iter().find(|(_, table)| table.name == name);
+        found.map(|(id, _)| *id).ok_or(None)
+    }
+
+    /// Changes entries of a table: each key once, as it was changed last.
+    fn change_entries(&mut self, table: u32, mut entries: Vec<(&[u8], Option<&[u8]>)>) -> Result<()> {
+        let Some(tree) = self.tables.get_mut(&table).map(|table| &mut table.tree) else {
+            return Err(Error::corrupt(0, format!("the log changes table {table}, which is not there")));
+        };
+        // Stable: of one key's changes the last stays last.
+        entries.sort_by_key(|(key, _)| *key);
+        let last = entries
+            .iter()
+            .enumerate()
+            .filter(|(i, (key, _))| entries.get(i + 1).is_none_or(|(next, _)| next != key));
+        let last: Vec<_> = last.map(|(_, entry)| *entry).collect();
+        if last.len() >= MANY_KEYS {
+            let keys: Vec<&[u8]> = last.iter().map(|(key, _)| *key).collect();
+            let pages = &self.dirty.store.pages;
+            prefetch::prefetch(self.dirty, pages, tree, &keys, self.dirty.base.page_count)?;
+        }
+        for (key, value) in last {
+            match value {
+                Some(value) => {
+                    insert::put(self.dirty, tree, key, value, true)?;
+                }
+                None => {
+                    remove::remove(self.dirty, tree, key)?;
+                }
+            }
+            if self.dirty.is_full() {
+                commit::spill(self.dirty, &mut [tree])?;
+                self.dirty.spilled();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unreadable(record: &Record, what: &str) -> Error {
+    Error::corrupt(0, format!("log record of txn {}: {what}, although its checksum is right", record.txn))
+}
