@@ -17,13 +17,11 @@ use crate::page::{Branch, LeafView, Stored, branch, leaf_overwrite};
 use crate::readers::State;
 use crate::redo::Redo;
 use crate::space::{GivenUp, Run, RunSet, join_given};
-use crate::store::{Durability, Store};
+use crate::store::{Durability, MIN_LOG, Store};
 use crate::tree::{Tree, insert};
 use std::io::IoSlice;
 use std::ops::Range;
 
-/// The log's first extent has at least so many bytes.
-const MIN_LOG: u64 = 64 << 10;
 /// A redo record of up to so many bytes is cheaper than a second flush, whatever the pages take.
 const SMALL_RECORD: usize = 64 << 10;
 
@@ -166,7 +164,7 @@ fn choose(dirty: &Dirty, log: &Log, redo: &Redo, durability: Durability) -> Way 
         counters.log_full_checkpoints.add(1);
         return Way::Checkpoint { more_log: more_log(store, base, log) };
     }
-    if base.held + dirty.held_for(log.checkpoint) > held_limit(store, base) {
+    if base.held + dirty.held_for(log.checkpoint) > store.held_limit(base) {
         counters.held_checkpoints.add(1);
         return Way::Checkpoint { more_log: 0 };
     }
@@ -178,25 +176,13 @@ fn choose(dirty: &Dirty, log: &Log, redo: &Redo, durability: Durability) -> Way 
 fn more_log(store: &Store, base: &State, log: &Log) -> u64 {
     let page_size = store.pages.page_size as u64;
     let (file_len, capacity) = (base.page_count * page_size, log.capacity());
-    let limit = log_limit(store, base);
+    let limit = store.log_limit(base);
     let more = match capacity {
         0 => (file_len / 64).clamp(MIN_LOG, (limit / 4).max(MIN_LOG)),
         _ => capacity.min(limit.saturating_sub(capacity)),
     };
     let allowed = base.txn > 1 && log.extents().len() < LOG_EXTENTS && capacity < limit;
     if allowed { more / page_size } else { 0 }
-}
-
-/// Bytes that the log of a store of this size may have.
-pub fn log_limit(store: &Store, base: &State) -> u64 {
-    let file_len = base.page_count * store.pages.page_size as u64;
-    (file_len / 4).clamp(4 * MIN_LOG, store.log_limit.max(4 * MIN_LOG))
-}
-
-/// Pages that the checkpoint may hold back in a store of this size.
-fn held_limit(store: &Store, base: &State) -> u64 {
-    let limit = store.held_limit / store.pages.page_size as u64;
-    (base.page_count / 8).max(1024).min(limit)
 }
 
 /// Adds an extent to the log. Returns it.
@@ -320,8 +306,7 @@ fn number(
     let checkpoint = dirty.store.readers.checkpoint().map_or(0, |(txn, _)| txn);
     // The record speaks of its own pages apart.
     let mut taken = dirty.taken().clone();
-    let apart = own.iter().chain(new_log);
-    assert!(apart.fold(true, |all, run| taken.remove(*run) && all), "they were allocated");
+    assert!(own.iter().chain(new_log).all(|run| taken.remove(*run)), "they were allocated");
     dirty.space.give_up(&given, txn)?;
     let previous = dirty.base.space;
     plan.record = dirty.space.encode_record(txn, &own, previous, &taken, &log_runs, &given);

@@ -133,13 +133,15 @@ pub struct Dirty {
     taken: RunSet,
     /// Number of failed flushes when the txn began.
     pub failures: u64,
+    /// Quota in bytes.
+    pub max_size: u64,
 }
 
 impl Dirty {
     /// A txn that has changed nothing.
     pub fn new(store: Arc<Store>, base: State, txn: u64, space: Space) -> Self {
         let (page_size, store_limit) = (store.pages.page_size, store.dirty_limit);
-        let failures = store.readers.failures();
+        let (failures, max_size) = (store.readers.failures(), store.max_size);
         Dirty {
             store,
             base,
@@ -158,6 +160,7 @@ impl Dirty {
             written: Vec::new(),
             taken: RunSet::default(),
             failures,
+            max_size,
         }
     }
 
@@ -440,7 +443,7 @@ impl Dirty {
         let step = (old * page_size / 32).clamp(MIN_GROWTH, MAX_GROWTH) / page_size;
         let unit = (MIN_GROWTH / page_size).max(1);
         let wanted = (old + count.max(step.max(1))).next_multiple_of(unit);
-        let quota = (self.store.max_size / page_size).min(MAX_PAGES);
+        let quota = (self.max_size / page_size).min(MAX_PAGES);
         if old + count > quota {
             return Err(Error::Full { needed: (old + count) * page_size, quota: quota * page_size });
         }

@@ -248,6 +248,13 @@ impl Disk {
         self.map().will_need(offset, len).map_err(|error| self.io_error("read ahead in", error))
     }
 
+    /// Asks the system to begin writing what is dirty in the range, without waiting for it.
+    pub fn start_write_back(&self, offset: u64, len: u64) {
+        if len > 0 {
+            crate::map::start_write_back(&self.file, offset, len);
+        }
+    }
+
     /// Grows the file from `old` bytes to `len` with disk blocks behind every byte of the growth.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ pub const MAX_VALUE_LEN: u64 = (1 << 47) - 1;
 pub const MAX_NAME_LEN: usize = 512;
 /// Most extents that the redo log can have.
 pub const LOG_EXTENTS: usize = 16;
+/// Most bytes that the redo log can have.
+pub const MAX_LOG: u64 = 1 << 30;
 /// Id of the catalog, the table of tables.
 pub const CATALOG_ID: u32 = 1;
 /// Table id that space records carry.
@@ -369,6 +371,10 @@ impl Meta {
             if !page.checked_add(*pages).is_some_and(inside) || !extents[..i].iter().all(apart) {
                 return Err(format!("claims {pages} pages of log at page {page}"));
             }
+        }
+        let pages = extents.iter().fold(0u64, |sum, (_, pages)| sum.saturating_add(*pages));
+        if pages.saturating_mul(self.page_size.get().into()) > MAX_LOG {
+            return Err(format!("claims {pages} pages of log, which may have {MAX_LOG} bytes"));
         }
         match self.log[extents.len()..].iter().all(|unused| unused.as_bytes() == [0; 16]) {
             true => Ok(()),

@@ -31,6 +31,12 @@ use crate::store::Store;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How far it is from one checkpoint to the next, in units of early write-back.
+const INTERVAL: u64 = 1 << 20;
+/// How often early write-back passes over the file in the second half of the interval.
+const SWEEPS: u64 = 4;
 
 /// The right to flush and to publish. Its holder is the only one, in all processes.
 pub struct Lead<'s> {
@@ -63,6 +69,24 @@ impl Store {
             self.readers.fail();
         }
         Ok(Some(lead))
+    }
+
+    /// Asks the system to begin writing pages to the disk, when the way to the next checkpoint is half gone, so
+    /// that its flush is short. In the other half each commit asks for a small part of the file, so that
+    /// all of it comes up [`SWEEPS`] times. Only advice: errors come back from the next flush.
+    fn write_back(&self) {
+        let (head, len) = (self.readers.head(), self.pages.page_size as u64);
+        let Ok(log) = self.log() else { return };
+        let part = |of: u64, whole: u64| of.min(whole) * INTERVAL / whole.max(1);
+        let now = part(head.held, self.held_limit(&head)).max(part(head.log.offset, log.capacity()));
+        let before = self.written_back.swap(now, Relaxed);
+        if now <= INTERVAL / 2 || now <= before {
+            return;
+        }
+        let place = |progress: u64| (progress * SWEEPS * 2 % INTERVAL) * head.page_count / INTERVAL;
+        let (from, to) = (place(before.max(INTERVAL / 2)), place(now));
+        let end = if to < from { head.page_count } else { to };
+        self.pages.disk.start_write_back(from * len, (end - from) * len);
     }
 
     /// The error of a txn that was not on the disk when a flush failed.
@@ -256,11 +280,14 @@ impl Ticket {
                 return outcome;
             }
             let Some(lead) = self.store.lead_unless(&|| self.is_done())? else { continue };
-            if self.outcome().is_none()
-                && let Err(error) = lead.flush_log()
-            {
+            if self.outcome().is_some() {
+                continue;
+            }
+            if let Err(error) = lead.flush_log() {
                 return self.outcome().unwrap_or(Err(error));
             }
+            drop(lead);
+            self.store.write_back();
         }
     }
 

@@ -133,6 +133,8 @@ fn rebuild(
     }
     space.quarantine(&writer.quarantine);
     let mut dirty = Dirty::new(Arc::clone(store), base, writer.next_txn, space);
+    // What was acknowledged has a right to its place.
+    dirty.max_size = u64::MAX;
     let mut replay = Replay::new(&mut dirty)?;
     let committed = replay.carry_out(records, found).map_err(Failure::Clean).and_then(|()| {
         let Replay { dirty, mut tables, mut catalog, next_table, user_version } = replay;

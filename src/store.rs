@@ -14,7 +14,9 @@
 use crate::counters::Counting;
 use crate::disk::{Disk, Observer, Op, Verdict, within_limit};
 use crate::error::{Error, Result};
-use crate::format::{LIMIT_48, META_LEN, META_OFFSETS, MIN_PAGE_SIZE, Meta, check_page_size, meta_pages};
+use crate::format::{
+    LIMIT_48, MAX_LOG, META_LEN, META_OFFSETS, MIN_PAGE_SIZE, Meta, check_page_size, meta_pages,
+};
 use crate::lock::{self, Mode};
 use crate::log::Log;
 use crate::readers::{FlushState, Readers, State};
@@ -27,6 +29,7 @@ use std::io::IoSlice;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
@@ -35,6 +38,8 @@ use zerocopy::IntoBytes;
 const MAX_BLANK: u64 = 16 << 20;
 /// A new store's length.
 const FIRST_LEN: u64 = 64 << 10;
+/// The log's first extent has at least so many bytes.
+pub const MIN_LOG: u64 = 64 << 10;
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -78,14 +83,16 @@ pub struct Store {
     pub dirty_limit: usize,
     /// What commits promise unless they are asked for something else.
     pub durability: Durability,
-    /// Most bytes of the redo log.
-    pub log_limit: u64,
-    /// Bytes of replaced pages that the checkpoint may hold back before there is a new one.
-    pub held_limit: u64,
+    /// Most bytes of the redo log, as configured.
+    max_log: u64,
+    /// Bytes of replaced pages that the checkpoint may hold back, as configured.
+    max_held: u64,
     /// Who flushes.
     pub flushers: Flushers,
     /// What was done so far.
     pub counters: Counting,
+    /// How far early write-back has come.
+    pub written_back: AtomicU64,
     /// Whether it can be written to.
     pub read_only: bool,
     /// The process that opened it.
@@ -242,10 +249,11 @@ impl Store {
             max_size: config.max_size,
             dirty_limit: config.dirty_limit,
             durability: config.durability,
-            log_limit: config.log_limit,
-            held_limit: config.held_limit,
+            max_log: config.log_limit,
+            max_held: config.held_limit,
             flushers: Flushers::default(),
             counters: Counting::default(),
+            written_back: AtomicU64::new(0),
             read_only,
             process: std::process::id(),
             log: Mutex::new(Arc::new(Log::of(&meta))),
@@ -313,6 +321,18 @@ impl Store {
             needed.insert(place, txn);
         }
         Ok(needed)
+    }
+
+    /// Bytes that the log may have in a store of this size.
+    pub fn log_limit(&self, state: &State) -> u64 {
+        let file_len = state.page_count * self.pages.page_size as u64;
+        (file_len / 4).clamp(4 * MIN_LOG, self.max_log.clamp(4 * MIN_LOG, MAX_LOG))
+    }
+
+    /// Pages that the checkpoint may hold back in a store of this size.
+    pub fn held_limit(&self, state: &State) -> u64 {
+        let limit = self.max_held / self.pages.page_size as u64;
+        (state.page_count / 8).max(1024).min(limit)
     }
 
     /// Whether this is the process that opened the store, and not one forked from it.

@@ -372,7 +372,7 @@ impl WriteTxn {
             tables: Arc::default(),
             next_table: state.next_table,
             user_version: state.user_version,
-            redo: Redo::new(commit::log_limit(store, &state) as usize),
+            redo: Redo::new(store.log_limit(&state) as usize),
             durability: store.durability,
             saved: Vec::new(),
             poisoned: false,
