@@ -69,6 +69,8 @@ pub(crate) fn describe(store: &Store, page: u64) -> Result<PageDump> {
     let mut dump = PageDump { page, kind: String::new(), bytes, fields: Vec::new(), problems: Vec::new() };
     if page < meta_pages(page_size) {
         describe_meta(&mut dump, offset);
+    } else if store.log()?.extents().iter().any(|(first, pages)| (*first..first + pages).contains(&page)) {
+        dump.kind = "redo log".into();
     } else if header(&dump.bytes).page.get() == page {
         describe_page(&mut dump);
     } else if dump.bytes.iter().all(|byte| *byte == 0) {

@@ -52,6 +52,8 @@ impl VerifyReport {
 pub struct Stats {
     /// The snapshot's txn.
     pub txn: u64,
+    /// The txn of the last checkpoint; later ones are in the log.
+    pub checkpoint: u64,
     /// Random bytes given at creation.
     pub store_id: [u8; 16],
     /// Bytes of a page.
@@ -147,6 +149,7 @@ pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
     }
     Ok(Stats {
         txn: state.txn,
+        checkpoint: store.checkpoint()?.0.txn.get(),
         store_id: store.store_id(),
         page_size: store.pages.page_size as u64,
         page_count: state.page_count,

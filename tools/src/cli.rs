@@ -1,6 +1,6 @@
 //! The command line: the list of commands, and the arguments that several of them share.
 
-use crate::commands::{del, dump, get, load, page, put, scan, stat, tables, verify};
+use crate::commands::{checkpoint, del, dump, get, load, page, put, scan, stat, tables, verify};
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
 use clap::{Args, Parser, Subcommand};
@@ -55,6 +55,8 @@ pub enum Command {
     Tables(tables::Args),
     /// Print a page byte by byte, labelled as in the format document
     Page(page::Args),
+    /// Bring everything committed to its place, replaying the log of a store that was not closed
+    Checkpoint(checkpoint::Args),
 }
 
 impl Command {
@@ -71,6 +73,7 @@ impl Command {
             Command::Scan(args) => scan::run(args),
             Command::Tables(args) => tables::run(args),
             Command::Page(args) => page::run(args),
+            Command::Checkpoint(args) => checkpoint::run(args),
         }
     }
 
@@ -87,6 +90,7 @@ impl Command {
             Command::Scan(args) => &args.file,
             Command::Tables(args) => &args.file,
             Command::Page(args) => &args.file,
+            Command::Checkpoint(args) => &args.file,
         }
     }
 }
@@ -104,6 +108,14 @@ impl TableArg {
     pub fn asked(&self) -> Option<&str> {
         self.table.as_deref()
     }
+}
+
+/// `--ignore-log`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct LogArg {
+    /// Where a log waits to be replayed, show the last checkpoint, without the txns in the log
+    #[arg(long)]
+    pub ignore_log: bool,
 }
 
 /// `--json`.

@@ -1,5 +1,6 @@
 //! Opening stores, undoing their creation, and finding the table that a command line means.
 
+use crate::cli::LogArg;
 use crate::failure::{Failure, Result};
 use mapleaf::{Database, Error, Options, TableInfo};
 use std::fs;
@@ -10,8 +11,8 @@ use std::path::Path;
 pub const MAIN: &str = "";
 
 /// Opens a store that is there, to read it. Others may write to it meanwhile.
-pub fn open_to_read(path: &Path) -> Result<Database> {
-    open(path, &Options::new().create(false).read_only(true))
+pub fn open_to_read(path: &Path, log: LogArg) -> Result<Database> {
+    open(path, &Options::new().create(false).read_only(true).ignore_log(log.ignore_log))
 }
 
 /// Opens a store to change it; with `create` it is made if it is not there.
@@ -32,6 +33,10 @@ fn open(path: &Path, options: &Options) -> Result<Database> {
         Error::NotAStore { detail } => Failure::problem(format!(
             "not a mapleaf store: {}; check the path",
             detail.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&detail)
+        )),
+        Error::LogToReplay { txns } => Failure::problem(format!(
+            "the store was not closed: its log holds {txns} txns that are not in the tables yet; run \"mapleaf checkpoint\" to \
+             replay it, or give --ignore-log to see the store without them"
         )),
         other => other.into(),
     })

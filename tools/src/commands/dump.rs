@@ -3,7 +3,7 @@
 //! Promises: a file written with `-f` is there whole or as it was before; a dump to standard output that could not be finished
 //! has no `DATA=END`, so that no load takes it.
 
-use crate::cli::TableArg;
+use crate::cli::{LogArg, TableArg};
 use crate::dump_text::{Format, Header, LmdbLines, Writer, fits_a_header_line};
 use crate::failure::{Failure, Result, tell};
 use crate::output::print;
@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     /// The store
     pub file: PathBuf,
+    #[command(flatten)]
+    log: LogArg,
     /// Printable characters as they are (format=print), not everything in hex (format=bytevalue)
     #[arg(short = 'p', long = "print")]
     print: bool,
@@ -59,7 +61,7 @@ pub fn run(args: &Args) -> Result {
     if args.mapsize.is_some() && args.compat != Compat::Lmdb {
         return Err(Failure::Usage("--mapsize goes with --compat lmdb".into()));
     }
-    let db = open_to_read(&args.file)?;
+    let db = open_to_read(&args.file, args.log)?;
     let txn = db.begin_read()?;
     let tables = txn.tables()?;
     if args.list {

@@ -1,6 +1,6 @@
 //! `mapleaf get`: the value at a key.
 
-use crate::cli::{FormatArgs, JsonArg, TableArg};
+use crate::cli::{FormatArgs, JsonArg, LogArg, TableArg};
 use crate::failure::{Failure, Result};
 use crate::output::{print, print_json, print_line};
 use crate::store::{choose, open_to_read, shown};
@@ -18,6 +18,8 @@ use std::path::PathBuf;
 pub struct Args {
     /// The store
     pub file: PathBuf,
+    #[command(flatten)]
+    log: LogArg,
     /// The key
     #[arg(allow_negative_numbers = true)]
     key: OsString,
@@ -42,7 +44,7 @@ struct Document<'t> {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    let db = open_to_read(&args.file)?;
+    let db = open_to_read(&args.file, args.log)?;
     let txn = db.begin_read()?;
     let tables = txn.tables()?;
     let table = choose(&tables, args.table.asked())?;

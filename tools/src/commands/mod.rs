@@ -1,5 +1,6 @@
 //! One file per command: its arguments and its work.
 
+pub mod checkpoint;
 pub mod del;
 pub mod dump;
 pub mod get;

@@ -2,7 +2,7 @@
 //!
 //! Every byte of the page is shown once, in order; what no field claims is "unused". Only runs of zeros are shortened.
 
-use crate::cli::JsonArg;
+use crate::cli::{JsonArg, LogArg};
 use crate::failure::{Outcome, Result, tell};
 use crate::output::{Output, print, print_json};
 use crate::store::open_to_read;
@@ -19,6 +19,8 @@ use std::path::PathBuf;
 pub struct Args {
     /// The store
     pub file: PathBuf,
+    #[command(flatten)]
+    log: LogArg,
     /// Which page, from 0
     number: u64,
     #[command(flatten)]
@@ -44,7 +46,7 @@ struct FieldDocument<'p> {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    let dump = open_to_read(&args.file)?.page(args.number)?;
+    let dump = open_to_read(&args.file, args.log)?.page(args.number)?;
     match args.json.json {
         true => print_json(&document(&dump))?,
         false => print(|output| print_page(&dump, output))?,

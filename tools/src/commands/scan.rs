@@ -2,7 +2,7 @@
 //!
 //! Skipping is not reading: `--offset` and `--count` go by the counts in the tree, in O(log n).
 
-use crate::cli::{Codecs, FormatArgs, JsonArg, TableArg};
+use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg, TableArg};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, print};
 use crate::store::{choose, open_to_read, shown};
@@ -22,6 +22,8 @@ use std::path::PathBuf;
 pub struct Args {
     /// The store
     pub file: PathBuf,
+    #[command(flatten)]
+    log: LogArg,
     /// Begin at this key
     #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
     from: Option<OsString>,
@@ -67,7 +69,7 @@ struct Pair<'t> {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    let db = open_to_read(&args.file)?;
+    let db = open_to_read(&args.file, args.log)?;
     let txn = db.begin_read()?;
     let tables = txn.tables()?;
     let chosen: Vec<&TableInfo> = match args.all {

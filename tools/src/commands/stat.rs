@@ -1,7 +1,7 @@
 //! `mapleaf stat`: what the store and its tables consist of, counted page by page.
 
 use super::tables;
-use crate::cli::{JsonArg, TableArg};
+use crate::cli::{JsonArg, LogArg, TableArg};
 use crate::failure::Result;
 use crate::output::{Output, print, print_json};
 use crate::store::{choose, open_to_read, shown};
@@ -18,6 +18,8 @@ use std::path::PathBuf;
 pub struct Args {
     /// The store
     pub file: PathBuf,
+    #[command(flatten)]
+    log: LogArg,
     /// Only this table
     #[command(flatten)]
     table: TableArg,
@@ -32,12 +34,14 @@ pub struct Args {
 struct Document<'s> {
     store_id: String,
     txn: u64,
+    checkpoint: u64,
     user_version: u64,
     page_size: u64,
     page_count: u64,
     file_bytes: u64,
     free_pages: u64,
     pending_pages: u64,
+    log_pages: u64,
     space_pages: u64,
     catalog_pages: u64,
     entries: u64,
@@ -65,7 +69,7 @@ struct LevelDocument {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    let db = open_to_read(&args.file)?;
+    let db = open_to_read(&args.file, args.log)?;
     let mut stats = db.stats()?;
     if let Some(asked) = args.table.asked() {
         let infos: Vec<TableInfo> = stats.tables.iter().map(|table| table.info.clone()).collect();
@@ -82,12 +86,14 @@ fn document(stats: &Stats) -> Document<'_> {
     Document {
         store_id: hex_id(stats),
         txn: stats.txn,
+        checkpoint: stats.checkpoint,
         user_version: stats.user_version,
         page_size: stats.page_size,
         page_count: stats.page_count,
         file_bytes: stats.page_count * stats.page_size,
         free_pages: stats.free_pages,
         pending_pages: stats.pending_pages,
+        log_pages: stats.log_pages,
         space_pages: stats.space_pages,
         catalog_pages: stats.catalog_pages,
         entries: stats.tables.iter().map(|table| table.info.len).sum(),
@@ -121,10 +127,10 @@ fn hex_id(stats: &Stats) -> String {
 }
 
 fn print_text(stats: &Stats, output: &mut Output) -> Result<()> {
-    let Stats { txn, page_size, page_count, free_pages, pending_pages, space_pages, catalog_pages, .. } =
-        stats;
+    let Stats { txn, checkpoint, page_size, page_count, free_pages, pending_pages, log_pages, .. } = stats;
+    let Stats { space_pages, catalog_pages, .. } = stats;
     writeln!(output, "store       {}, user version {}", hex_id(stats), stats.user_version)?;
-    writeln!(output, "txn         {txn}")?;
+    writeln!(output, "txn         {txn}, the last checkpoint is {checkpoint}")?;
     writeln!(
         output,
         "file        {page_count} pages of {page_size} bytes, {} in all",
@@ -132,6 +138,7 @@ fn print_text(stats: &Stats, output: &mut Output) -> Result<()> {
     )?;
     writeln!(output, "free        {free_pages} pages, {}", bytes(free_pages * page_size))?;
     writeln!(output, "pending     {pending_pages} pages, {}", bytes(pending_pages * page_size))?;
+    writeln!(output, "log         {log_pages} pages, {}", bytes(log_pages * page_size))?;
     writeln!(output, "accounting  {space_pages} pages for space, {catalog_pages} for the catalog")?;
     match &stats.pinned_txns[..] {
         [] => writeln!(output, "pinned      no txn")?,

@@ -1,6 +1,6 @@
 //! `mapleaf tables`: what tables there are.
 
-use crate::cli::JsonArg;
+use crate::cli::{JsonArg, LogArg};
 use crate::failure::Result;
 use crate::output::{print, print_json};
 use crate::store::{open_to_read, shown};
@@ -17,6 +17,8 @@ use std::path::PathBuf;
 pub struct Args {
     /// The store
     pub file: PathBuf,
+    #[command(flatten)]
+    log: LogArg,
     #[command(flatten)]
     json: JsonArg,
 }
@@ -56,7 +58,7 @@ impl<'t> Document<'t> {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    let tables = open_to_read(&args.file)?.begin_read()?.tables()?;
+    let tables = open_to_read(&args.file, args.log)?.begin_read()?.tables()?;
     if args.json.json {
         return print_json(&tables.iter().map(Document::of).collect::<Vec<_>>());
     }

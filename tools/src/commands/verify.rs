@@ -1,6 +1,6 @@
 //! `mapleaf verify`: judging every page. It only reads.
 
-use crate::cli::JsonArg;
+use crate::cli::{JsonArg, LogArg};
 use crate::failure::{Failure, Outcome, Result, tell};
 use crate::output::{print, print_json};
 use crate::progress::Meter;
@@ -19,12 +19,14 @@ pub struct Args {
     /// The store
     pub file: PathBuf,
     #[command(flatten)]
+    log: LogArg,
+    #[command(flatten)]
     json: JsonArg,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    let db = match open_to_read(&args.file) {
+    let db = match open_to_read(&args.file, args.log) {
         Err(Failure::Problem { place: None, message }) if args.json.json && args.file.is_file() => {
             return report_unopened(&message);
         }

@@ -1,0 +1,27 @@
+//! `mapleaf checkpoint`: everything committed is brought to its place, and the log is empty.
+
+use crate::failure::{Outcome, Result};
+use crate::output::print;
+use crate::store::open_to_write;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The arguments of checkpoint.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Opening a store to write does this by itself; the last one to close it, too. Use it before copying a store that was not closed to a medium where it can only be read.\n\nExamples:\n  mapleaf checkpoint app.maple"
+)]
+pub struct Args {
+    /// The store
+    pub file: PathBuf,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result {
+    let db = open_to_write(&args.file, false, None)?;
+    db.checkpoint()?;
+    let (txn, replayed) = (db.begin_read()?.txn_id(), db.counters().replayed_txns);
+    print(|output| Ok(writeln!(output, "txn {txn}; {replayed} txns were replayed from the log")?))?;
+    db.close()?;
+    Ok(Outcome::Fine)
+}
