@@ -16,7 +16,7 @@ use crate::log::{self, Log};
 use crate::page::{Branch, LeafView, Stored, branch, leaf_overwrite};
 use crate::readers::State;
 use crate::redo::Redo;
-use crate::space::{GivenUp, Run, RunSet, join_given};
+use crate::space::{Chunk, GivenUp, Run, RunSet, join_given};
 use crate::store::{Durability, MIN_LOG, Store};
 use crate::tree::{Tree, insert};
 use std::io::IoSlice;
@@ -55,6 +55,19 @@ pub struct Changes<'t> {
     pub user_version: u64,
 }
 
+/// What a txn does to the log's pages, and how much its space record tells of the pages in general.
+struct Detail<'d> {
+    new_log: &'d [Run],
+    dropped_log: &'d [GivenUp],
+    chunk: Chunk,
+}
+
+impl Detail<'_> {
+    fn logged() -> Self {
+        Detail { new_log: &[], dropped_log: &[], chunk: Chunk::Little }
+    }
+}
+
 /// How a txn becomes durable.
 enum Way {
     /// By its redo record.
@@ -79,7 +92,7 @@ pub fn commit(
     let state = match choose(dirty, &log, redo, durability) {
         Way::Logged => {
             // 1. and 2. Number the pages and write them.
-            let state = write(dirty, changes, &[], &[]).map_err(Failure::Clean)?;
+            let state = write(dirty, changes, &Detail::logged()).map_err(Failure::Clean)?;
             flush_growth(dirty, &state)?;
             // 3. Append the redo record to the log.
             let state = append(dirty, &log, redo, state).map_err(Failure::Clean)?;
@@ -97,7 +110,9 @@ pub fn commit(
             // 1. and 2. Number the pages and write them.
             let mut next = log.next(dirty.txn).map_err(Failure::Clean)?;
             let new_log = extend_log(dirty, &mut next, more_log).map_err(Failure::Clean)?;
-            let state = write(dirty, changes, &new_log, &[]).map_err(Failure::Clean)?;
+            let chunk = if dirty.base.txn == log.checkpoint { Chunk::Page } else { Chunk::Much };
+            let detail = Detail { new_log: &new_log, dropped_log: &[], chunk };
+            let state = write(dirty, changes, &detail).map_err(Failure::Clean)?;
             // 3. to 6. Flush them, write the other meta slot, flush it, publish.
             let lead = store.lead().map_err(Failure::Clean)?;
             lead.check_since(dirty.failures).map_err(Failure::Clean)?;
@@ -124,23 +139,22 @@ pub fn commit_recovered(
         next.set_extents(Vec::new());
         new_log = extend_log(dirty, &mut next, pages).map_err(Failure::Clean)?;
     }
-    let state = write(dirty, changes, &new_log, dropped).map_err(Failure::Clean)?;
+    let detail = Detail { new_log: &new_log, dropped_log: dropped, chunk: Chunk::Much };
+    let state = write(dirty, changes, &detail).map_err(Failure::Clean)?;
     let all = 0..state.page_count * dirty.page_size() as u64;
     lead.checkpoint(&state, next, all).map_err(Failure::Unknown)
 }
 
 /// Numbers the pages and writes them, and zeros where nothing was ever written: to new pages at the end
 /// of the file and to new extents of the log.
-fn write(
-    dirty: &mut Dirty,
-    changes: &mut Changes<'_>,
-    new_log: &[Run],
-    dropped: &[GivenUp],
-) -> Result<State> {
+fn write(dirty: &mut Dirty, changes: &mut Changes<'_>, detail: &Detail<'_>) -> Result<State> {
     let mut plan = Plan::default();
-    let state = number(dirty, &mut plan, changes, new_log, dropped)?;
+    let state = number(dirty, &mut plan, changes, detail)?;
     plan.write(dirty)?;
-    for run in dirty.space.free_from(dirty.base.page_count).iter().chain(new_log.iter()) {
+    for (_, page) in &plan.numbered {
+        dirty.store.pages.set_own(*page, dirty.txn);
+    }
+    for run in dirty.space.free_from(dirty.base.page_count).iter().chain(detail.new_log) {
         write_zeros(dirty, *run)?;
     }
     Ok(state)
@@ -254,8 +268,7 @@ fn number(
     dirty: &mut Dirty,
     plan: &mut Plan,
     changes: &mut Changes<'_>,
-    new_log: &[Run],
-    dropped: &[GivenUp],
+    detail: &Detail<'_>,
 ) -> Result<State> {
     let Changes { tables, catalog, next_table, user_version } = changes;
     let catalog: &mut Tree = catalog;
@@ -269,10 +282,10 @@ fn number(
     plan.collect(dirty, catalog, false)?;
     let mut given = dirty.finish()?;
     given.extend(dirty.space.retire_records());
-    given.extend(dropped);
+    given.extend(detail.dropped_log);
     let given = join_given(given)?;
     let mut log_runs = RunSet::default();
-    for run in new_log {
+    for run in detail.new_log {
         log_runs.insert(*run);
         dirty.space.give_to_log(*run);
     }
@@ -280,10 +293,10 @@ fn number(
     // One allocation for everything; the record takes the pages behind the tree's.
     let values = plan.number_values(dirty)?;
     let tree_pages = plan.pages();
-    let mut record_pages = dirty.space.record_pages(dirty.taken(), &log_runs, &given);
+    let mut record_pages = dirty.space.record_pages(dirty.taken(), &log_runs, &given, detail.chunk);
     let mut runs = dirty.allocate(tree_pages + record_pages)?;
     loop {
-        let needed = dirty.space.record_pages(dirty.taken(), &log_runs, &given);
+        let needed = dirty.space.record_pages(dirty.taken(), &log_runs, &given, detail.chunk);
         if needed <= record_pages {
             break;
         }
@@ -306,10 +319,10 @@ fn number(
     let checkpoint = dirty.store.readers.checkpoint().map_or(0, |(txn, _)| txn);
     // The record speaks of its own pages apart.
     let mut taken = dirty.taken().clone();
-    assert!(own.iter().chain(new_log).all(|run| taken.remove(*run)), "they were allocated");
+    assert!(own.iter().chain(detail.new_log).all(|run| taken.remove(*run)), "they were allocated");
     dirty.space.give_up(&given, txn)?;
     let previous = dirty.base.space;
-    plan.record = dirty.space.encode_record(txn, &own, previous, &taken, &log_runs, &given);
+    plan.record = dirty.space.encode_record(txn, &own, previous, (&taken, &log_runs, &given), detail.chunk);
     let first = own[0].start;
     plan.record_runs = own;
     for page in plan.record.chunks_mut(dirty.page_size()) {
@@ -500,17 +513,19 @@ impl Plan {
         values: &[Option<Run>],
     ) -> Result<()> {
         let slots = std::mem::take(&mut self.trees[tree]);
-        let mut number_of = std::collections::HashMap::with_capacity(slots.len());
+        // By slot; 0 where it has no number, which is no page of a tree.
+        let mut number_of = vec![0; slots.iter().max().map_or(0, |slot| *slot as usize + 1)];
         for slot in &slots {
-            number_of.insert(*slot, numbers.next());
+            number_of[*slot as usize] = numbers.next();
         }
         for slot in &slots {
             rewrite_references(dirty, *slot, layout, &number_of, values)?;
-            dirty.seal(*slot, number_of[slot]);
-            self.numbered.push((*slot, number_of[slot]));
+            let page = number_of[*slot as usize];
+            dirty.seal(*slot, page);
+            self.numbered.push((*slot, page));
         }
         match heap_slot(root.page) {
-            Some(slot) if number_of.contains_key(&slot) => root.page = number_of[&slot],
+            Some(slot) if numbered(&number_of, slot).is_some() => root.page = number_of[slot as usize],
             // The root stays in memory, with references to what is written now.
             Some(slot) => rewrite_kept(dirty, slot, layout, &number_of, values)?,
             None => {}
@@ -556,23 +571,31 @@ impl Plan {
     }
 }
 
+/// The number that a heap page has got.
+fn numbered(number_of: &[u64], slot: u32) -> Option<u64> {
+    number_of.get(slot as usize).copied().filter(|page| *page != 0)
+}
+
 /// Replaces references to heap pages and values by those to their places in the file.
 fn rewrite_references(
     dirty: &mut Dirty,
     slot: u32,
     layout: &Layout,
-    number_of: &std::collections::HashMap<u32, u64>,
+    number_of: &[u64],
     values: &[Option<Run>],
 ) -> Result<()> {
     let level = crate::format::header(dirty.heap_page(slot)).level;
     if level > 0 {
-        let count = Branch::new(dirty.heap_page(slot), level)?.count();
-        for i in 0..count {
-            let mut child = Branch::new(dirty.heap_page(slot), level)?.child(i)?;
-            if let Some(page) = heap_slot(child.page).and_then(|slot| number_of.get(&slot)) {
-                child.page = *page;
-                branch::set_child(dirty.heap_page_mut(slot), i, child);
+        let branch = Branch::new(dirty.heap_page(slot), level)?;
+        let mut changed = Vec::new();
+        for i in 0..branch.count() {
+            let child = branch.child(i)?;
+            if let Some(page) = heap_slot(child.page).and_then(|slot| numbered(number_of, slot)) {
+                changed.push((i, ChildRef { page, ..child }));
             }
+        }
+        for (i, child) in changed {
+            branch::set_child(dirty.heap_page_mut(slot), i, child);
         }
     } else if !values.is_empty() && layout.fixed.is_none() {
         let count = LeafView::new(dirty.heap_page(slot))?.count();
@@ -593,7 +616,7 @@ fn rewrite_kept(
     dirty: &mut Dirty,
     slot: u32,
     layout: &Layout,
-    number_of: &std::collections::HashMap<u32, u64>,
+    number_of: &[u64],
     values: &[Option<Run>],
 ) -> Result<()> {
     rewrite_references(dirty, slot, layout, number_of, values)?;

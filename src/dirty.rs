@@ -25,6 +25,8 @@ use std::sync::Arc;
 /// Values from this length on are written to their place at once instead of being kept in memory.
 const WRITE_AT_ONCE: usize = 1 << 20;
 const CHUNK_LEN: usize = 1 << 20;
+/// So many chunks are kept from one txn to the next.
+const KEPT_CHUNKS: usize = 8;
 /// The file grows by a thirty-second of its size, within these limits, or by what a txn needs if that
 /// is more: few commits change its length, and little of it is spare.
 const MIN_GROWTH: u64 = 64 << 10;
@@ -41,8 +43,8 @@ struct Arena {
 const UNUSED: u32 = u32::MAX;
 
 impl Arena {
-    fn new(page_size: usize) -> Self {
-        Arena { page_size, chunks: Vec::new(), epochs: Vec::new(), free: Vec::new() }
+    fn new(page_size: usize, chunks: Vec<Box<[u8]>>) -> Self {
+        Arena { page_size, chunks, epochs: Vec::new(), free: Vec::new() }
     }
 
     fn per_chunk(&self) -> usize {
@@ -138,8 +140,8 @@ pub struct Dirty {
 }
 
 impl Dirty {
-    /// A txn that has changed nothing.
-    pub fn new(store: Arc<Store>, base: State, txn: u64, space: Space) -> Self {
+    /// A txn that has changed nothing. `heap` is memory that an earlier one has used.
+    pub fn new(store: Arc<Store>, base: State, txn: u64, space: Space, heap: Vec<Box<[u8]>>) -> Self {
         let (page_size, store_limit) = (store.pages.page_size, store.dirty_limit);
         let (failures, max_size) = (store.readers.failures(), store.max_size);
         Dirty {
@@ -148,7 +150,7 @@ impl Dirty {
             txn,
             space,
             spill_at: store_limit,
-            arena: Arena::new(page_size),
+            arena: Arena::new(page_size, heap),
             values: Vec::new(),
             free_values: Vec::new(),
             value_bytes: 0,
@@ -162,6 +164,13 @@ impl Dirty {
             failures,
             max_size,
         }
+    }
+
+    /// At the end: heap memory for the next txn.
+    pub fn take_heap(&mut self) -> Vec<Box<[u8]>> {
+        let mut heap = std::mem::take(&mut self.arena.chunks);
+        heap.truncate(KEPT_CHUNKS);
+        heap
     }
 
     /// Bytes of a page.
@@ -228,7 +237,11 @@ impl Dirty {
         let slot = self.arena.add(self.epoch);
         let store = Arc::clone(&self.store);
         let copied = store.pages.read(child.page, child.birth, self.space.page_count()).and_then(|bytes| {
-            validate(bytes, level, layout)?;
+            validate_form(bytes, level, layout)?;
+            if !store.pages.is_judged(child.page, child.birth) {
+                validate_content(bytes, level, layout)?;
+                store.pages.set_judged(child.page, child.birth);
+            }
             self.arena.page_mut(slot).copy_from_slice(bytes);
             Ok(())
         });
@@ -558,7 +571,16 @@ pub fn held_for(given: &[GivenUp], txn: u64) -> u64 {
     given.iter().filter(|given| given.birth <= txn).map(|given| given.run.len).sum()
 }
 
-fn validate(bytes: &[u8], level: u8, layout: &Layout) -> Result<()> {
+/// That the page is what the tree takes it for: without that it cannot be edited safely.
+fn validate_form(bytes: &[u8], level: u8, layout: &Layout) -> Result<()> {
+    match level {
+        0 => LeafView::new(bytes)?.validate(layout),
+        _ => Branch::new(bytes, level).map(|_| ()),
+    }
+}
+
+/// That its keys are in order and its references possible.
+fn validate_content(bytes: &[u8], level: u8, layout: &Layout) -> Result<()> {
     let mut references = Vec::new();
     if level > 0 {
         let branch = Branch::new(bytes, level)?;
@@ -568,7 +590,6 @@ fn validate(bytes: &[u8], level: u8, layout: &Layout) -> Result<()> {
         }
     } else {
         let leaf = LeafView::new(bytes)?;
-        leaf.validate(layout)?;
         leaf.validate_order()?;
         for i in 0..if layout.fixed.is_none() { leaf.count() } else { 0 } {
             if let Stored::Overflow(run) = leaf.stored(i)? {

@@ -126,13 +126,15 @@ fn rebuild(
     let source = Snapshot { pages: &store.pages, page_count: base.page_count };
     let (checkpoint, _) = store.checkpoint()?;
     let mut space = Space::load(&source, &State::from_meta(&checkpoint), page_size)?;
+    // First, so that what the checkpoint still calls pending, and later txns have reused, is set aside too.
+    space.reclaim(&store.needed()?, checkpoint.txn.get());
     let mut given = Vec::new();
     if !fresh {
         given.extend(set_aside(store, &mut space, &base)?);
         given.extend(drop_log(&mut space, checkpoint.txn.get()));
     }
     space.quarantine(&writer.quarantine);
-    let mut dirty = Dirty::new(Arc::clone(store), base, writer.next_txn, space);
+    let mut dirty = Dirty::new(Arc::clone(store), base, writer.next_txn, space, Vec::new());
     // What was acknowledged has a right to its place.
     dirty.max_size = u64::MAX;
     let mut replay = Replay::new(&mut dirty)?;

@@ -49,12 +49,14 @@ pub struct Pages {
     pub page_size: usize,
     verify: Verify,
     verified: Verified,
+    /// Pages whose whole content was judged: fit to be edited.
+    judged: Verified,
 }
 
 impl Pages {
     /// Pages of this size in this file.
     pub fn new(disk: Disk, page_size: usize, verify: Verify) -> Self {
-        Pages { disk, page_size, verify, verified: Verified::new() }
+        Pages { disk, page_size, verify, verified: Verified::new(), judged: Verified::new() }
     }
 
     /// Page `page` of a file of `page_count` pages, as written by `birth`.
@@ -81,6 +83,22 @@ impl Pages {
         }
         self.verified.set(page, birth);
         Ok(bytes)
+    }
+
+    /// Whether all that stands in the page, as written by `birth`, was judged before.
+    pub fn is_judged(&self, page: u64, birth: u64) -> bool {
+        self.verify == Verify::Once && self.judged.is(page, birth)
+    }
+
+    /// Says that all that stands in the page was judged.
+    pub fn set_judged(&self, page: u64, birth: u64) {
+        self.judged.set(page, birth);
+    }
+
+    /// Says that this process has written the page itself.
+    pub fn set_own(&self, page: u64, birth: u64) {
+        self.verified.set(page, birth);
+        self.judged.set(page, birth);
     }
 
     /// The value that `run` refers to.

@@ -111,6 +111,8 @@ pub struct Writer {
     pub space: Option<Space>,
     /// Pages of commits whose flush failed.
     pub quarantine: Vec<Run>,
+    /// Heap memory of the last txn, for the next one.
+    pub heap: Vec<Box<[u8]>>,
     /// No txn gets an id below this: lower ones may stand in pages that were written in vain.
     pub next_txn: u64,
 }
@@ -242,7 +244,7 @@ impl Store {
         lock::unlock(&admin, lock::ADMIN).map_err(|error| fail("unlock", error))?;
         state = readers.published();
         disk.admit(state.page_count.saturating_mul(page_size as u64))?;
-        let writer = Writer { space: None, quarantine: Vec::new(), next_txn: 0 };
+        let writer = Writer { space: None, quarantine: Vec::new(), heap: Vec::new(), next_txn: 0 };
         Ok(Store {
             pages: Pages::new(disk, page_size, config.verify),
             readers,

@@ -365,8 +365,9 @@ impl WriteTxn {
         };
         let page_size = store.pages.page_size;
         let space = writer.space.take().unwrap_or_else(|| Space::empty(page_size));
+        let heap = std::mem::take(&mut writer.heap);
         Ok(Some(WriteTxn {
-            dirty: Dirty::new(Arc::clone(store), state, writer.next_txn, space),
+            dirty: Dirty::new(Arc::clone(store), state, writer.next_txn, space, heap),
             writer: Some(writer),
             catalog: catalog_tree(&state, page_size),
             tables: Arc::default(),
@@ -762,7 +763,9 @@ impl WriteTxn {
     fn committed(&mut self, state: &State) {
         let store = Arc::clone(&self.dirty.store);
         let mut space = std::mem::replace(&mut self.dirty.space, Space::empty(store.pages.page_size));
-        if let Some(writer) = &mut self.writer {
+        if let Some(writer) = &mut self.writer
+            && !writer.quarantine.is_empty()
+        {
             writer.quarantine.clear();
             space.end_quarantine();
         }
@@ -787,6 +790,7 @@ impl WriteTxn {
             writer.quarantine.extend(self.dirty.taken().iter().filter_map(below));
         }
         writer.space = space;
+        writer.heap = self.dirty.take_heap();
         self.dirty.store.end_writer(writer, clean);
     }
 

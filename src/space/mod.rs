@@ -122,6 +122,22 @@ pub enum Status {
     Log,
 }
 
+/// How much of the state of all pages a record repeats, besides what its txn has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Chunk {
+    /// Some hundred bytes: most of what logged txns write is replaced before it reaches the disk.
+    Little,
+    /// What fits into the record's last page.
+    Page,
+    /// Up to [`MUCH`] bytes: for a checkpoint behind logged txns, so that its chain is short.
+    Much,
+}
+
+/// No extent takes more bytes in a record.
+const EXTENT_ROOM: usize = 40;
+const LITTLE: usize = 512;
+const MUCH: usize = 64 << 10;
+
 #[derive(Clone, Debug)]
 struct ChainLink {
     runs: Vec<Run>,
@@ -565,15 +581,17 @@ impl Space {
     }
 
     /// Pages that the record of this txn takes, its own run not counted in `taken` yet.
-    pub fn record_pages(&self, taken: &RunSet, log: &RunSet, given: &[GivenUp]) -> u64 {
-        let mut bytes = Vec::new();
+    pub fn record_pages(&self, taken: &RunSet, log: &RunSet, given: &[GivenUp], chunk: Chunk) -> u64 {
+        let mut bytes = Vec::with_capacity(self.page_size);
         put_runs(&mut bytes, taken);
         put_runs(&mut bytes, log);
         put_given(&mut bytes, given, u64::MAX >> 16);
         // Room for the fixed part, the record's own run, and a chunk in proportion.
         let len = bytes.len() + 256 + bytes.len() / 2;
-        let whole = if self.chain.is_empty() { self.extents.len() * 40 } else { 0 };
-        ((len + whole).div_ceil(self.page_size - PART_AT)) as u64
+        let all = self.extents.len() * EXTENT_ROOM;
+        let much = if chunk == Chunk::Much { all.min(MUCH) } else { 0 };
+        let whole = if self.chain.is_empty() { all } else { 0 };
+        ((len + whole.max(much)).div_ceil(self.page_size - PART_AT)) as u64
     }
 
     /// Encodes the record of `txn` into page images for the pages `own`, with numbers and births set.
@@ -583,9 +601,8 @@ impl Space {
         txn: u64,
         own: &[Run],
         previous: (u64, u64, u64),
-        taken: &RunSet,
-        log: &RunSet,
-        given: &[GivenUp],
+        (taken, log, given): (&RunSet, &RunSet, &[GivenUp]),
+        chunk: Chunk,
     ) -> Vec<u8> {
         let pages: Vec<u64> = own.iter().flat_map(|run| run.start..run.end()).collect();
         let room = pages.len() * (self.page_size - PART_AT);
@@ -599,7 +616,9 @@ impl Space {
         put_runs(&mut bytes, taken);
         put_runs(&mut bytes, log);
         put_given(&mut bytes, given, txn);
-        let (from, to) = (self.cursor, self.put_chunk(&mut bytes, txn, room - 8));
+        let little = bytes.len() + LITTLE.max(bytes.len() / 2);
+        let limit = if chunk == Chunk::Little && !self.chain.is_empty() { little } else { usize::MAX };
+        let (from, to) = (self.cursor, self.put_chunk(&mut bytes, txn, limit.min(room - 8)));
         self.chain.push_back(ChainLink {
             runs: own.to_vec(),
             txn,
@@ -614,11 +633,11 @@ impl Space {
 
     /// Writes the state from the cursor on, as far as `limit` bytes reach; returns where it stopped.
     fn put_chunk(&self, bytes: &mut Vec<u8>, txn: u64, limit: usize) -> u64 {
-        let mut list = Vec::new();
+        let mut list = Vec::with_capacity(limit.min(MUCH));
         let (mut count, mut last, mut to) = (0, self.cursor, self.page_count);
         let room = limit.saturating_sub(bytes.len() + 30);
         for (start, (len, status)) in self.extents.range(self.cursor..) {
-            if list.len() + 40 > room {
+            if list.len() + EXTENT_ROOM > room {
                 to = *start;
                 break;
             }
@@ -760,9 +779,8 @@ mod tests {
             3,
             &[Run { start: 100, len: 1 }],
             (0, 0, 0),
-            &taken,
-            &RunSet::default(),
-            &[given(50, 3, 1), given(60, 1, 2)],
+            (&taken, &RunSet::default(), &[given(50, 3, 1), given(60, 1, 2)]),
+            Chunk::Page,
         );
         let framed = &pages[PART_AT..];
         assert!(Record::parse(framed).is_some());
