@@ -10,7 +10,7 @@
 use crate::dirty::{Dirty, heap_slot, held_for};
 use crate::disk::WRITE_UNIT;
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, DIRTY_BIT, LOG_EXTENTS, Layout, TableRecord};
+use crate::format::{CATALOG_ID, ChildRef, DIRTY_BIT, LOG_EXTENTS, Layout, TableRecord};
 use crate::group::Lead;
 use crate::log::{self, Log};
 use crate::page::{Branch, LeafView, Stored, branch, leaf_overwrite};
@@ -95,7 +95,7 @@ pub fn commit(
             let state = write(dirty, changes, &Detail::logged()).map_err(Failure::Clean)?;
             flush_growth(dirty, &state)?;
             // 3. Append the redo record to the log.
-            let state = append(dirty, &log, redo, state).map_err(Failure::Clean)?;
+            let state = append(dirty, redo, state).map_err(Failure::Clean)?;
             // 4. The next writer builds on it. Whoever waits for it flushes the log and publishes.
             if durability != Durability::Eventual {
                 store.readers.ask(state.txn);
@@ -239,7 +239,9 @@ fn flush_growth(dirty: &Dirty, state: &State) -> Result<(), Failure> {
 }
 
 /// Writes the redo record behind that of the base. Returns the state with the log's new end.
-fn append(dirty: &Dirty, log: &Log, redo: &Redo, state: State) -> Result<State> {
+fn append(dirty: &Dirty, redo: &Redo, state: State) -> Result<State> {
+    // Not that of the beginning: where room was made, it is another.
+    let log = dirty.store.log()?;
     let (base, changes) = (&dirty.base, redo.changes().expect("a logged txn has all its changes"));
     let (record, tail) = log::frame(base.log, state.txn, base.txn, changes);
     log.write(&dirty.store.pages.disk, base.log.offset, &record)?;
@@ -290,11 +292,12 @@ fn number(
         dirty.space.give_to_log(*run);
     }
 
-    // One allocation for everything; the record takes the pages behind the tree's.
+    // Leaves apart from what most commits replace, so that a small one takes the room of one before it.
     let values = plan.number_values(dirty)?;
-    let tree_pages = plan.pages();
     let mut record_pages = dirty.space.record_pages(dirty.taken(), &log_runs, &given, detail.chunk);
-    let mut runs = dirty.allocate(tree_pages + record_pages)?;
+    dirty.make_room(plan.leaf_pages + plan.other_pages + record_pages)?;
+    let leaves = dirty.allocate(plan.leaf_pages)?;
+    let mut runs = dirty.allocate(plan.other_pages + record_pages)?;
     loop {
         let needed = dirty.space.record_pages(dirty.taken(), &log_runs, &given, detail.chunk);
         if needed <= record_pages {
@@ -304,7 +307,7 @@ fn number(
         record_pages = needed;
     }
     let own = split_off(&mut runs, record_pages);
-    let mut numbers = Numbers::new(&runs);
+    let mut numbers = Numbers { leaves: Places::new(&leaves), others: Places::new(&runs) };
     for (i, table) in tables.iter_mut().enumerate() {
         let mut root = table.tree.root;
         plan.assign_tree(dirty, i, &mut root, &table.tree.layout, &mut numbers, &values)?;
@@ -381,9 +384,12 @@ pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
         plan.collect(dirty, tree, true)?;
     }
     let values = plan.number_values(dirty)?;
-    let runs = dirty.allocate(plan.pages())?;
-    dirty.note_written(&runs);
-    let mut numbers = Numbers::new(&runs);
+    dirty.make_room(plan.leaf_pages + plan.other_pages)?;
+    let leaves = dirty.allocate(plan.leaf_pages)?;
+    let others = dirty.allocate(plan.other_pages)?;
+    dirty.note_written(&leaves);
+    dirty.note_written(&others);
+    let mut numbers = Numbers { leaves: Places::new(&leaves), others: Places::new(&others) };
     for (i, tree) in trees.iter_mut().enumerate() {
         let mut root = tree.root;
         plan.assign_tree(dirty, i, &mut root, &tree.layout, &mut numbers, &values)?;
@@ -399,15 +405,33 @@ pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
     Ok(())
 }
 
-/// Page numbers, handed out in order.
+/// Page numbers for the leaves of tables, and for everything else.
 struct Numbers<'r> {
+    leaves: Places<'r>,
+    others: Places<'r>,
+}
+
+impl Numbers<'_> {
+    fn next(&mut self, page: &[u8]) -> u64 {
+        if is_table_leaf(page) { self.leaves.next() } else { self.others.next() }
+    }
+}
+
+/// Whether the page is a leaf of a table that is not the catalog.
+fn is_table_leaf(page: &[u8]) -> bool {
+    let head = crate::format::header(page);
+    head.level == 0 && head.table.get() != CATALOG_ID
+}
+
+/// Page numbers, handed out in order.
+struct Places<'r> {
     runs: std::slice::Iter<'r, Run>,
     current: Run,
 }
 
-impl<'r> Numbers<'r> {
+impl<'r> Places<'r> {
     fn new(runs: &'r [Run]) -> Self {
-        Numbers { runs: runs.iter(), current: Run { start: 0, len: 0 } }
+        Places { runs: runs.iter(), current: Run { start: 0, len: 0 } }
     }
 
     fn next(&mut self) -> u64 {
@@ -427,17 +451,16 @@ struct Plan {
     trees: Vec<Vec<u32>>,
     /// Values to be written.
     values: Vec<(u32, Run)>,
-    /// Slots that have their numbers, in ascending order of page number within a call.
+    /// How many of the slots are leaves of tables.
+    leaf_pages: u64,
+    other_pages: u64,
+    /// Slots that have their numbers.
     numbered: Vec<(u32, u64)>,
     record: Vec<u8>,
     record_runs: Vec<Run>,
 }
 
 impl Plan {
-    fn pages(&self) -> u64 {
-        self.trees.iter().map(|slots| slots.len() as u64).sum()
-    }
-
     /// Collects the heap pages of a tree; when `early` those below the root that no savepoint needs.
     fn collect(&mut self, dirty: &Dirty, tree: &Tree, early: bool) -> Result<()> {
         let mut slots = Vec::new();
@@ -487,6 +510,7 @@ impl Plan {
             return Ok(false);
         }
         slots.push(slot);
+        *(if is_table_leaf(bytes) { &mut self.leaf_pages } else { &mut self.other_pages }) += 1;
         Ok(true)
     }
 
@@ -516,7 +540,7 @@ impl Plan {
         // By slot; 0 where it has no number, which is no page of a tree.
         let mut number_of = vec![0; slots.iter().max().map_or(0, |slot| *slot as usize + 1)];
         for slot in &slots {
-            number_of[*slot as usize] = numbers.next();
+            number_of[*slot as usize] = numbers.next(dirty.heap_page(*slot));
         }
         for slot in &slots {
             rewrite_references(dirty, *slot, layout, &number_of, values)?;

@@ -334,10 +334,11 @@ impl Database {
     /// # Errors
     /// `Io` when the checkpoint fails: nothing is lost, the log is replayed at the next opening.
     pub fn close(self) -> Result<()> {
-        match Arc::try_unwrap(self.store) {
-            Ok(store) => store.finish(),
-            Err(_) => Ok(()),
+        if !self.store.read_only && self.store.readers.flush_state() != FlushState::Settled {
+            // A flush has failed, or is under way in another process.
+            drop(self.begin_write()?);
         }
+        Arc::try_unwrap(self.store).map_or(Ok(()), |store| store.finish())
     }
 
     /// What the store did in this process since it was opened.

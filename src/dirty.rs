@@ -404,13 +404,7 @@ impl Dirty {
     /// # Errors
     /// `Full` at the quota, `Io` when the disk is full.
     pub fn allocate(&mut self, count: u64) -> Result<Vec<Run>> {
-        if self.space.free_pages() < count {
-            self.reclaim_all()?;
-        }
-        let missing = count.saturating_sub(self.space.free_pages());
-        if missing > 0 {
-            self.grow(missing)?;
-        }
+        self.make_room(count)?;
         let runs = self.space.allocate(count);
         self.has_allocated = true;
         for run in &runs {
@@ -424,22 +418,57 @@ impl Dirty {
     /// # Errors
     /// `Full` at the quota, `Io` when the disk is full.
     pub fn allocate_run(&mut self, count: u64) -> Result<Run> {
-        let run = match self.space.allocate_run(count) {
-            Some(run) => run,
-            None => {
-                self.reclaim_all()?;
-                match self.space.allocate_run(count) {
-                    Some(run) => run,
-                    None => {
-                        self.grow(count)?;
-                        self.space.allocate_run(count).expect("the file grew by as much")
-                    }
-                }
-            }
-        };
+        self.free_or_grow(&|space| space.has_run(count), &|_| count)?;
+        let run = self.space.allocate_run(count).expect("there is room for it");
         self.has_allocated = true;
         self.taken.insert(run);
         Ok(run)
+    }
+
+    /// Sees to it that `count` pages can be taken.
+    ///
+    /// # Errors
+    /// `Full` at the quota, `Io` when the disk is full.
+    pub fn make_room(&mut self, count: u64) -> Result<()> {
+        let missing = |space: &Space| count.saturating_sub(space.free_pages());
+        self.free_or_grow(&|space| missing(space) == 0, &missing)
+    }
+
+    /// Frees pages, or grows the file, until there is room: first what only the dead still pin, then new
+    /// space, and where there is none to be had, what only the last checkpoint holds back.
+    fn free_or_grow(
+        &mut self,
+        has_room: &dyn Fn(&Space) -> bool,
+        missing: &dyn Fn(&Space) -> u64,
+    ) -> Result<()> {
+        if has_room(&self.space) {
+            return Ok(());
+        }
+        self.reclaim_all()?;
+        if has_room(&self.space) {
+            return Ok(());
+        }
+        let Err(error) = self.grow(missing(&self.space)) else { return Ok(()) };
+        if !is_no_room(&error) || self.store.readers.checkpoint().is_none_or(|(txn, _)| txn == self.base.txn)
+        {
+            return Err(error);
+        }
+        self.checkpoint_base()?;
+        self.reclaim_all()?;
+        match has_room(&self.space) {
+            true => self.store.cut(self.space.page_count()),
+            false => self.grow(missing(&self.space)),
+        }
+    }
+
+    /// Makes the state that this txn builds on a checkpoint, so that the one before holds nothing back.
+    fn checkpoint_base(&mut self) -> Result<()> {
+        let store = Arc::clone(&self.store);
+        store.lead()?.checkpoint_head()?;
+        let head = store.readers.head();
+        assert_eq!(head.txn, self.base.txn, "the turn is ours");
+        self.base = State { page_count: self.base.page_count, ..head };
+        Ok(())
     }
 
     /// Frees what only the dead still pin, before the file is made larger.
@@ -563,6 +592,14 @@ impl Dirty {
         header.birth.set(txn);
         let checksum = crate::format::page_checksum(bytes);
         header_mut(bytes).checksum.set(checksum);
+    }
+}
+
+fn is_no_room(error: &Error) -> bool {
+    match error {
+        Error::Full { .. } => true,
+        Error::Io { source, .. } => source.raw_os_error() == Some(libc::ENOSPC),
+        _ => false,
     }
 }
 

@@ -25,7 +25,7 @@
 
 use crate::error::{Error, Result};
 use crate::lock::{self, Mode};
-use crate::log::Log;
+use crate::log::{Log, RECORD_HEAD};
 use crate::readers::{FlushState, State};
 use crate::store::Store;
 use std::io;
@@ -36,7 +36,7 @@ use std::sync::atomic::Ordering::Relaxed;
 /// How far it is from one checkpoint to the next, in units of early write-back.
 const INTERVAL: u64 = 1 << 20;
 /// How often early write-back passes over the file in the second half of the interval.
-const SWEEPS: u64 = 4;
+const SWEEPS: u64 = 2;
 
 /// The right to flush and to publish. Its holder is the only one, in all processes.
 pub struct Lead<'s> {
@@ -146,13 +146,25 @@ impl Lead<'_> {
         let (head, (durable, flushed)) = (readers.head(), readers.durable());
         if head.txn > durable {
             let log = store.log()?;
-            self.risk(|| log.flush(&store.pages.disk, flushed..head.log.offset))?;
+            self.risk(|| log.flush(&store.pages.disk, flushed..head.log.offset))
+                .inspect_err(|_| self.take_back(&log, flushed))?;
             readers.set_durable(head.txn, head.log.offset);
             store.counters.log_flushes.add(1);
         }
         self.publish_head(&head);
         self.settle();
         Ok(())
+    }
+
+    /// Spoils the records whose flush failed, so that they do not come back when every process dies. (After a
+    /// power cut they may, until the store has recovered: what is on the disk is unknown.)
+    fn take_back(&self, log: &Log, flushed: u64) {
+        let published = self.store.readers.published();
+        let from =
+            if published.txn > self.store.readers.durable().0 { published.log.offset } else { flushed };
+        let len = log.capacity().saturating_sub(from).min(RECORD_HEAD as u64);
+        // Where this fails too, only the promise of the next opening is weaker.
+        let _ = log.write(&self.store.pages.disk, from, &[0; RECORD_HEAD][..len as usize]);
     }
 
     /// Publishes the head, which is not on the disk, where no txn in it has asked for more.
@@ -201,7 +213,8 @@ impl Lead<'_> {
             store.pages.disk.sync(written.start, written.end - written.start)?;
             // 4. and 5. Write the other meta slot and flush it.
             store.write_meta(&state, &log, slot)
-        })?;
+        })
+        .inspect_err(|_| store.take_back_meta(slot))?;
         // 6. Publish. Only from here on may the log begin again.
         readers.set_checkpoint(state.txn, slot);
         store.set_log(log);

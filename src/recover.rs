@@ -7,9 +7,10 @@
 //! pages that it may hold back. Leaves to others: the order of the new checkpoint ([`crate::commit`]).
 //!
 //! The steps, with the turn to write and the lead:
-//! 1. The meta slot of the checkpoint is written once more, the same bytes, and flushed: who opens a store
-//!    cannot know that it ever was. Where a flush has failed, the other slot gets the same bytes: it may
-//!    hold a commit, on the disk or in the cache, that was never acknowledged.
+//! 1. Both meta slots are written once more, the same bytes, and flushed: who opens a store cannot know
+//!    that what the cache shows is what is on the disk. Where a flush has failed since, or there is something to
+//!    replay, the other slot gets the bytes of the checkpoint's: it may hold a commit, on the disk or in the
+//!    cache, that was never acknowledged.
 //! 2. Growth that no state refers to is cut off.
 //! 3. The records of the log are read: all that validate when the store was just opened, those that were
 //!    published or flushed otherwise.
@@ -84,17 +85,18 @@ pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
     rebuilt
 }
 
-/// Step 1, as far as it concerns the checkpoint's own slot.
+/// Step 1 for a store that was just opened: both slots are written once more as they are, and flushed. What a
+/// process before may have written and failed to flush is not on the disk any more, nor in doubt.
 fn settle_checkpoint(store: &Store) -> Result<State> {
     let (meta, slot) = store.checkpoint()?;
     if store.readers.checkpoint().is_none() {
-        store.write_slot(&meta, slot)?;
+        store.rewrite_slots()?;
         store.readers.set_checkpoint(meta.txn.get(), slot);
     }
     Ok(State::from_meta(&meta))
 }
 
-/// Step 1, as far as it concerns the other slot: from now on both say the same.
+/// Step 1 after a failed flush: from now on both slots say the same.
 fn neutralise(store: &Store) -> Result<()> {
     let (meta, slot) = store.checkpoint()?;
     store.write_slot(&meta, 1 - slot)

@@ -500,6 +500,26 @@ impl Store {
         disk.sync(META_OFFSETS[slot], META_LEN as u64)
     }
 
+    /// Writes both meta slots as they are once more and waits until they are on the disk.
+    pub fn rewrite_slots(&self) -> Result<()> {
+        let disk = &self.pages.disk;
+        for offset in META_OFFSETS {
+            let mut bytes = [0; META_LEN];
+            disk.read_at(offset, &mut bytes)?;
+            disk.write(offset, &[IoSlice::new(&bytes)])?;
+        }
+        disk.sync(META_OFFSETS[0], META_OFFSETS[1] + META_LEN as u64)
+    }
+
+    /// A slot could not be written or flushed: puts the checkpoint into it, so that what it was to say does not
+    /// come back when every process dies. Recovery does it again, and flushes it.
+    pub fn take_back_meta(&self, slot: usize) {
+        // Where this fails too, only the promise of the next opening is weaker.
+        let _ = self.checkpoint().and_then(|(meta, _)| {
+            self.pages.disk.write(META_OFFSETS[slot], &[IoSlice::new(meta.as_bytes())])
+        });
+    }
+
     /// Remembers the log that a new checkpoint begins.
     pub fn set_log(&self, log: Log) {
         *self.log.lock() = Arc::new(log);

@@ -411,6 +411,11 @@ impl Space {
         runs
     }
 
+    /// Whether `count` contiguous pages are free.
+    pub fn has_run(&self, count: u64) -> bool {
+        self.by_len.range((count, 0)..).next().is_some()
+    }
+
     /// Takes `count` contiguous pages, if there are such.
     pub fn allocate_run(&mut self, count: u64) -> Option<Run> {
         let (_, start) = *self.by_len.range((count, 0)..).next()?;
