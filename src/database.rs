@@ -1,5 +1,6 @@
 //! The public face of a store: opening it and beginning transactions.
 
+use crate::batch::Batches;
 use crate::counters::Counters;
 use crate::describe::{self, PageDump};
 use crate::disk::Observer;
@@ -169,7 +170,7 @@ impl Options {
     #[allow(unsafe_code)]
     pub unsafe fn open(&self, path: impl AsRef<Path>) -> Result<Database> {
         let ready = |store: &Arc<Store>| ready(store, self.config.ignore_log);
-        Ok(Database { store: Store::open(path.as_ref(), &self.config, ready)? })
+        Ok(Database::new(Store::open(path.as_ref(), &self.config, ready)?))
     }
 
     /// A store in an unlinked file in `directory`: it has no name, no one else can open it, and it ends
@@ -180,7 +181,7 @@ impl Options {
     pub fn temporary_in(&self, directory: impl AsRef<Path>) -> Result<Database> {
         let store = Store::temporary(directory.as_ref(), &self.config)?;
         ready(&store, false)?;
-        Ok(Database { store })
+        Ok(Database::new(store))
     }
 }
 
@@ -228,6 +229,7 @@ fn ready(store: &Arc<Store>, ignore_log: bool) -> Result<()> {
 #[derive(Clone)]
 pub struct Database {
     store: Arc<Store>,
+    batches: Arc<Batches>,
 }
 
 impl std::fmt::Debug for Database {
@@ -237,6 +239,10 @@ impl std::fmt::Debug for Database {
 }
 
 impl Database {
+    fn new(store: Arc<Store>) -> Self {
+        Database { store, batches: Arc::default() }
+    }
+
     /// Opens or creates a store with the default [`Options`].
     ///
     /// # Safety
@@ -314,6 +320,40 @@ impl Database {
         let value = write(&mut txn)?;
         txn.commit()?;
         Ok(value)
+    }
+
+    /// Runs `update` in a txn that it may share with updates of other threads, and commits it when it returns
+    /// `Ok`. For many threads with small updates each: they share the commit as well as its flush. An update
+    /// that fails or panics leaves nothing and does not concern the others. It may be called again, in a txn of
+    /// its own, if the shared one cannot be committed. It must not call `batch` or begin a write txn.
+    ///
+    /// ```
+    /// use mapleaf::{Database, Error, Table};
+    /// const HITS: Table<str, u64> = Table::new("hits");
+    /// # fn main() -> mapleaf::Result<()> {
+    /// let db = Database::temporary()?;
+    /// std::thread::scope(|threads| {
+    ///     for _ in 0..8 {
+    ///         threads.spawn(|| {
+    ///             db.batch(|w| {
+    ///                 let hits = w.get(HITS, "/")?.unwrap_or(0);
+    ///                 w.put(HITS, "/", &(hits + 1))?;
+    ///                 Ok::<_, Error>(())
+    ///             })
+    ///         });
+    ///     }
+    /// });
+    /// assert_eq!(db.begin_read()?.get(HITS, "/")?, Some(8));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Database::begin_write`], of `update`, and of [`WriteTxn::commit`].
+    pub fn batch<T, E: From<Error>>(
+        &self,
+        mut update: impl FnMut(&mut WriteTxn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.batches.run(&self.store, &mut update)
     }
 
     /// Makes everything that was committed durable in place, so that the log is empty. Waits for the turn to

@@ -271,6 +271,11 @@ impl Ticket {
         Ticket { store, txn, failures, durable }
     }
 
+    /// For someone else who waits for the same txn.
+    pub(crate) fn another(&self) -> Ticket {
+        Ticket { store: Arc::clone(&self.store), ..*self }
+    }
+
     /// The id of the txn.
     pub fn txn_id(&self) -> u64 {
         self.txn

@@ -33,6 +33,7 @@ mod describe;
 pub mod codec;
 mod table;
 mod txn;
+mod batch;
 mod database;
 
 pub use catalog::TableInfo;

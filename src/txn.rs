@@ -728,8 +728,10 @@ impl WriteTxn {
             && self.user_version == self.dirty.base.user_version;
         let eventual = self.durability == Durability::Eventual;
         if unchanged {
-            // What it has read need not be on the disk yet.
-            return Ok(Ticket::new(store, self.dirty.base.txn, failures, eventual));
+            // What it has read need not be published yet.
+            let base = self.dirty.base.txn;
+            let done = eventual && store.readers.published().txn >= base;
+            return Ok(Ticket::new(store, base, failures, done));
         }
         let tables = tables.iter_mut().filter(|table| table.tree != table.stored).map(|table| Changed {
             name: &table.name,

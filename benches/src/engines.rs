@@ -18,6 +18,11 @@ pub trait Engine: Send {
     /// Puts all of `pairs` in one txn, which is on the disk when this returns.
     fn commit(&self, pairs: &[Pair]);
 
+    /// The same beside other threads that do it, in the way that the store offers for that.
+    fn commit_beside_others(&self, pairs: &[Pair]) {
+        self.commit(pairs);
+    }
+
     fn get(&self, key: &[u8]) -> Option<Vec<u8>>;
 
     /// A handle to the same store for another thread.

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::{PAIRS, Pair};
-use mapleaf::{Database, Error, Options};
+use mapleaf::{Database, Error, Options, WriteTxn};
 use std::path::Path;
 
 #[derive(Clone)]
@@ -15,16 +15,17 @@ impl Mapleaf {
     }
 }
 
+fn put(w: &mut WriteTxn, pairs: &[Pair]) -> Result<(), Error> {
+    pairs.iter().try_for_each(|(key, value)| w.put(PAIRS, key, value).map(|_| ()))
+}
+
 impl Engine for Mapleaf {
     fn commit(&self, pairs: &[Pair]) {
-        self.0
-            .write(|w| {
-                for (key, value) in pairs {
-                    w.put(PAIRS, key, value)?;
-                }
-                Ok::<_, Error>(())
-            })
-            .expect("committed");
+        self.0.write(|w| put(w, pairs)).expect("committed");
+    }
+
+    fn commit_beside_others(&self, pairs: &[Pair]) {
+        self.0.batch(|w| put(w, pairs)).expect("committed");
     }
 
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
