@@ -119,6 +119,7 @@ impl Lead<'_> {
             }
             if !self.unopened {
                 readers.fail();
+                self.take_back_records();
             }
         })
     }
@@ -146,8 +147,7 @@ impl Lead<'_> {
         let (head, (durable, flushed)) = (readers.head(), readers.durable());
         if head.txn > durable {
             let log = store.log()?;
-            self.risk(|| log.flush(&store.pages.disk, flushed..head.log.offset))
-                .inspect_err(|_| self.take_back(&log, flushed))?;
+            self.risk(|| log.flush(&store.pages.disk, flushed..head.log.offset))?;
             readers.set_durable(head.txn, head.log.offset);
             store.counters.log_flushes.add(1);
         }
@@ -156,15 +156,17 @@ impl Lead<'_> {
         Ok(())
     }
 
-    /// Spoils the records whose flush failed, so that they do not come back when every process dies. (After a
-    /// power cut they may, until the store has recovered: what is on the disk is unknown.)
-    fn take_back(&self, log: &Log, flushed: u64) {
-        let published = self.store.readers.published();
-        let from =
-            if published.txn > self.store.readers.durable().0 { published.log.offset } else { flushed };
-        let len = log.capacity().saturating_sub(from).min(RECORD_HEAD as u64);
+    /// Spoils the records of the txns that are lost, so that they do not come back when every process dies. (After
+    /// a power cut they may, until the store has recovered: what is on the disk is unknown.)
+    fn take_back_records(&self) {
+        let (readers, published) = (&self.store.readers, self.store.readers.published());
+        let (durable, flushed) = readers.durable();
+        let from = if published.txn > durable { published.log.offset } else { flushed };
         // Where this fails too, only the promise of the next opening is weaker.
-        let _ = log.write(&self.store.pages.disk, from, &[0; RECORD_HEAD][..len as usize]);
+        let _ = self.store.log().and_then(|log| {
+            let len = log.capacity().saturating_sub(from).min(RECORD_HEAD as u64);
+            log.write(&self.store.pages.disk, from, &[0; RECORD_HEAD][..len as usize])
+        });
     }
 
     /// Publishes the head, which is not on the disk, where no txn in it has asked for more.
@@ -271,11 +273,6 @@ impl Ticket {
         Ticket { store, txn, failures, durable }
     }
 
-    /// For someone else who waits for the same txn.
-    pub(crate) fn another(&self) -> Ticket {
-        Ticket { store: Arc::clone(&self.store), ..*self }
-    }
-
     /// The id of the txn.
     pub fn txn_id(&self) -> u64 {
         self.txn
@@ -293,19 +290,31 @@ impl Ticket {
     /// `Io` when the flush failed: the changes are visible to nobody, in no process, and neither is any later
     /// txn that was built on them.
     pub fn wait(self) -> Result<()> {
+        self.write_back(self.flush()?);
+        Ok(())
+    }
+
+    /// A part of the work for the next checkpoint, for whoever has flushed.
+    pub(crate) fn write_back(&self, has_flushed: bool) {
+        if has_flushed {
+            self.store.write_back();
+        }
+    }
+
+    /// The same without [`Ticket::write_back`]. Returns whether this thread has flushed.
+    pub(crate) fn flush(&self) -> Result<bool> {
         loop {
             if let Some(outcome) = self.outcome() {
-                return outcome;
+                return outcome.map(|()| false);
             }
             let Some(lead) = self.store.lead_unless(&|| self.is_done())? else { continue };
             if self.outcome().is_some() {
                 continue;
             }
-            if let Err(error) = lead.flush_log() {
-                return self.outcome().unwrap_or(Err(error));
-            }
-            drop(lead);
-            self.store.write_back();
+            return match lead.flush_log() {
+                Ok(()) => Ok(true),
+                Err(error) => self.outcome().unwrap_or(Err(error)).map(|()| false),
+            };
         }
     }
 

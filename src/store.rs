@@ -143,14 +143,6 @@ impl Flushers {
         *self.busy.lock()
     }
 
-    /// Waits until no thread of this process flushes.
-    pub fn wait_until_idle(&self) {
-        let mut busy = self.busy.lock();
-        while *busy {
-            self.done.wait(&mut busy);
-        }
-    }
-
     /// Becomes the one that flushes, unless `is_over` says first that there is nothing left to do.
     pub fn enter(&self, is_over: impl Fn() -> bool) -> bool {
         let mut busy = self.busy.lock();
