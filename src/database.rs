@@ -368,15 +368,16 @@ impl Database {
     }
 
     /// Closes this handle. The last one in any process leaves a checkpoint behind, so that there is nothing
-    /// to replay; dropping it does the same, but cannot say how it went. Snapshots and txns keep the store
+    /// to replay; dropping it does the same, but cannot say how it went, nor recover from a failed flush. Snapshots and txns keep the store
     /// open until they end.
     ///
     /// # Errors
     /// `Io` when the checkpoint fails: nothing is lost, the log is replayed at the next opening.
     pub fn close(self) -> Result<()> {
-        if !self.store.read_only && self.store.readers.flush_state() != FlushState::Settled {
-            // A flush has failed, or is under way in another process.
-            drop(self.begin_write()?);
+        let failed = self.store.readers.flush_state() == FlushState::Failed;
+        if failed && !self.store.read_only && Arc::strong_count(&self.store) == 1 {
+            // Recovers, unless another process is just doing that.
+            drop(self.try_begin_write()?);
         }
         Arc::try_unwrap(self.store).map_or(Ok(()), |store| store.finish())
     }

@@ -1,13 +1,15 @@
 //! Model tests: random operations on a store and on `BTreeMap`s, compared after every step.
 //!
-//! A [`World`] runs one list of [`Op`]s: tables of several layouts, one write txn with its savepoints,
-//! and any number of pinned readers, each beside the plain maps that it must agree with.
+//! A [`World`] runs one list of [`Op`]s: tables of several layouts, one write txn with its savepoints, commits
+//! of all levels, tickets that are waited for late, checkpoints, and any number of pinned readers, each beside
+//! the plain maps that it must agree with. Now and then all processes die: a copy of the file must hold, when it
+//! is opened, all that was committed.
 
 mod common;
 
 use common::TestDb;
 use mapleaf::codec::Pod;
-use mapleaf::{Error, Options, ReadTxn, Savepoint, Schema, Table, TableView, WriteTxn};
+use mapleaf::{Durability, Error, Options, ReadTxn, Savepoint, Schema, Table, TableView, Ticket, WriteTxn};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{FileFailurePersistence, RngAlgorithm, RngSeed, TestRng, TestRunner};
@@ -140,11 +142,33 @@ enum Op {
     Put(u8, KeySpec, ValueSpec),
     PutNew(u8, KeySpec, ValueSpec),
     Delete(u8, KeySpec),
-    PutMany { table: u8, start: u16, count: u16, step: u16, long: bool, value: ValueSpec },
-    DeleteMany { table: u8, from: u16, count: u16, every: u8 },
+    PutMany {
+        table: u8,
+        start: u16,
+        count: u16,
+        step: u16,
+        long: bool,
+        value: ValueSpec,
+    },
+    DeleteMany {
+        table: u8,
+        from: u16,
+        count: u16,
+        every: u8,
+    },
     TooLong(u8),
-    Range { table: u8, low: Bound<KeySpec>, high: Bound<KeySpec>, turns: u64 },
-    Prefix { table: u8, key: KeySpec, len: u8, turns: u64 },
+    Range {
+        table: u8,
+        low: Bound<KeySpec>,
+        high: Bound<KeySpec>,
+        turns: u64,
+    },
+    Prefix {
+        table: u8,
+        key: KeySpec,
+        len: u8,
+        turns: u64,
+    },
     Rank(u8, KeySpec),
     Nth(u8, u16),
     Whole,
@@ -154,9 +178,18 @@ enum Op {
     Rename(u8, u8),
     Savepoint,
     Rollback(u8),
+    /// What the commit of the txn under way promises.
+    Level(Durability),
     Commit,
+    /// The commit is waited for later, or never.
+    HandOver,
+    Wait(u8),
+    Forget(u8),
+    Checkpoint,
     Abort,
     Reopen,
+    /// Of all processes.
+    Death,
     Pin,
     Unpin(u8),
     CheckPin(u8),
@@ -192,6 +225,29 @@ fn bound() -> impl Strategy<Value = Bound<KeySpec>> {
         1 => Just(Bound::Unbounded),
         2 => key_spec().prop_map(Bound::Included),
         2 => key_spec().prop_map(Bound::Excluded),
+    ]
+}
+
+fn level() -> impl Strategy<Value = Op> {
+    prop_oneof![Just(Durability::Durable), Just(Durability::Ordered), Just(Durability::Eventual)]
+        .prop_map(Op::Level)
+}
+
+/// For many small txns: few of them at once waited for, the log and what it holds back often full.
+fn small_op() -> impl Strategy<Value = Op> {
+    let count = (any::<u8>(), any::<u16>(), 1u16..30, prop_oneof![Just(1u16), Just(7919)], value_spec());
+    prop_oneof![
+        6 => count.prop_map(|(table, start, count, step, value)| {
+            Op::PutMany { table, start, count, step, long: false, value }
+        }),
+        12 => Just(Op::HandOver),
+        6 => Just(Op::Commit),
+        6 => level(),
+        3 => any::<u8>().prop_map(Op::Wait),
+        1 => any::<u8>().prop_map(Op::Forget),
+        1 => Just(Op::Checkpoint),
+        1 => Just(Op::Death),
+        20 => op(1),
     ]
 }
 
@@ -239,9 +295,15 @@ fn op(bulk: u32) -> impl Strategy<Value = Op> {
         2 => (table(), any::<u8>()).prop_map(|(t, n)| Op::Rename(t, n)),
         6 => Just(Op::Savepoint),
         4 => any::<u8>().prop_map(Op::Rollback),
-        8 => Just(Op::Commit),
+        6 => Just(Op::Commit),
+        4 => level(),
+        3 => Just(Op::HandOver),
+        2 => any::<u8>().prop_map(Op::Wait),
+        1 => any::<u8>().prop_map(Op::Forget),
+        1 => Just(Op::Checkpoint),
         2 => Just(Op::Abort),
         1 => Just(Op::Reopen),
+        1 => Just(Op::Death),
         3 => Just(Op::Pin),
         2 => any::<u8>().prop_map(Op::Unpin),
         2 => any::<u8>().prop_map(Op::CheckPin),
@@ -252,13 +314,21 @@ fn op(bulk: u32) -> impl Strategy<Value = Op> {
 
 struct Writing {
     txn: WriteTxn,
+    eventual: bool,
     model: Model,
     saved: Vec<(Savepoint, Model)>,
 }
 
 struct World {
     db: TestDb,
+    /// What new readers see.
     committed: Model,
+    /// What the next txn builds on.
+    head: Model,
+    head_txn: u64,
+    /// Txns that readers do not see yet.
+    unseen: Vec<(u64, Model)>,
+    tickets: Vec<Ticket>,
     writing: Option<Writing>,
     pinned: Vec<(ReadTxn, Model)>,
     longest_aligned_key: usize,
@@ -269,14 +339,25 @@ impl Drop for World {
         // Before the store is verified.
         self.writing = None;
         self.pinned.clear();
+        self.tickets.clear();
     }
 }
 
 impl World {
-    fn new(page_size: usize, dirty_limit: usize) -> Self {
-        let db = TestDb::with(Options::new().page_size(page_size).dirty_limit(dirty_limit));
+    fn new(options: Options) -> Self {
+        let db = TestDb::with(options);
         let longest_aligned_key = longest_aligned_key(&db);
-        World { db, committed: Model::default(), writing: None, pinned: Vec::new(), longest_aligned_key }
+        World {
+            db,
+            committed: Model::default(),
+            head: Model::default(),
+            head_txn: 0,
+            unseen: Vec::new(),
+            tickets: Vec::new(),
+            writing: None,
+            pinned: Vec::new(),
+            longest_aligned_key,
+        }
     }
 
     fn longest_key(&self, kind: Kind) -> usize {
@@ -301,13 +382,14 @@ impl World {
     fn writing(&mut self) -> &mut Writing {
         self.writing.get_or_insert_with(|| Writing {
             txn: self.db.begin_write().unwrap(),
-            model: self.committed.clone(),
+            eventual: false,
+            model: self.head.clone(),
             saved: Vec::new(),
         })
     }
 
     fn model(&self) -> &Model {
-        self.writing.as_ref().map_or(&self.committed, |writing| &writing.model)
+        self.writing.as_ref().map_or(&self.head, |writing| &writing.model)
     }
 
     /// The table meant by a number, made if there is none.
@@ -453,13 +535,41 @@ impl World {
                 writing.saved.push((writing.txn.savepoint(), writing.model.clone()));
             }
             Op::Rollback(which) => self.roll_back(usize::from(*which)),
+            Op::Level(level) => {
+                let writing = self.writing();
+                writing.txn.set_durability(*level);
+                writing.eventual = *level == Durability::Eventual;
+            }
             Op::Commit => {
-                if let Some(writing) = self.writing.take() {
-                    writing.txn.commit().unwrap();
-                    self.committed = writing.model;
+                if let Some(ticket) = self.hand_over() {
+                    ticket.wait().unwrap();
+                    self.look();
+                    assert!(self.unseen.is_empty(), "a commit that was waited for is visible");
                 }
                 compare_whole(&self.db.begin_read().unwrap(), &self.committed);
             }
+            Op::HandOver => {
+                let ticket = self.hand_over();
+                self.tickets.extend(ticket);
+                self.look();
+            }
+            Op::Wait(which) => {
+                if let Some(ticket) = self.take_ticket(*which) {
+                    let txn = ticket.txn_id();
+                    ticket.wait().unwrap();
+                    self.look();
+                    assert!(self.unseen.first().is_none_or(|(unseen, _)| *unseen > txn));
+                }
+            }
+            Op::Forget(which) => drop(self.take_ticket(*which)),
+            Op::Checkpoint => {
+                let ticket = self.hand_over();
+                self.tickets.extend(ticket);
+                self.db.checkpoint().unwrap();
+                self.look();
+                assert!(self.unseen.is_empty() && self.tickets.iter().all(Ticket::is_done));
+            }
+            Op::Death => compare_whole(&self.db.after_death().begin_read().unwrap(), &self.head),
             Op::Abort => {
                 if let Some(writing) = self.writing.take() {
                     writing.txn.abort();
@@ -468,10 +578,15 @@ impl World {
             }
             Op::Reopen => {
                 self.writing = None;
+                self.tickets.clear();
                 for (reader, model) in self.pinned.drain(..) {
                     compare_whole(&reader, &model);
                 }
                 self.db.reopen();
+                assert_eq!(self.db.counters().replayed_txns, 0, "the last handle leaves nothing to replay");
+                self.head_txn = self.db.begin_read().unwrap().txn_id();
+                self.unseen.clear();
+                self.committed = self.head.clone();
                 compare_whole(&self.db.begin_read().unwrap(), &self.committed);
                 common::assert_clean(&self.db);
             }
@@ -493,6 +608,41 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Commits the txn under way without waiting.
+    fn hand_over(&mut self) -> Option<Ticket> {
+        let writing = self.writing.take()?;
+        let ticket = writing.txn.commit_ticket().unwrap();
+        let unchanged = ticket.txn_id() == std::mem::replace(&mut self.head_txn, ticket.txn_id());
+        self.head = writing.model;
+        if !unchanged {
+            self.unseen.push((ticket.txn_id(), self.head.clone()));
+        }
+        if writing.eventual {
+            assert!(ticket.is_done());
+            ticket.wait().unwrap();
+            self.look();
+            assert!(unchanged || self.unseen.is_empty());
+            return None;
+        }
+        Some(ticket)
+    }
+
+    fn take_ticket(&mut self, which: u8) -> Option<Ticket> {
+        let count = self.tickets.len();
+        (count > 0).then(|| self.tickets.swap_remove(usize::from(which) % count))
+    }
+
+    /// Finds out what new readers see: a txn that is whole and no older than what they saw before.
+    fn look(&mut self) {
+        let seen = self.db.begin_read().unwrap().txn_id();
+        let count = self.unseen.iter().take_while(|(txn, _)| *txn <= seen).count();
+        if let Some((txn, model)) = self.unseen.drain(..count).next_back() {
+            assert_eq!(txn, seen, "what is seen is what one txn left");
+            self.committed = model;
+        }
+        compare_whole(&self.db.begin_read().unwrap(), &self.committed);
     }
 
     fn put(&mut self, table: u8, key: &KeySpec, value: &ValueSpec, replace: bool) {
@@ -850,7 +1000,7 @@ proptest! {
         page_size in prop_oneof![3 => Just(0), 4 => 0usize..5],
         ops in prop::collection::vec(op(2), 1..100),
     ) {
-        World::new(PAGE_SIZES[page_size], 256 << 20).run(&ops);
+        World::new(Options::new().page_size(PAGE_SIZES[page_size])).run(&ops);
     }
 }
 
@@ -862,7 +1012,20 @@ proptest! {
         page_size in prop_oneof![3 => Just(0), 2 => 0usize..5],
         ops in prop::collection::vec(large_op(), 10..50),
     ) {
-        World::new(PAGE_SIZES[page_size], 1 << 20).run(&ops);
+        World::new(Options::new().page_size(PAGE_SIZES[page_size]).dirty_limit(1 << 20)).run(&ops);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(40))]
+
+    #[test]
+    fn a_store_of_many_small_commits_does_what_maps_do(
+        page_size in prop_oneof![3 => Just(0), 2 => 0usize..5],
+        held in prop_oneof![Just(32 << 20), Just(200 << 10)],
+        ops in prop::collection::vec(small_op(), 40..160),
+    ) {
+        World::new(Options::new().page_size(PAGE_SIZES[page_size]).log_limit(0).held_limit(held)).run(&ops);
     }
 }
 
@@ -887,10 +1050,13 @@ fn soak_store(seed: u64, end: Instant) {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
-    let early = seed.is_multiple_of(2);
-    let bulk = if early { large_op().boxed() } else { op(4).boxed() };
-    let dirty_limit = if early { 1 << 20 } else { 256 << 20 };
-    let mut world = World::new(PAGE_SIZES[(seed / 2) as usize % 5], dirty_limit);
+    let options = Options::new().page_size(PAGE_SIZES[(seed / 3) as usize % 5]);
+    let (bulk, options) = match seed % 3 {
+        0 => (large_op().boxed(), options.dirty_limit(1 << 20)),
+        1 => (op(4).boxed(), options),
+        _ => (small_op().boxed(), options.log_limit(0).held_limit(1 << 20)),
+    };
+    let mut world = World::new(options);
     for _ in 0..400 {
         let op = bulk.new_tree(&mut runner).unwrap().current();
         world.step(&op);

@@ -8,9 +8,10 @@
 mod common;
 
 use common::TestDb;
-use mapleaf::{Options, Table};
+use mapleaf::{Durability, Options, Table};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ops::Range;
 use std::process::Command;
 
 const NUMBERS: Table<u64, u64> = Table::new("numbers");
@@ -118,21 +119,26 @@ fn traced() {
             }
             mark("end");
         }
-        Ok("commit") => {
-            let db = filled();
-            // The file has its place for the next commits, and nothing is pending from before.
-            for key in 0..10 {
-                db.write(|w| w.put(NUMBERS, &key, &1)).unwrap();
-            }
-            let mut w = db.begin_write().unwrap();
-            w.put(NUMBERS, &10_000, &1).unwrap();
-            w.put(WORDS, "777", &[2; 100]).unwrap();
-            mark("begin");
-            w.commit().unwrap();
-            mark("end");
-        }
+        Ok("durable") => commit_between_marks(Durability::Durable),
+        Ok("ordered") => commit_between_marks(Durability::Ordered),
+        Ok("eventual") => commit_between_marks(Durability::Eventual),
         _ => {}
     }
+}
+
+fn commit_between_marks(durability: Durability) {
+    let db = filled();
+    // The file has its place for the next commits, and nothing is pending from before.
+    for key in 0..10 {
+        db.write(|w| w.put(NUMBERS, &key, &1)).unwrap();
+    }
+    let mut w = db.begin_write().unwrap();
+    w.set_durability(durability);
+    w.put(NUMBERS, &10_000, &1).unwrap();
+    w.put(WORDS, "777", &[2; 100]).unwrap();
+    mark("begin");
+    w.commit().unwrap();
+    mark("end");
 }
 
 /// The calls between the marks, as strace writes them; `None` where there is no strace or it may not trace.
@@ -168,44 +174,97 @@ fn a_thousand_snapshots_and_gets_make_no_system_call() {
     assert!(calls.is_empty(), "{} calls:\n{}", calls.len(), calls.join("\n"));
 }
 
-#[test]
-fn a_small_commit_is_one_write_a_run_and_two_flushes() {
-    let Some(calls) = trace("commit") else { return };
-    let all = calls.join("\n");
-    println!("{all}");
-    let named = |names: &[&str]| -> Vec<(usize, &String)> {
-        let of_these = |call: &str| names.iter().any(|name| call.split('(').next() == Some(*name));
-        calls.iter().enumerate().filter(|(_, call)| of_these(call)).collect()
-    };
-    let writes = named(&["pwrite64", "pwritev", "pwritev2", "write", "writev"]);
-    let flushes = named(&["msync", "fsync", "fdatasync", "sync_file_range"]);
-    assert_eq!(flushes.len(), 2, "{all}");
-    assert!(flushes.iter().all(|(_, call)| call.starts_with("msync(") && call.contains("MS_SYNC")), "{all}");
+/// Place among the calls, and the range of the file or of memory that it is about.
+type Call = (usize, Range<u64>);
 
-    // Everything but the last write comes before the first flush; the meta between the two.
-    let (last, data) = writes.split_last().expect("writes");
-    assert!(data.iter().all(|(at, _)| *at < flushes[0].0), "{all}");
-    assert!(flushes[0].0 < last.0 && last.0 < flushes[1].0, "{all}");
+/// What a commit of two puts does.
+struct Traced {
+    all: String,
+    writes: Vec<Call>,
+    flushes: Vec<Call>,
+}
 
-    // No two writes of data could have been one.
-    let ranges: Vec<(u64, u64)> = data.iter().map(|(_, call)| written_range(call)).collect();
-    assert!(!ranges.is_empty(), "{all}");
-    for (start, _) in &ranges {
-        assert!(ranges.iter().all(|(_, end)| start != end), "{ranges:?}\n{all}");
+impl Traced {
+    fn commit(durability: &str) -> Option<Traced> {
+        let calls = trace(durability)?;
+        let all = calls.join("\n");
+        println!("{all}");
+        let named = |names: &[&str]| -> Vec<(usize, &String)> {
+            let of_these = |call: &str| names.iter().any(|name| call.split('(').next() == Some(*name));
+            calls.iter().enumerate().filter(|(_, call)| of_these(call)).collect()
+        };
+        assert_eq!(named(&["ftruncate", "fallocate", "mmap", "munmap"]).len(), 0, "{all}");
+        assert_eq!(named(&["fsync", "fdatasync", "sync_file_range", "write", "writev"]).len(), 0, "{all}");
+        let writes = named(&["pwrite64", "pwritev", "pwritev2"]);
+        let writes = writes.iter().map(|(at, call)| (*at, written_range(call))).collect();
+        let flushes = named(&["msync"]);
+        assert!(flushes.iter().all(|(_, call)| call.contains("MS_SYNC")), "{all}");
+        let flushes = flushes.iter().map(|(at, call)| (*at, flushed_range(call))).collect();
+        Some(Traced { all, writes, flushes })
     }
-    let (start, end) = written_range(last.1);
-    assert!(end - start == 512 && end <= 8192, "the meta slot: {start}..{end}\n{all}");
 
-    // Two paths of three pages at most, the catalog, the space record.
-    let written: u64 = ranges.iter().map(|(start, end)| end - start).sum();
-    assert!(written <= 12 * 4096, "{written} bytes\n{all}");
-    assert_eq!(named(&["ftruncate", "fallocate", "mmap", "munmap"]).len(), 0, "{all}");
+    /// Splits off the last write, which is not one of pages; no two of the others could have been one.
+    fn last_write_and_pages(&self) -> (&Call, &[Call]) {
+        let all = &self.all;
+        let (last, pages) = self.writes.split_last().expect("writes");
+        assert!(!pages.is_empty(), "{all}");
+        for (_, one) in pages {
+            assert!(one.start % 4096 == 0 && one.end % 4096 == 0, "{one:?}\n{all}");
+            assert!(pages.iter().all(|(_, other)| one.start != other.end), "{pages:?}\n{all}");
+        }
+        // Two paths of three pages at most, the catalog, the space record.
+        let written: u64 = pages.iter().map(|(_, range)| range.end - range.start).sum();
+        assert!(written <= 12 * 4096, "{written} bytes\n{all}");
+        (last, pages)
+    }
+}
+
+#[test]
+fn a_small_ordered_commit_is_one_write_a_run_and_two_flushes() {
+    let Some(traced) = Traced::commit("ordered") else { return };
+    let (all, (meta, pages)) = (&traced.all, traced.last_write_and_pages());
+    let [data, last] = &traced.flushes[..] else { panic!("two flushes:\n{all}") };
+    // Every page is written before the first flush; the meta between the two.
+    assert!(pages.iter().all(|(at, _)| *at < data.0), "{all}");
+    assert!(data.0 < meta.0 && meta.0 < last.0, "{all}");
+    assert!(meta.1.end - meta.1.start == 512 && meta.1.end <= 8192, "the meta slot: {meta:?}\n{all}");
+}
+
+#[test]
+fn a_small_durable_commit_is_one_write_a_run_one_of_the_redo_record_and_one_flush_of_it() {
+    let Some(traced) = Traced::commit("durable") else { return };
+    let (all, (record, _)) = (&traced.all, traced.last_write_and_pages());
+    let [flush] = &traced.flushes[..] else { panic!("one flush:\n{all}") };
+    assert!(record.0 < flush.0, "{all}");
+    let len = record.1.end - record.1.start;
+    // Two entries of 116 and 103 bytes.
+    assert!((120..250).contains(&len) && record.1.start >= 8192, "the redo record: {record:?}\n{all}");
+    // The flush is told where in memory: it has as many pages as the record lies in.
+    let pages = record.1.end.div_ceil(4096) - record.1.start / 4096;
+    let flushed = flush.1.end - flush.1.start;
+    assert!(flushed <= pages * 4096, "{flushed} bytes flushed\n{all}");
+}
+
+#[test]
+fn a_small_eventual_commit_is_one_write_a_run_one_of_the_redo_record_and_no_flush() {
+    let Some(traced) = Traced::commit("eventual") else { return };
+    let ((_, record), _) = traced.last_write_and_pages();
+    assert!(record.end - record.start < 250, "{}", traced.all);
+    assert!(traced.flushes.is_empty(), "{}", traced.all);
 }
 
 /// `pwritev(3, […], 2, 4096) = 8192` wrote 4096..12288.
-fn written_range(call: &str) -> (u64, u64) {
+fn written_range(call: &str) -> Range<u64> {
     let (arguments, result) = call.rsplit_once(" = ").unwrap();
     let offset = arguments.trim_end().trim_end_matches(')').rsplit(", ").next().unwrap();
     let start: u64 = offset.parse().unwrap();
-    (start, start + result.trim().parse::<u64>().unwrap())
+    start..start + result.trim().parse::<u64>().unwrap()
+}
+
+/// `msync(0x7f0000001000, 4096, MS_SYNC) = 0` flushed so much memory.
+fn flushed_range(call: &str) -> Range<u64> {
+    let arguments = call.split_once('(').unwrap().1;
+    let mut arguments = arguments.split(", ");
+    let start = u64::from_str_radix(arguments.next().unwrap().trim_start_matches("0x"), 16).unwrap();
+    start..start + arguments.next().unwrap().parse::<u64>().unwrap()
 }

@@ -45,6 +45,14 @@ impl TestDb {
         self.db = Some(open(&self.options, &self.path()));
     }
 
+    /// The same file, opened with other options.
+    pub fn opened_with(mut self, options: Options) -> TestDb {
+        self.db = None;
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        let db = Some(open(&options, &directory.path().join("test.maple")));
+        TestDb { db, directory, options }
+    }
+
     /// Closes this handle, and returns what that says.
     pub fn close(&mut self) -> mapleaf::Result<()> {
         self.db.take().unwrap().close()

@@ -1,5 +1,7 @@
 //! The simulated disk: what a power cut may leave of a recorded log.
 //!
+//! Owns: the model of the disk, described in [`crate`], and the choice of images that stand for all.
+//!
 //! Invariants:
 //! 1. `versions` of a block are what the disk may hold now, oldest first; never empty.
 //! 2. `cache` is what the page cache holds, and what a flush of a dirty block makes durable.
@@ -8,7 +10,7 @@
 use crate::recorder::Event;
 use rand::Rng;
 use rand::rngs::StdRng;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// The unit in which the page cache reaches the disk.
 pub const BLOCK: usize = 4096;
@@ -46,9 +48,19 @@ impl Pool {
 
     /// A block of which some sectors are of one version and some of another.
     fn torn(&mut self, first: Content, second: Content, rng: &mut StdRng) -> Content {
+        self.joined(first, second, &mut |_| rng.random())
+    }
+
+    /// `first`, but for the sectors that `is_second` names.
+    pub fn joined(
+        &mut self,
+        first: Content,
+        second: Content,
+        is_second: &mut dyn FnMut(usize) -> bool,
+    ) -> Content {
         let mut bytes = self.bytes(first).to_vec();
         for at in (0..BLOCK).step_by(SECTOR) {
-            if rng.random() {
+            if is_second(at / SECTOR) {
                 bytes[at..at + SECTOR].copy_from_slice(&self.bytes(second)[at..at + SECTOR]);
             }
         }
@@ -92,6 +104,8 @@ pub enum FailedFlush {
 #[derive(Clone, Debug)]
 struct Block {
     versions: Vec<Content>,
+    /// When each of them was written: the number of the write.
+    written: Vec<u64>,
     cache: Content,
     dirty: bool,
     was_flushed: bool,
@@ -102,28 +116,33 @@ struct Block {
 
 impl Block {
     fn new(content: Content, was_flushed: bool) -> Self {
-        let versions = vec![content];
-        Block { versions, cache: content, dirty: false, was_flushed, lost: false, cut_at: 0 }
+        let (versions, written) = (vec![content], vec![0]);
+        Block { versions, written, cache: content, dirty: false, was_flushed, lost: false, cut_at: 0 }
     }
 
-    fn put(&mut self, content: Content) {
+    fn put(&mut self, content: Content, time: u64) {
         self.cache = content;
         self.dirty = true;
         if !self.lost {
             self.versions.push(content);
+            self.written.push(time);
         }
     }
 
-    fn cut(&mut self) {
+    fn only(&mut self, content: Content) {
+        (self.versions, self.written, self.cut_at) = (vec![content], vec![0], 0);
+    }
+
+    fn cut(&mut self, time: u64) {
         self.cut_at = self.versions.len();
         self.versions.push(0);
+        self.written.push(time);
         (self.cache, self.dirty, self.was_flushed, self.lost) = (0, false, false, false);
     }
 
     fn flushed(&mut self) {
         if self.dirty && !self.lost {
-            self.versions = vec![self.cache];
-            self.cut_at = 0;
+            self.only(self.cache);
         }
         // A reserved block that nobody has written stays unwritten.
         self.was_flushed |= self.dirty;
@@ -133,8 +152,7 @@ impl Block {
     fn flush_failed(&mut self, rule: FailedFlush) {
         if self.dirty && !self.was_flushed && rule == FailedFlush::LosesFresh {
             self.lost = true;
-            self.versions = vec![0];
-            self.cut_at = 0;
+            self.only(0);
         }
         self.dirty = false;
     }
@@ -149,6 +167,19 @@ impl Block {
         }
         choices
     }
+
+    /// What it was after write number `time`, or the oldest that it may be.
+    fn as_of(&self, time: u64) -> Content {
+        let written = self.written.iter().zip(&self.versions);
+        let last = written.take_while(|(written, _)| **written <= time).last();
+        last.map_or(self.versions[0], |(_, content)| *content)
+    }
+
+    fn forget_before_cut(&mut self) {
+        let gone = std::mem::take(&mut self.cut_at);
+        self.versions.drain(..gone);
+        self.written.drain(..gone);
+    }
 }
 
 /// A disk with one file.
@@ -157,18 +188,31 @@ pub struct Disk {
     blocks: Vec<Block>,
     lengths: Vec<u64>,
     rule: FailedFlush,
+    /// Number of writes so far.
+    time: u64,
+    /// Blocks that a record of the redo log was written to.
+    logged: BTreeSet<usize>,
+}
+
+/// How many images of a cut are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Amount {
+    /// Combinations of uncertain blocks up to which all are tried.
+    pub all_up_to: u64,
+    /// Samples where there are more.
+    pub samples: usize,
 }
 
 impl Disk {
     /// One on which `image` is durable.
     pub fn holding(image: &Image, rule: FailedFlush) -> Self {
         let blocks = image.blocks.iter().map(|content| Block::new(*content, true)).collect();
-        Disk { blocks, lengths: vec![image.len], rule }
+        Disk { blocks, lengths: vec![image.len], rule, time: 0, logged: BTreeSet::new() }
     }
 
     /// One on which there is an empty file.
     pub fn empty() -> Self {
-        Disk { blocks: Vec::new(), lengths: vec![0], rule: FailedFlush::Keeps }
+        Disk::holding(&Image { len: 0, blocks: Vec::new() }, FailedFlush::Keeps)
     }
 
     /// What a process sees that opens the file now, without a power cut.
@@ -180,7 +224,13 @@ impl Disk {
     /// Carries out one event of the log.
     pub fn apply(&mut self, event: &Event, pool: &mut Pool) {
         match event {
-            Event::Write { offset, data } => self.write(*offset as usize, data, pool),
+            Event::Write { offset, data } => {
+                if event.is_record() {
+                    let (first, end) = (*offset as usize, *offset as usize + data.len());
+                    self.logged.extend(first / BLOCK..end.div_ceil(BLOCK));
+                }
+                self.write(*offset as usize, data, pool);
+            }
             Event::Sync { failed: true, offset, len } => {
                 let rule = self.rule;
                 self.in_range(*offset, *len).for_each(|block| block.flush_failed(rule));
@@ -188,14 +238,12 @@ impl Disk {
             Event::Sync { failed: false, offset, len } => {
                 // A flush makes the length durable, and with it every earlier cut.
                 self.lengths.drain(..self.lengths.len() - 1);
-                for block in &mut self.blocks {
-                    block.versions.drain(..std::mem::take(&mut block.cut_at));
-                }
+                self.blocks.iter_mut().for_each(Block::forget_before_cut);
                 self.in_range(*offset, *len).for_each(Block::flushed);
             }
             Event::SetLen { len } => self.set_len(*len),
             Event::Reserve { end } => self.set_len(*end),
-            Event::Started(_) | Event::Acknowledged(_) => {}
+            _ => {}
         }
     }
 
@@ -209,7 +257,9 @@ impl Disk {
     fn set_len(&mut self, len: u64) {
         assert_eq!(len % BLOCK as u64, 0, "a file has whole pages");
         let whole = len as usize / BLOCK;
-        self.blocks.iter_mut().skip(whole).for_each(Block::cut);
+        self.time += 1;
+        let time = self.time;
+        self.blocks.iter_mut().skip(whole).for_each(|block| block.cut(time));
         self.note_len(len);
     }
 
@@ -229,77 +279,90 @@ impl Disk {
         let len = *self.lengths.last().expect("the present length");
         self.note_len(len.max(end));
         let mut at = offset;
+        self.time += 1;
         while !data.is_empty() {
             let (block, start) = (&mut self.blocks[at / BLOCK], at % BLOCK);
             let part = data.len().min(BLOCK - start);
             let mut bytes = pool.bytes(block.cache).to_vec();
             bytes[start..start + part].copy_from_slice(&data[..part]);
-            block.put(pool.add(&bytes));
+            block.put(pool.add(&bytes), self.time);
             data = &data[part..];
             at += part;
         }
     }
 
-    /// The images that a cut now may leave: all of them if the uncertain blocks have at most
-    /// `all_up_to` combinations, else the extreme ones and `samples` at random; and some with torn blocks.
-    pub fn images(
-        &self,
-        all_up_to: u64,
-        samples: usize,
-        pool: &mut Pool,
-        rng: &mut StdRng,
-        visit: &mut dyn FnMut(Image),
-    ) {
-        let choices: Vec<Vec<Content>> = self.blocks.iter().map(Block::choices).collect();
-        let open: Vec<usize> = (0..choices.len()).filter(|at| choices[*at].len() > 1).collect();
-        let lengths = self.possible_lengths();
-        let oldest: Vec<Content> = choices.iter().map(|choices| choices[0]).collect();
-        let combinations = open
-            .iter()
-            .try_fold(1u64, |all, at| all.checked_mul(choices[*at].len() as u64))
-            .unwrap_or(u64::MAX);
-        let mut show = |blocks: &[Content], len: u64| visit(Image { len, blocks: blocks.to_vec() });
-        if combinations <= all_up_to {
-            for number in 0..combinations {
-                let (mut blocks, mut rest) = (oldest.clone(), number as usize);
-                for at in &open {
-                    blocks[*at] = choices[*at][rest % choices[*at].len()];
-                    rest /= choices[*at].len();
-                }
-                lengths.iter().for_each(|len| show(&blocks, *len));
-            }
+    /// The images that a cut now may leave: all of them if the uncertain blocks have few combinations,
+    /// else the extreme ones, those of the log's blocks, and samples; and some with torn blocks.
+    pub fn images(&self, amount: Amount, pool: &mut Pool, rng: &mut StdRng, visit: &mut dyn FnMut(Image)) {
+        let uncertain = Uncertain::of(self);
+        let mut show = |blocks: Vec<Content>, len: u64| visit(Image { len, blocks });
+        if uncertain.combinations(&uncertain.open) <= amount.all_up_to {
+            uncertain.each(&uncertain.oldest, &uncertain.open, &mut |blocks| {
+                uncertain.lengths.iter().for_each(|len| show(blocks.to_vec(), *len));
+            });
         } else {
-            let newest: Vec<Content> = choices.iter().map(|choices| *choices.last().unwrap()).collect();
-            let newest_len = *lengths.last().unwrap();
-            lengths.iter().for_each(|len| show(&oldest, *len));
-            lengths.iter().for_each(|len| show(&newest, *len));
-            for sample in 0..samples {
-                let len = lengths[rng.random_range(0..lengths.len())];
-                let at = open[rng.random_range(0..open.len())];
-                match sample % 4 {
-                    // One block is missing, or came first.
-                    0 => show(&with(&newest, at, oldest[at]), newest_len),
-                    1 => show(&with(&oldest, at, newest[at]), len),
-                    _ => {
-                        let part = rng.random_range(0.05..0.95);
-                        let pick = |old: (usize, &Content)| match rng.random_bool(part) {
-                            true => choices[old.0][rng.random_range(0..choices[old.0].len())],
-                            false => *old.1,
-                        };
-                        show(&oldest.iter().enumerate().map(pick).collect::<Vec<_>>(), len)
-                    }
-                }
+            for len in &uncertain.lengths {
+                show(uncertain.oldest.clone(), *len);
+                show(uncertain.newest.clone(), *len);
+            }
+            self.log_images(&uncertain, &mut show);
+            (0..amount.samples).for_each(|number| self.sample(number, &uncertain, rng, &mut show));
+        }
+        if !uncertain.open.is_empty() {
+            (0..(amount.samples / 3).max(1)).for_each(|number| uncertain.torn(number, pool, rng, &mut show));
+        }
+    }
+
+    /// Every combination of the log's blocks, if they are few, with all other blocks old, and new.
+    fn log_images(&self, uncertain: &Uncertain, show: &mut dyn FnMut(Vec<Content>, u64)) {
+        if uncertain.combinations(&uncertain.logged) <= 16 {
+            for others in [&uncertain.oldest, &uncertain.newest] {
+                uncertain
+                    .each(others, &uncertain.logged, &mut |blocks| show(blocks.to_vec(), uncertain.len()));
             }
         }
-        for _ in 0..if open.is_empty() { 0 } else { (samples / 3).max(1) } {
-            let mut blocks = oldest.clone();
-            for at in &open {
-                let mut any = || choices[*at][rng.random_range(0..choices[*at].len())];
-                let (first, second) = (any(), any());
-                blocks[*at] = pool.torn(first, second, rng);
+    }
+
+    fn sample(
+        &self,
+        number: usize,
+        uncertain: &Uncertain,
+        rng: &mut StdRng,
+        show: &mut dyn FnMut(Vec<Content>, u64),
+    ) {
+        let Uncertain { choices, open, oldest, newest, .. } = uncertain;
+        let len = uncertain.lengths[rng.random_range(0..uncertain.lengths.len())];
+        let at = open[rng.random_range(0..open.len())];
+        let mut any = |at: usize| choices[at][rng.random_range(0..choices[at].len())];
+        match number % 5 {
+            // One block is missing, or came first.
+            0 => show(with(newest, at, oldest[at]), uncertain.len()),
+            1 => show(with(oldest, at, any(at)), len),
+            2 => {
+                let others = if any(at) == oldest[at] { oldest } else { newest };
+                let mut blocks = others.clone();
+                uncertain.logged.iter().for_each(|at| blocks[*at] = any(*at));
+                show(blocks, uncertain.len());
             }
-            show(&blocks, *lengths.last().unwrap());
+            3 => show(self.window(rng), uncertain.len()),
+            _ => {
+                let part = rng.random_range(0.05..0.95);
+                let pick = |old: (usize, &Content)| match rng.random_bool(part) {
+                    true => choices[old.0][rng.random_range(0..choices[old.0].len())],
+                    false => *old.1,
+                };
+                show(oldest.iter().enumerate().map(pick).collect(), len);
+            }
         }
+    }
+
+    /// Everything up to one write is there, of the next few some, and nothing after them.
+    fn window(&self, rng: &mut StdRng) -> Vec<Content> {
+        let first = rng.random_range(0..=self.time);
+        let first = first.max(self.time.saturating_sub(rng.random_range(0..40)));
+        let end = (first + rng.random_range(0..6)).min(self.time);
+        let pick = |block: &Block| block.as_of(if rng.random() { first } else { end });
+        self.blocks.iter().map(pick).collect()
     }
 
     /// Every length that the file had since the last flush, and one between each two.
@@ -313,6 +376,75 @@ impl Disk {
         lengths.dedup();
         lengths.extend(last);
         lengths
+    }
+}
+
+/// What a cut leaves open.
+struct Uncertain {
+    /// What each block may hold, oldest first.
+    choices: Vec<Vec<Content>>,
+    /// Blocks with a choice.
+    open: Vec<usize>,
+    /// Those of them that belong to the redo log.
+    logged: Vec<usize>,
+    oldest: Vec<Content>,
+    newest: Vec<Content>,
+    /// The present length is the last.
+    lengths: Vec<u64>,
+}
+
+impl Uncertain {
+    fn of(disk: &Disk) -> Self {
+        let choices: Vec<Vec<Content>> = disk.blocks.iter().map(Block::choices).collect();
+        let open: Vec<usize> = (0..choices.len()).filter(|at| choices[*at].len() > 1).collect();
+        let logged = open.iter().copied().filter(|at| disk.logged.contains(at)).collect();
+        let oldest = choices.iter().map(|choices| choices[0]).collect();
+        let newest = choices.iter().map(|choices| choices[choices.len() - 1]).collect();
+        Uncertain { choices, open, logged, oldest, newest, lengths: disk.possible_lengths() }
+    }
+
+    fn len(&self) -> u64 {
+        self.lengths[self.lengths.len() - 1]
+    }
+
+    fn combinations(&self, blocks: &[usize]) -> u64 {
+        let factors = blocks.iter().map(|at| self.choices[*at].len() as u64);
+        factors.fold(1, u64::saturating_mul)
+    }
+
+    /// Every combination of `blocks`, with the others as they are in `others`.
+    fn each(&self, others: &[Content], blocks: &[usize], visit: &mut dyn FnMut(&[Content])) {
+        let mut contents = others.to_vec();
+        for number in 0..self.combinations(blocks) as usize {
+            let mut rest = number;
+            for at in blocks {
+                contents[*at] = self.choices[*at][rest % self.choices[*at].len()];
+                rest /= self.choices[*at].len();
+            }
+            visit(&contents);
+        }
+    }
+
+    /// All blocks torn, or one of a file that is whole but for it: one of the log, if there is one.
+    fn torn(
+        &self,
+        number: usize,
+        pool: &mut Pool,
+        rng: &mut StdRng,
+        show: &mut dyn FnMut(Vec<Content>, u64),
+    ) {
+        let (mut blocks, mut torn) = (self.oldest.clone(), &self.open[..]);
+        if number % 2 == 1 {
+            let some = if self.logged.is_empty() { torn } else { &self.logged };
+            let at = rng.random_range(0..some.len());
+            (blocks, torn) = (self.newest.clone(), &some[at..=at]);
+        }
+        for at in torn {
+            let mut any = || self.choices[*at][rng.random_range(0..self.choices[*at].len())];
+            let (first, second) = (any(), any());
+            blocks[*at] = pool.torn(first, second, rng);
+        }
+        show(blocks, self.len());
     }
 }
 

@@ -1,8 +1,11 @@
 //! Judging images: each must open, be sound, hold what one permitted txn left, and take another.
+//!
+//! Owns: what is permitted at each place of a log, laying images out with some sidecar beside them, and
+//! cutting the power again while they are opened.
 
-use crate::disk::{BLOCK, Disk, FailedFlush, Image, Pool};
+use crate::disk::{Amount, BLOCK, Disk, FailedFlush, Image, Pool};
 use crate::recorder::{Event, Recorder};
-use crate::script::{contents, digest, open};
+use crate::script::{digest, look, open};
 use mapleaf::{Options, Schema};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -11,7 +14,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Number of the txn with which an image is tried out.
+/// Number of the first txn with which an image is tried out.
 const PROBE: u64 = 1 << 40;
 
 /// Which state an image held, and what it must hold once it was opened and written to.
@@ -26,14 +29,17 @@ struct Found {
 pub struct Permitted {
     states: BTreeMap<u64, u64>,
     acknowledged: u64,
-    started: Vec<u64>,
+    /// What readers have seen, so that it survives the death of the process.
+    seen: u64,
+    /// Txns that may be on the disk although they were not acknowledged, and whether they have failed.
+    started: BTreeMap<u64, bool>,
 }
 
 impl Permitted {
     /// Only the first of `states`, before anything of the log has happened.
     pub fn new(states: &BTreeMap<u64, u64>) -> Self {
         let first = *states.keys().next().expect("there is a first state");
-        Permitted { states: states.clone(), acknowledged: first, started: Vec::new() }
+        Permitted { states: states.clone(), acknowledged: first, seen: first, started: BTreeMap::new() }
     }
 
     /// Adds the states of another process, which went on from what it found.
@@ -43,22 +49,41 @@ impl Permitted {
         permitted
     }
 
+    /// What is permitted after `log`.
+    pub fn after(mut self, log: &[Event]) -> Self {
+        log.iter().for_each(|event| self.note(event));
+        self
+    }
+
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Started(txn) => self.started.push(*txn),
+            Event::Started(txn) => drop(self.started.insert(*txn, false)),
             Event::Acknowledged(txn) => {
-                self.acknowledged = *txn;
-                self.started.clear();
+                self.acknowledged = self.acknowledged.max(*txn);
+                self.seen = self.seen.max(*txn);
+                self.started.retain(|started, _| started > txn);
             }
+            Event::Committed(txn) => self.seen = self.seen.max(*txn),
+            Event::Failed(txn) => drop(self.started.insert(*txn, true)),
+            Event::Settled => self.started.retain(|_, failed| !*failed),
             _ => {}
+        }
+    }
+
+    /// Whether `txn` may be found where no power was cut, but all processes have died. One that had failed
+    /// does not come back.
+    pub fn check_killed(&self, txn: u64) -> Result<(), String> {
+        match txn == self.seen || txn > self.seen && self.started.get(&txn) == Some(&false) {
+            true => Ok(()),
+            false => Err(format!("txn {txn} was found, seen is {}, started {:?}", self.seen, self.started)),
         }
     }
 
     fn check(&self, found: Found) -> Result<(), String> {
         let expected = self.states.get(&found.txn);
-        if found.txn != self.acknowledged && !self.started.contains(&found.txn) {
+        if found.txn != self.acknowledged && !self.started.contains_key(&found.txn) {
             return Err(format!(
-                "holds txn {}, acknowledged is {}, started since are {:?}",
+                "holds txn {}, acknowledged is {}, started since are (and have failed) {:?}",
                 found.txn, self.acknowledged, self.started
             ));
         }
@@ -81,6 +106,8 @@ pub struct Effort {
     pub elsewhere: usize,
     /// One image in so many is cut a second time while it is opened; 0: none.
     pub recover_every: u64,
+    /// One image of a second cut in so many is cut a third time; 0: none.
+    pub third_every: u64,
     /// The first event at which power is cut.
     pub from: usize,
 }
@@ -133,8 +160,7 @@ impl Judge {
         let mut violations = Vec::new();
         for at in 0..=log.len() {
             let event = log.get(at);
-            let is_mark = matches!(event, Some(Event::Started(_) | Event::Acknowledged(_)));
-            if at >= effort.from && !is_mark {
+            if at >= effort.from && !event.is_some_and(Event::is_mark) {
                 let thorough = matches!(event, Some(Event::Sync { .. }) | None);
                 let samples = if thorough { effort.at_flush } else { effort.elsewhere };
                 if thorough || samples > 0 {
@@ -169,7 +195,8 @@ impl Judge {
     fn cut(&mut self, disk: &Disk, permitted: &Permitted, samples: usize, effort: Effort) -> Option<String> {
         let mut images = Vec::new();
         let mut rng = StdRng::seed_from_u64(self.rng.random());
-        disk.images(effort.all_up_to, samples, &mut self.pool, &mut rng, &mut |image| images.push(image));
+        let amount = Amount { all_up_to: effort.all_up_to, samples };
+        disk.images(amount, &mut self.pool, &mut rng, &mut |image| images.push(image));
         for image in images {
             self.images += 1;
             let known = self.outcomes.len();
@@ -179,7 +206,7 @@ impl Judge {
             }
             let (is_new, every) = (self.outcomes.len() > known, effort.recover_every);
             if every > 0 && is_new && (self.outcomes.len() as u64).is_multiple_of(every) {
-                let wrong = self.cut_again(&image, permitted);
+                let wrong = self.cut_again(&image, permitted, effort.third_every);
                 if let Some(wrong) = wrong.first() {
                     return Some(format!("second cut, while opening: {wrong}"));
                 }
@@ -193,7 +220,7 @@ impl Judge {
         if !self.outcomes.contains_key(&fingerprint) {
             let path = self.lay_out(image);
             let options = self.options.clone();
-            let outcome = guarded(|| try_out(&path, &options));
+            let outcome = guarded(|| try_out(&path, &options, is_large(image)));
             self.opened += 1;
             self.outcomes.insert(fingerprint, outcome);
         }
@@ -201,26 +228,34 @@ impl Judge {
     }
 
     /// Opens an image, writes to it, and cuts the power at every place of that.
-    fn cut_again(&mut self, image: &Image, permitted: &Permitted) -> Vec<String> {
+    fn cut_again(&mut self, image: &Image, permitted: &Permitted, third_every: u64) -> Vec<String> {
         let found = self.outcomes[&image.fingerprint()].clone().expect("it was accepted");
+        let number = PROBE.max(found.txn + 1);
         let path = self.lay_out(image);
         let recorder = Arc::new(Recorder::default());
         let options = self.options.clone().observer(Arc::clone(&recorder) as _);
         let probed = guarded(|| {
             let db = open(&path, &options).map_err(|error| format!("does not open: {error}"))?;
-            recorder.note(Event::Started(PROBE));
-            probe(&db)?;
-            recorder.note(Event::Acknowledged(PROBE));
-            Ok(digest(&contents(&db.begin_read().unwrap()).unwrap()))
+            recorder.note(Event::Started(number));
+            probe(&db, number, is_large(image))?;
+            recorder.note(Event::Acknowledged(number));
+            Ok(digest(&look(&db).unwrap().1))
         });
         let probed = match probed {
             Ok(probed) => probed,
             Err(wrong) => return vec![wrong],
         };
         let mut permitted = permitted.clone();
-        (permitted.acknowledged, permitted.started) = (found.txn, Vec::new());
-        permitted.states.insert(PROBE, probed);
-        let effort = Effort { all_up_to: 16, at_flush: 3, elsewhere: 0, recover_every: 0, from: 0 };
+        (permitted.acknowledged, permitted.started) = (found.txn, BTreeMap::new());
+        permitted.states.insert(number, probed);
+        let effort = Effort {
+            all_up_to: 16,
+            at_flush: 3,
+            elsewhere: 0,
+            recover_every: third_every,
+            third_every: 0,
+            from: 0,
+        };
         self.examine(Disk::holding(image, FailedFlush::Keeps), &recorder.log(), permitted, effort)
     }
 
@@ -260,31 +295,33 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     })
 }
 
-fn try_out(path: &Path, options: &Options) -> Result<Found, String> {
+fn try_out(path: &Path, options: &Options, large: bool) -> Result<Found, String> {
     let db = open(path, options).map_err(|error| format!("does not open: {error}"))?;
     let pages = sound(&db)?;
-    let (txn, tables) = {
-        let reader = db.begin_read().map_err(|error| format!("does not read: {error}"))?;
-        (reader.user_version(), contents(&reader).map_err(|error| format!("does not read: {error}"))?)
-    };
+    let (txn, tables) = look(&db).map_err(|error| format!("does not read: {error}"))?;
     let len = std::fs::metadata(path).unwrap().len();
     if len != pages * db.page_size() as u64 {
         return Err(format!("has {len} bytes after opening, but {pages} pages"));
     }
     let found = Found { txn, digest: digest(&tables) };
-    probe(&db)?;
+    probe(&db, PROBE.max(txn + 1), large)?;
     sound(&db)?;
     Ok(found)
 }
 
+/// Whether an image is tried out with a large value, and thus a checkpoint, or with a logged commit.
+fn is_large(image: &Image) -> bool {
+    image.fingerprint().is_multiple_of(2)
+}
+
 /// Commits a txn.
-fn probe(db: &mapleaf::Database) -> Result<(), String> {
+fn probe(db: &mapleaf::Database, number: u64, large: bool) -> Result<(), String> {
     let committed = db.write(|txn| {
         if txn.raw_table("probe")?.is_none() {
             txn.create_table("probe", &Schema::bytes())?;
         }
-        txn.set_user_version(PROBE);
-        txn.raw_put("probe", b"key", &[7; 6000])
+        txn.set_user_version(number);
+        txn.raw_put("probe", b"key", &vec![7; if large { 6000 } else { 600 }])
     });
     committed.map(|_| ()).map_err(|error| format!("cannot be written to: {error}"))
 }

@@ -1,9 +1,12 @@
 //! Workloads as data, so that the same one can be run again with a failure in another place.
+//!
+//! Owns: steps and actions, the model of what they leave, and the session that carries them out. Asserts
+//! after every action that readers see exactly what they may.
 
 use crate::recorder::{Event, Recorder};
-use mapleaf::{Database, Options, ReadTxn, Result, Schema, WriteTxn};
+use mapleaf::{Database, Durability, Options, ReadTxn, Result, Schema, Ticket, WriteTxn};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// All tables with all entries.
@@ -24,13 +27,27 @@ pub enum Step {
         key: u32,
     },
     DropTable(&'static str),
+    Rename(&'static str, &'static str),
+    /// Steps behind a savepoint, to which the txn is rolled back.
+    Undone(Vec<Step>),
 }
 
 /// One thing that a workload does.
 #[derive(Clone, Debug)]
 pub enum Action {
+    /// With the durability that the store was opened with.
     Commit(Vec<Step>),
+    CommitAs(Durability, Vec<Step>),
+    /// Handed over, and not waited for.
+    Hand(Vec<Step>),
+    /// Waits for everything that was handed over.
+    Wait,
+    /// The txn begins while others are in flight; these are waited for before it is committed.
+    CommitOver(Vec<Step>),
     Abort(Vec<Step>),
+    Checkpoint,
+    /// The store is closed, and opened again.
+    Reopen,
     /// A reader begins, and stays until it is let go.
     Pin,
     Unpin,
@@ -49,7 +66,7 @@ fn value(key: u32, len: usize, seed: u8) -> Vec<u8> {
 }
 
 impl Step {
-    fn carry_out(&self, txn: &mut WriteTxn) -> Result<()> {
+    pub fn carry_out(&self, txn: &mut WriteTxn) -> Result<()> {
         match self {
             Step::Put { table, key, len, seed } => {
                 if txn.raw_table(table)?.is_none() {
@@ -59,10 +76,16 @@ impl Step {
             }
             Step::Delete { table, key } => txn.raw_delete(table, &key.to_be_bytes()).map(|_| ()),
             Step::DropTable(table) => txn.drop_table(table).map(|_| ()),
+            Step::Rename(from, to) => txn.rename_table(from, to).map(|_| ()),
+            Step::Undone(steps) => {
+                let savepoint = txn.savepoint();
+                steps.iter().try_for_each(|step| step.carry_out(txn))?;
+                txn.rollback_to(savepoint)
+            }
         }
     }
 
-    fn model(&self, contents: &mut Contents) {
+    pub fn model(&self, contents: &mut Contents) {
         match self {
             Step::Put { table, key, len, seed } => {
                 let table = contents.entry((*table).to_owned()).or_default();
@@ -74,6 +97,11 @@ impl Step {
             Step::DropTable(table) => {
                 contents.remove(*table);
             }
+            Step::Rename(from, to) => {
+                let table = contents.remove(*from).expect("there is such a table");
+                contents.insert((*to).to_owned(), table);
+            }
+            Step::Undone(_) => {}
         }
     }
 }
@@ -109,12 +137,18 @@ pub fn digest(contents: &Contents) -> u64 {
 
 /// A store in which a workload runs, recorded, with a model of what it must hold.
 pub struct Session {
-    pub db: Database,
-    pub recorder: Arc<Recorder>,
-    /// What the last acknowledged txn left.
-    pub model: Contents,
-    /// Digest of what each txn leaves, by its number.
-    pub states: BTreeMap<u64, u64>,
+    db: Option<Database>,
+    path: PathBuf,
+    options: Options,
+    recorder: Arc<Recorder>,
+    /// What each txn leaves, by its number.
+    models: BTreeMap<u64, Contents>,
+    /// The txn that readers see.
+    visible: u64,
+    /// Txns that were handed over, and are not waited for yet.
+    pending: Vec<(u64, Ticket)>,
+    /// Txns whose commit has failed since the last turn began.
+    lost: Vec<u64>,
     /// Number of the next txn.
     pub next: u64,
     pinned: Option<(ReadTxn, Contents)>,
@@ -123,36 +157,75 @@ pub struct Session {
 impl Session {
     /// Opens or creates the store; what it holds now is the first state.
     pub fn open(path: &Path, options: &Options, recorder: Arc<Recorder>) -> Result<Session> {
-        let db = open(path, &options.clone().observer(Arc::clone(&recorder) as _))?;
-        let (model, first) = {
-            let reader = db.begin_read()?;
-            (contents(&reader)?, reader.user_version())
-        };
-        let states = BTreeMap::from([(first, digest(&model))]);
-        Ok(Session { db, recorder, model, states, next: first + 1, pinned: None })
+        let options = options.clone().observer(Arc::clone(&recorder) as _);
+        let db = open(path, &options)?;
+        let (first, model) = look(&db)?;
+        let (path, models) = (path.to_owned(), BTreeMap::from([(first, model)]));
+        Ok(Session {
+            db: Some(db),
+            path,
+            options,
+            recorder,
+            models,
+            visible: first,
+            pending: Vec::new(),
+            lost: Vec::new(),
+            next: first + 1,
+            pinned: None,
+        })
+    }
+
+    pub fn db(&self) -> &Database {
+        self.db.as_ref().expect("it is open")
+    }
+
+    /// What readers see.
+    pub fn model(&self) -> &Contents {
+        &self.models[&self.visible]
+    }
+
+    /// Digest of what each txn leaves, by its number.
+    pub fn states(&self) -> BTreeMap<u64, u64> {
+        self.models.iter().map(|(number, model)| (*number, digest(model))).collect()
     }
 
     /// Does one thing. After an error nothing of it may be there, whatever the thing was.
     pub fn act(&mut self, action: &Action) -> Result<()> {
         let result = match action {
-            Action::Commit(steps) => self.commit(steps),
+            Action::Commit(steps) => self.commit(None, steps),
+            Action::CommitAs(durability, steps) => self.commit(Some(*durability), steps),
+            Action::Hand(steps) => self.hand_over(steps),
+            Action::Wait => self.wait(),
+            Action::CommitOver(steps) => self.commit_over(steps),
             Action::Abort(steps) => self.prepare(steps).map(|(txn, _)| drop(txn)),
-            Action::Pin => {
-                self.pinned = Some((self.db.begin_read()?, self.model.clone()));
-                Ok(())
-            }
+            Action::Checkpoint => self.checkpoint(),
+            Action::Reopen => self.reopen(),
+            Action::Pin => self.db().begin_read().map(|reader| {
+                self.pinned = Some((reader, self.model().clone()));
+            }),
             Action::Unpin => {
                 self.pinned = None;
                 Ok(())
             }
         };
+        self.collect();
         self.check();
         result
     }
 
+    /// Closes the store, whose last commits are waited for.
+    pub fn close(mut self) -> Result<()> {
+        let waited = self.wait();
+        self.pinned = None;
+        let closed = self.db.take().expect("it is open").close();
+        waited.and(closed)
+    }
+
     fn prepare(&mut self, steps: &[Step]) -> Result<(WriteTxn, Contents)> {
-        let mut model = self.model.clone();
-        let mut txn = self.db.begin_write()?;
+        let mut txn = self.db().begin_write()?;
+        self.settled();
+        let head = self.pending.last().map_or(self.visible, |(number, _)| *number);
+        let mut model = self.models[&head].clone();
         txn.set_user_version(self.next);
         for step in steps {
             step.carry_out(&mut txn)?;
@@ -161,26 +234,174 @@ impl Session {
         Ok((txn, model))
     }
 
-    fn commit(&mut self, steps: &[Step]) -> Result<()> {
-        let (txn, model) = self.prepare(steps)?;
+    /// A turn was begun: what has failed before is put right.
+    fn settled(&mut self) {
+        if !self.lost.is_empty() {
+            self.lost.clear();
+            self.recorder.note(Event::Settled);
+        }
+    }
+
+    fn start(&mut self, model: Contents) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.states.insert(number, digest(&model));
+        self.models.insert(number, model);
         self.recorder.note(Event::Started(number));
-        txn.commit()?;
-        self.recorder.note(Event::Acknowledged(number));
-        self.model = model;
+        number
+    }
+
+    fn commit(&mut self, durability: Option<Durability>, steps: &[Step]) -> Result<()> {
+        let (mut txn, model) = self.prepare(steps)?;
+        if let Some(durability) = durability {
+            txn.set_durability(durability);
+        }
+        let number = self.start(model);
+        let done = match durability {
+            Some(Durability::Eventual) => Event::Committed(number),
+            _ => Event::Acknowledged(number),
+        };
+        let result = txn.commit();
+        self.ended(number, done, result)
+    }
+
+    fn commit_over(&mut self, steps: &[Step]) -> Result<()> {
+        let (txn, model) = self.prepare(steps)?;
+        let waited = self.wait();
+        let number = self.start(model);
+        let result = txn.commit();
+        assert!(waited.is_ok() || result.is_err(), "a txn is committed that is built on one that failed");
+        self.ended(number, Event::Acknowledged(number), result)
+    }
+
+    fn hand_over(&mut self, steps: &[Step]) -> Result<()> {
+        let (txn, model) = self.prepare(steps)?;
+        let number = self.start(model);
+        match txn.commit_ticket() {
+            Ok(ticket) if !ticket.is_done() => {
+                self.pending.push((number, ticket));
+                Ok(())
+            }
+            Ok(ticket) => self.ended(number, Event::Acknowledged(number), ticket.wait()),
+            Err(error) => self.ended(number, Event::Settled, Err(error)),
+        }
+    }
+
+    /// With `number` everything before it is seen; if it failed nothing of it is.
+    fn ended(&mut self, number: u64, done: Event, result: Result<()>) -> Result<()> {
+        if result.is_ok() {
+            self.visible = number;
+            self.recorder.note(done);
+            for (number, ticket) in std::mem::take(&mut self.pending) {
+                ticket.wait().expect("a later one succeeded");
+                self.recorder.note(Event::Acknowledged(number));
+            }
+        } else {
+            self.lose(number);
+        }
+        result
+    }
+
+    fn lose(&mut self, number: u64) {
+        self.recorder.note(Event::Failed(number));
+        self.lost.push(number);
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let mut pending = std::mem::take(&mut self.pending);
+        let last = pending.last().map_or(self.visible, |(number, _)| *number);
+        if pending.len().is_multiple_of(2) {
+            // Whoever is waited for first flushes for all.
+            pending.reverse();
+        }
+        let mut results = Vec::new();
+        for (number, ticket) in pending {
+            results.push(ticket.wait());
+            match results[0].is_ok() {
+                true => self.recorder.note(Event::Acknowledged(number)),
+                false => self.lose(number),
+            }
+        }
+        let good = results.iter().filter(|result| result.is_ok()).count();
+        assert!(good == 0 || good == results.len(), "one flush has two outcomes: {results:?}");
+        results.pop().unwrap_or(Ok(()))?;
+        self.visible = last;
         Ok(())
     }
 
-    /// New readers see the last acknowledged state, an old one what it saw.
+    /// Looks at what is in flight: some of it may be seen since, because the last action was a checkpoint on
+    /// the way; or a flush has failed, and then all the rest has failed too.
+    fn collect(&mut self) {
+        let mut failed = false;
+        for (number, ticket) in std::mem::take(&mut self.pending) {
+            if !ticket.is_done() {
+                assert!(!failed, "txn {number} is in flight although a flush failed");
+                self.pending.push((number, ticket));
+            } else if ticket.wait().is_ok() {
+                assert!(!failed && self.pending.is_empty(), "txn {number} succeeds behind one that did not");
+                self.recorder.note(Event::Acknowledged(number));
+                self.visible = number;
+            } else {
+                failed = true;
+                self.lose(number);
+            }
+        }
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        self.db().checkpoint()?;
+        self.settled();
+        self.visible = self.pending.last().map_or(self.visible, |(number, _)| *number);
+        self.ended(self.visible, Event::Acknowledged(self.visible), Ok(()))
+    }
+
+    /// A failure to close or to open is returned; the store is open in the end.
+    fn reopen(&mut self) -> Result<()> {
+        let waited = self.wait();
+        self.pinned = None;
+        let closed = self.db.take().expect("it is open").close();
+        if closed.is_ok() && self.recorder.hits() == 0 {
+            self.recorder.note(Event::Acknowledged(self.visible));
+        }
+        let mut result = waited.and(closed);
+        for _ in 0..100 {
+            match open(&self.path, &self.options) {
+                Ok(db) => {
+                    self.reopened(db);
+                    return result;
+                }
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        panic!("opening never succeeds: {result:?}");
+    }
+
+    /// Where more than one operation has failed, a commit that failed may be there now: who opens the store
+    /// anew knows nothing of it, and taking it back may have failed too.
+    fn reopened(&mut self, db: Database) {
+        let (found, _) = look(&db).expect("readable");
+        let may_be_back = self.recorder.hits() > 1 && self.lost.contains(&found);
+        assert!(found == self.visible || may_be_back, "txn {found} is there in place of {}", self.visible);
+        self.visible = found;
+        self.recorder.note(Event::Acknowledged(found));
+        self.db = Some(db);
+        self.settled();
+    }
+
+    /// New readers see the last txn that they may see, an old one what it saw.
     fn check(&self) {
-        let now = contents(&self.db.begin_read().expect("reading goes on")).expect("readable");
-        assert!(now == self.model, "a new reader sees something else than the last acknowledged txn");
+        let (number, now) = look(self.db()).expect("reading goes on");
+        assert!(number == self.visible, "readers see txn {number} in place of {}", self.visible);
+        assert!(now == *self.model(), "readers see something else than txn {number}");
         if let Some((reader, model)) = &self.pinned {
             assert!(contents(reader).expect("readable") == *model, "the open reader's snapshot changed");
         }
     }
+}
+
+/// The number of the newest txn and what it left.
+pub fn look(db: &Database) -> Result<(u64, Contents)> {
+    let reader = db.begin_read()?;
+    Ok((reader.user_version(), contents(&reader)?))
 }
 
 pub fn open(path: &Path, options: &Options) -> Result<Database> {
