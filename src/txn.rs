@@ -916,7 +916,7 @@ mod tests {
         Config {
             durability: Durability::Durable,
             log_limit: 16 << 20,
-            held_limit: 32 << 20,
+            held_limit: 16 << 20,
             ignore_log: false,
             page_size,
             create: true,

@@ -115,11 +115,28 @@ struct State {
     ops: usize,
     fault: Option<(std::ops::Range<usize>, Failure)>,
     death: Option<usize>,
+    /// A block that cannot be written, and whether the cache has something for it.
+    bad: Option<(u64, bool)>,
     hits: usize,
     hit: Option<(usize, String)>,
 }
 
 impl State {
+    /// Whether the operation flushes what was written to the bad block.
+    fn hits_bad_block(&mut self, op: &Op<'_>) -> bool {
+        let Some((block, dirty)) = &mut self.bad else { return false };
+        let overlaps = |offset: u64, len: u64| offset < *block + 4096 && offset + len > *block;
+        match op {
+            Op::Write { offset, data } => {
+                let len: usize = data.iter().map(|slice| slice.len()).sum();
+                *dirty |= overlaps(*offset, len as u64);
+                false
+            }
+            Op::Sync { offset, len } if overlaps(*offset, *len) => std::mem::take(dirty),
+            _ => false,
+        }
+    }
+
     fn push(&mut self, event: Event) {
         match &mut self.stream {
             Some(stream) => stream.write_all(&event.encode()).expect("the log is written"),
@@ -170,6 +187,12 @@ impl Recorder {
         state.fault = Some((number..number + 1, Failure::Io));
     }
 
+    /// From now on, the block in which `event` has written cannot be.
+    pub fn set_bad_block(&self, event: &Event) {
+        let Event::Write { offset, .. } = event else { panic!("{event:?}") };
+        self.state.lock().unwrap().bad = Some((offset / 4096 * 4096, false));
+    }
+
     /// Number of operations so far.
     pub fn ops(&self) -> usize {
         self.state.lock().unwrap().ops
@@ -199,7 +222,7 @@ impl Observer for Recorder {
         let error = match fault {
             Some(Failure::Io) => Some(libc::EIO),
             Some(Failure::Full) if takes_space => Some(libc::ENOSPC),
-            _ => None,
+            _ => state.hits_bad_block(op).then_some(libc::EIO),
         };
         let at = state.log.len();
         if let Some(event) = event_of(op, error.is_some()) {
