@@ -121,7 +121,13 @@ impl Batches {
         if members == batch.expected {
             self.joined.notify_all();
         }
-        Ok(Member { ran: batch.run(update), outcome: Arc::clone(&batch.outcome), before })
+        let member = Member { ran: batch.run(update), outcome: Arc::clone(&batch.outcome), before };
+        if batch.txn.is_poisoned() {
+            // Nobody else is to join; who was in it runs again, alone.
+            *open = None;
+            member.outcome.reach(Stage::Refused);
+        }
+        Ok(member)
     }
 
     /// Commits the batch when the one before is done and its threads are back, and waits until it is on the disk.
@@ -174,7 +180,7 @@ impl Batch {
         let before = self.txn.savepoint();
         let ran = catch_unwind(AssertUnwindSafe(|| update(&mut self.txn)));
         if !matches!(ran, Ok(Ok(_))) {
-            // Where that fails the txn is poisoned, and cannot be committed.
+            // Where that fails the txn is poisoned.
             let _ = self.txn.rollback_to(before);
         }
         ran

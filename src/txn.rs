@@ -504,6 +504,11 @@ impl WriteTxn {
         Ok(result)
     }
 
+    /// Whether it can only be aborted.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
     fn not_poisoned(&self) -> Result<()> {
         if self.poisoned { Err(Error::Poisoned) } else { Ok(()) }
     }
