@@ -137,6 +137,8 @@ pub struct Dirty {
     pub failures: u64,
     /// Quota in bytes.
     pub max_size: u64,
+    /// Whether time counts more than room.
+    pub is_hurried: bool,
 }
 
 impl Dirty {
@@ -163,6 +165,7 @@ impl Dirty {
             taken: RunSet::default(),
             failures,
             max_size,
+            is_hurried: false,
         }
     }
 
@@ -405,6 +408,7 @@ impl Dirty {
     /// `Full` at the quota, `Io` when the disk is full.
     pub fn allocate(&mut self, count: u64) -> Result<Vec<Run>> {
         self.make_room(count)?;
+        self.prefer_one_run(count)?;
         let runs = self.space.allocate(count);
         self.has_allocated = true;
         for run in &runs {
@@ -432,6 +436,16 @@ impl Dirty {
     pub fn make_room(&mut self, count: u64) -> Result<()> {
         let missing = |space: &Space| count.saturating_sub(space.free_pages());
         self.free_or_grow(&|space| missing(space) == 0, &missing)
+    }
+
+    /// Where the txn is in a hurry and little of the file is free: grows it rather than to write page by page
+    /// all over it.
+    fn prefer_one_run(&mut self, count: u64) -> Result<()> {
+        let is_roomy = self.space.free_pages() + count > self.space.page_count() / 8;
+        match self.is_hurried && !is_roomy && !self.space.has_run(count) {
+            true => self.grow(count),
+            false => Ok(()),
+        }
     }
 
     /// Frees pages, or grows the file, until there is room: first what only the dead still pin, then new

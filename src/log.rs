@@ -28,6 +28,9 @@ use std::ops::Range;
 
 /// Bytes of a record before its changes.
 pub const RECORD_HEAD: usize = 24;
+/// Most logs that are read are empty.
+const FIRST_READ: u64 = 4096;
+const READ_UNIT: u64 = 1 << 20;
 /// Records have multiples of this many bytes.
 const RECORD_UNIT: usize = 8;
 
@@ -156,23 +159,28 @@ impl Log {
     /// # Errors
     /// `Io`. What does not validate is not an error: the log ends before it.
     pub fn records(&self, disk: &Disk) -> Result<Records> {
-        let capacity = self.capacity();
-        let none = Records { bytes: Vec::new(), found: Vec::new() };
-        if capacity < RECORD_HEAD as u64 || !self.may_begin(&self.read(disk, 0..RECORD_HEAD as u64)?) {
-            return Ok(none);
-        }
-        let bytes = self.read(disk, 0..capacity)?;
-        let (mut found, mut tail, mut previous) = (Vec::new(), self.start(), self.checkpoint);
-        while let Some((txn, end)) = parse(&bytes, tail, previous) {
+        let (mut bytes, mut found) = (Vec::new(), Vec::new());
+        let (mut tail, mut previous) = (self.start(), self.checkpoint);
+        loop {
+            self.read_on(disk, &mut bytes, tail.offset + RECORD_HEAD as u64)?;
+            let Some(len) = announced_len(&bytes, tail.offset, previous) else { break };
+            self.read_on(disk, &mut bytes, tail.offset + len as u64)?;
+            let Some((txn, end)) = parse(&bytes, tail, previous) else { break };
             found.push(Record { txn, changes: tail.offset as usize + RECORD_HEAD..end.offset as usize, end });
             (tail, previous) = (end, txn);
         }
         Ok(Records { bytes, found })
     }
 
-    /// Whether the first bytes may be those of a record; the whole log is read only then.
-    fn may_begin(&self, head: &[u8]) -> bool {
-        head[16..24] == self.checkpoint.to_le_bytes()
+    /// Reads on in large steps until `bytes` reaches `end` or the end of the log.
+    fn read_on(&self, disk: &Disk, bytes: &mut Vec<u8>, end: u64) -> Result<()> {
+        let (have, capacity) = (bytes.len() as u64, self.capacity());
+        if end <= have || have == capacity {
+            return Ok(());
+        }
+        let step = if have == 0 { FIRST_READ } else { READ_UNIT };
+        bytes.extend_from_slice(&self.read(disk, have..end.max(have + step).min(capacity))?);
+        Ok(())
     }
 }
 
@@ -236,6 +244,13 @@ fn checksum(chain: u64, rest: &[u8]) -> u32 {
 
 fn chain(txn: u64, checksum: u32) -> u64 {
     txn << 32 ^ u64::from(checksum)
+}
+
+/// The length that a record at `offset` says it has, if it says that it follows `previous`.
+fn announced_len(log: &[u8], offset: u64, previous: u64) -> Option<usize> {
+    let head = log.get(offset as usize..)?.first_chunk::<RECORD_HEAD>()?;
+    let len = u32::from_le_bytes(*head[4..].first_chunk()?);
+    (head[16..] == previous.to_le_bytes()).then_some(len as usize)
 }
 
 /// The txn and the end of the record at `tail`, if there is one that follows `previous`.

@@ -139,6 +139,7 @@ fn rebuild(
     let mut dirty = Dirty::new(Arc::clone(store), base, writer.next_txn, space, Vec::new());
     // What was acknowledged has a right to its place.
     dirty.max_size = u64::MAX;
+    dirty.is_hurried = true;
     let mut replay = Replay::new(&mut dirty)?;
     let committed = replay.carry_out(records, found).map_err(Failure::Clean).and_then(|()| {
         let Replay { dirty, mut tables, mut catalog, next_table, user_version } = replay;
@@ -156,6 +157,8 @@ fn rebuild(
         Ok(_) => {
             store.readers.set_open_turn(0);
             writer.quarantine.clear();
+            dirty.space.end_quarantine();
+            writer.space = Some(dirty.space);
             Ok(())
         }
         Err(Failure::Clean(error)) => {

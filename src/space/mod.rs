@@ -278,10 +278,21 @@ impl Space {
             return Err(Error::corrupt(record.page(), "space record with a chunk outside the file"));
         }
         self.clear(Run { start: record.from, len: record.to - record.from });
+        let mut at = record.from;
         for (run, status) in &record.chunk {
             self.inside(record, *run)?;
-            self.clear(*run);
-            self.insert(*run, *status);
+            if run.start < record.from || run.end() > record.to {
+                return Err(Error::corrupt(
+                    record.page(),
+                    format!("space record with {run:?} outside its chunk"),
+                ));
+            }
+            match *status {
+                // No free pages are before it, nor outside the chunk behind it: the quick way.
+                Status::Free if run.start > at && run.end() < record.to => self.insert_apart(*run),
+                status => self.insert(*run, status),
+            }
+            at = run.end();
         }
         self.chain.push_back(ChainLink {
             runs: record.own.clone(),
@@ -337,6 +348,13 @@ impl Space {
                 self.extents.insert(run.start, (run.len, status));
             }
         }
+    }
+
+    /// Adds free pages that do not touch others.
+    fn insert_apart(&mut self, run: Run) {
+        self.free_pages += run.len;
+        self.extents.insert(run.start, (run.len, Status::Free));
+        self.by_len.insert((run.len, run.start));
     }
 
     fn insert_free(&mut self, mut run: Run) {
