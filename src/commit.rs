@@ -116,7 +116,8 @@ pub fn commit(
             // 3. to 6. Flush them, write the other meta slot, flush it, publish.
             let lead = store.lead().map_err(Failure::Clean)?;
             lead.check_since(dirty.failures).map_err(Failure::Clean)?;
-            lead.checkpoint(&state, next, unflushed(dirty, &state)).map_err(Failure::Unknown)?
+            let written = unflushed(dirty, &state);
+            lead.checkpoint(&state, next, &[written]).map_err(Failure::Unknown)?
         }
     };
     store.counters.commits.add(1);
@@ -132,17 +133,19 @@ pub fn commit_recovered(
     dropped: &[GivenUp],
 ) -> Result<State, Failure> {
     let store = std::sync::Arc::clone(&dirty.store);
-    let mut next = store.log().and_then(|log| log.next(dirty.txn)).map_err(Failure::Clean)?;
+    let old = store.log().map_err(Failure::Clean)?;
+    let mut next = old.next(dirty.txn).map_err(Failure::Clean)?;
     let mut new_log = Vec::new();
+    let mut old_log: Vec<(u64, u64)> = Vec::new();
     if !dropped.is_empty() {
+        old_log = old.extents().to_vec();
         let pages = next.extents().iter().map(|(_, pages)| pages).sum();
         next.set_extents(Vec::new());
         new_log = extend_log(dirty, &mut next, pages).map_err(Failure::Clean)?;
     }
     let detail = Detail { new_log: &new_log, dropped_log: dropped, chunk: Chunk::Much };
     let state = write(dirty, changes, &detail).map_err(Failure::Clean)?;
-    let all = 0..state.page_count * dirty.page_size() as u64;
-    lead.checkpoint(&state, next, all).map_err(Failure::Unknown)
+    lead.checkpoint(&state, next, &all_but(old_log, &state, dirty.page_size())).map_err(Failure::Unknown)
 }
 
 /// Numbers the pages and writes them, and zeros where nothing was ever written: to new pages at the end
@@ -221,6 +224,16 @@ fn unflushed(dirty: &Dirty, state: &State) -> Range<u64> {
     let first = written().map(|run| run.start).min().unwrap_or(0);
     let end = written().map(|run| run.end()).max().unwrap_or(0);
     first * page_size..end * page_size
+}
+
+/// The whole file without these runs of pages, in bytes: a bad block in an old log must not fail the
+/// checkpoint that gives it up.
+fn all_but(mut runs: Vec<(u64, u64)>, state: &State, page_size: usize) -> Vec<Range<u64>> {
+    runs.push((state.page_count, 0));
+    runs.sort_unstable();
+    let starts = std::iter::once(0).chain(runs.iter().map(|(start, len)| start + len));
+    let gaps = starts.zip(runs.iter()).filter(|(from, (to, _))| from < to);
+    gaps.map(|(from, (to, _))| from * page_size as u64..to * page_size as u64).collect()
 }
 
 fn growth(dirty: &Dirty, state: &State) -> Option<Run> {

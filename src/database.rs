@@ -63,7 +63,7 @@ impl Options {
                 verify: Verify::Once,
                 durability: Durability::Durable,
                 log_limit: 16 << 20,
-                held_limit: 20 << 20,
+                held_limit: 16 << 20,
                 ignore_log: false,
                 observer: None,
             },
@@ -111,7 +111,7 @@ impl Options {
     }
 
     /// Bytes of replaced pages that may be held back for the last checkpoint before there is a new one
-    /// (default: 20 MiB, and at most an eighth of the file or 1024 pages). They are what the file grows by, and
+    /// (default: 16 MiB, and at most an eighth of the file or 1024 pages). They are what the file grows by, and
     /// what a replay after a crash has to read.
     #[must_use]
     pub fn held_limit(mut self, bytes: u64) -> Self {

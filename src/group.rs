@@ -109,6 +109,7 @@ impl Lead<'_> {
     /// Runs a step that flushes; the caller then publishes and calls [`Lead::settle`].
     fn risk<T>(&self, step: impl FnOnce() -> Result<T>) -> Result<T> {
         let readers = &self.store.readers;
+        let is_first = readers.flush_state() == FlushState::Settled;
         if !self.unopened {
             readers.set_flush_state(FlushState::UnderWay);
         }
@@ -119,6 +120,8 @@ impl Lead<'_> {
             }
             if !self.unopened {
                 readers.fail();
+            }
+            if is_first {
                 self.take_back_records();
             }
         })
@@ -201,18 +204,20 @@ impl Lead<'_> {
     }
 
     /// The checkpoint: makes `state` durable in place. Steps 3 to 6 of a commit; the pages are written.
-    /// `written` is where all of them lie that were not flushed yet, in bytes; `log` begins with it.
+    /// `written` is where all of them lie that were not flushed yet, byte ranges of the file; `log` begins with it.
     /// Returns the state with the log's beginning.
     ///
     /// # Errors
     /// `Io`.
-    pub fn checkpoint(&self, state: &State, log: Log, written: Range<u64>) -> Result<State> {
+    pub fn checkpoint(&self, state: &State, log: Log, written: &[Range<u64>]) -> Result<State> {
         let (store, readers) = (self.store, &self.store.readers);
         let (_, durable_slot) = readers.checkpoint().expect("the store has recovered, or is about to");
         let (state, slot) = (State { log: log.start(), held: 0, ..*state }, 1 - durable_slot);
         self.risk(|| {
             // 3. Flush the pages.
-            store.pages.disk.sync(written.start, written.end - written.start)?;
+            written
+                .iter()
+                .try_for_each(|range| store.pages.disk.sync(range.start, range.end - range.start))?;
             // 4. and 5. Write the other meta slot and flush it.
             store.write_meta(&state, &log, slot)
         })
@@ -250,7 +255,7 @@ impl Lead<'_> {
             return Ok(());
         }
         let len = head.page_count * store.pages.page_size as u64;
-        self.checkpoint(&head, log.next(head.txn)?, 0..len).map(|_| ())
+        self.checkpoint(&head, log.next(head.txn)?, std::slice::from_ref(&(0..len))).map(|_| ())
     }
 }
 

@@ -921,7 +921,7 @@ mod tests {
         Config {
             durability: Durability::Durable,
             log_limit: 16 << 20,
-            held_limit: 20 << 20,
+            held_limit: 16 << 20,
             ignore_log: false,
             page_size,
             create: true,
