@@ -128,6 +128,7 @@ fn rebuild(
     let source = Snapshot { pages: &store.pages, page_count: base.page_count };
     let (checkpoint, _) = store.checkpoint()?;
     let mut space = Space::load(&source, &State::from_meta(&checkpoint), page_size)?;
+    store.check_log(&space)?;
     // First, so that what the checkpoint still calls pending, and later txns have reused, is set aside too.
     space.reclaim(&store.needed()?, checkpoint.txn.get());
     let mut given = Vec::new();

@@ -458,6 +458,7 @@ impl Store {
             Some(space) => space.catch_up(&source, &state)?,
             None => {
                 let mut space = Space::load(&source, &state, self.pages.page_size)?;
+                self.check_log(&space)?;
                 space.quarantine(&writer.quarantine);
                 writer.space = Some(space);
             }
@@ -468,6 +469,20 @@ impl Store {
             space.reclaim(&self.needed()?, published);
         }
         Ok(state)
+    }
+
+    /// The log must lie where the space records say: elsewhere its records would go over other pages.
+    pub fn check_log(&self, space: &Space) -> Result<()> {
+        let log = self.log()?;
+        let mut named = log.extents().to_vec();
+        named.sort_unstable();
+        match space.log_runs().map(|run| (run.start, run.len)).eq(named.iter().copied()) {
+            true => Ok(()),
+            false => Err(Error::corrupt(
+                named.first().map_or(0, |extent| extent.0),
+                "the meta slot names it as part of the log, the space records do not agree",
+            )),
+        }
     }
 
     /// The last turn, that of `txn`, did not end well, here or in another process, but nothing was being

@@ -155,3 +155,89 @@ fn crafted_files_cannot_make_it_panic_or_walk_for_ever() {
         if report.is_clean() { w.commit() } else { Ok(()) }
     });
 }
+
+/// A store with a log of this many txns, as the death of its processes leaves it: txn `k` puts `k`.
+const LOGGED: u64 = 60;
+
+fn file_with_a_log(path: &Path) -> Vec<u8> {
+    let db = common::open(&Options::new(), path);
+    for txn in 0..LOGGED {
+        db.write(|w| {
+            w.set_user_version(txn);
+            w.put(NUMBERS, &txn, &(txn * txn)).map(|_| w.put(WORDS, &txn.to_string(), &[7; 300][..]))
+        })
+        .unwrap()
+        .unwrap();
+        if txn == 2 {
+            db.checkpoint().unwrap();
+        }
+    }
+    std::fs::read(path).unwrap()
+}
+
+/// Byte ranges of the log of the newest meta slot.
+fn log_ranges(file: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let word = |at: usize| u64::from_le_bytes(file[at..at + 8].try_into().unwrap()) as usize;
+    let slot = if word(56) > word(PAGE + 56) { 0 } else { PAGE };
+    let extents = (0..16).map(|i| (word(slot + 136 + 16 * i), word(slot + 144 + 16 * i)));
+    extents.filter(|(_, pages)| *pages > 0).map(|(page, pages)| page * PAGE..(page + pages) * PAGE).collect()
+}
+
+/// Opens every damaged file; what opens must hold what some whole txn left.
+fn each_damaged_log(name: &str, may_refuse: bool, damage: impl Fn(&mut [u8], &mut StdRng)) {
+    let directory = tempfile::tempdir().unwrap();
+    let good = file_with_a_log(&directory.path().join("good.maple"));
+    assert!(!log_ranges(&good).is_empty());
+    let mut found = std::collections::BTreeSet::new();
+    for seed in 0..ROUNDS {
+        let mut file = good.clone();
+        damage(&mut file, &mut StdRng::seed_from_u64(seed));
+        let path = directory.path().join(format!("{seed}.maple"));
+        std::fs::write(&path, &file).unwrap();
+        // SAFETY: the file is this test's own.
+        let db = match unsafe { Options::new().open(&path) } {
+            Ok(db) => db,
+            Err(Error::Corrupt { .. } | Error::NotAStore { .. }) if may_refuse => continue,
+            Err(error) => panic!("{name}, seed {seed}: {error}"),
+        };
+        let r = db.begin_read().unwrap();
+        let last = r.user_version();
+        found.insert(last);
+        let entries: Vec<(u64, u64)> = r.iter(NUMBERS).unwrap().collect::<Result<_>>().unwrap();
+        assert!(entries.into_iter().eq((0..=last).map(|k| (k, k * k))), "{name}, seed {seed}: txn {last}");
+        assert!(may_refuse || db.verify(&mut |_| {}).unwrap().is_clean(), "{name}, seed {seed}");
+    }
+    println!("{name}: {} different states", found.len());
+    assert!(found.len() > 1, "{name}: always {found:?}");
+}
+
+#[test]
+fn a_damaged_log_ends_before_the_damage() {
+    each_damaged_log("rot in the log", false, |file, random| {
+        let ranges = log_ranges(file);
+        let range = ranges[random.random_range(0..ranges.len())].clone();
+        // Where the records are.
+        let at = range.start + random.random_range(0..range.len().min(30_000));
+        match random.random_range(0..3) {
+            0 => file[at] ^= 1 << random.random_range(0..8),
+            1 => file[at / 512 * 512..][..512].fill(0),
+            _ => random.fill_bytes(&mut file[at / 512 * 512..][..512]),
+        }
+    });
+}
+
+#[test]
+fn crafted_places_of_the_log_are_refused_or_hold_no_records() {
+    each_damaged_log("crafted places", true, |file, random| {
+        let slot = if random.random() { 0 } else { PAGE };
+        let at = slot + 128 + 8 * random.random_range(0..33);
+        let number: u64 = match random.random_range(0..4) {
+            0 => random.random(),
+            1 => 1 << random.random_range(0..64),
+            _ => random.random_range(0..40),
+        };
+        file[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        let checksum = crc32fast::hash(&file[slot + 12..slot + 512]).to_le_bytes();
+        file[slot + 8..slot + 12].copy_from_slice(&checksum);
+    });
+}
