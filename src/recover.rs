@@ -72,6 +72,11 @@ pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
     let page_count = base.page_count.max(published.page_count).max(head.page_count);
     if fresh && found.is_empty() {
         store.cut(page_count)?;
+        if published.txn != base.txn {
+            // Who recovered before died just behind the checkpoint.
+            store.readers.set_head(&base);
+            store.readers.publish(&base);
+        }
         lead.settle();
         return Ok(());
     }

@@ -355,8 +355,8 @@ static SAVEPOINTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::
 impl WriteTxn {
     pub(crate) fn begin(store: &Arc<Store>, wait: Wait) -> Result<Option<Self>> {
         let Some(mut writer) = store.begin_writer(wait)? else { return Ok(None) };
-        let state = match prepare(store, &mut writer) {
-            Ok(state) => state,
+        let (state, failures) = match prepare(store, &mut writer) {
+            Ok(prepared) => prepared,
             Err(error) => {
                 writer.space = None;
                 store.end_writer(writer, false);
@@ -366,8 +366,10 @@ impl WriteTxn {
         let page_size = store.pages.page_size;
         let space = writer.space.take().unwrap_or_else(|| Space::empty(page_size));
         let heap = std::mem::take(&mut writer.heap);
+        let mut dirty = Dirty::new(Arc::clone(store), state, writer.next_txn, space, heap);
+        dirty.failures = failures;
         Ok(Some(WriteTxn {
-            dirty: Dirty::new(Arc::clone(store), state, writer.next_txn, space, heap),
+            dirty,
             writer: Some(writer),
             catalog: catalog_tree(&state, page_size),
             tables: Arc::default(),
@@ -837,12 +839,16 @@ impl std::fmt::Debug for WriteTxn {
     }
 }
 
-/// The state to build on, behind recovery where that is needed. The caller has the turn.
-fn prepare(store: &Arc<Store>, writer: &mut Writer) -> Result<State> {
-    if store.is_unsettled()? {
+/// The state to build on, behind recovery where that is needed, and the number of flushes that had failed
+/// before: if there is one more at the commit, the state may be lost. The caller has the turn.
+fn prepare(store: &Arc<Store>, writer: &mut Writer) -> Result<(State, u64)> {
+    loop {
+        let failures = store.readers.failures();
+        if !store.is_unsettled()? {
+            return Ok((store.prepare(writer)?, failures));
+        }
         recover(store, writer)?;
     }
-    store.prepare(writer)
 }
 
 /// Writes a table's catalog entry; the root that it names counts only once the txn is committed.
