@@ -1,0 +1,132 @@
+//! Workloads that several tests run.
+//!
+//! Owns: lists of actions. For the log to be full soon, records have some KiB: the first extent of the
+//! log holds three of [`record`] with 20 entries.
+
+use crate::script::{Action, Step, delete, put};
+use mapleaf::Durability;
+
+pub fn single_puts() -> Vec<Action> {
+    (0..12).map(|i| Action::Commit(vec![put("words", i * 7 % 12, 20, i as u8)])).collect()
+}
+
+pub fn mixed() -> Vec<Action> {
+    let mut actions = vec![Action::Commit((0..200).map(|i| put("words", i, 60, 1)).collect())];
+    actions.push(Action::Commit(vec![put("large", 1, 100_000, 2), put("words", 900, 10, 3)]));
+    actions.push(Action::Commit((0..60).map(|i| delete("words", i * 3)).collect()));
+    actions.push(Action::Commit(vec![put("large", 1, 9000, 4), put("large", 2, 30_000, 5)]));
+    actions.push(Action::Commit(vec![put("third", 1, 1, 1), put("words", 5, 3000, 6)]));
+    actions.push(Action::Commit(vec![Step::DropTable("words"), put("third", 2, 2, 2)]));
+    actions.push(Action::Commit(vec![Step::DropTable("large"), put("words", 1, 5, 7)]));
+    actions.push(Action::Commit(vec![put("words", 2, 50_000, 8), delete("third", 1), delete("third", 2)]));
+    actions
+}
+
+pub fn growing() -> Vec<Action> {
+    let grow = |i: u32| Action::Commit((0..10).map(|j| put("words", i * 10 + j, 4000, i as u8)).collect());
+    (0..8).map(grow).chain([Action::Commit(vec![put("words", 1, 400, 77)])]).collect()
+}
+
+/// Commits that change some leaves far apart: eight to ten pages.
+pub fn scattered() -> Vec<Action> {
+    let change = |i: u32| {
+        let keys = (0..4 + i % 2).map(|j| (j * 80 + i * 7) % 400);
+        Action::Commit(keys.map(|key| put("words", key, 90, 100 + i as u8)).collect())
+    };
+    let fill = Action::Commit((0..400).map(|i| put("words", i, 100, 1)).collect());
+    [fill].into_iter().chain((0..4).map(change)).collect()
+}
+
+/// More changes than the smallest dirty limit, so that pages are written before the commit.
+pub fn spilling(seed: u8) -> Vec<Step> {
+    (0..420).map(|i| put("bulk", i * 193 % 420, 3000, seed)).collect()
+}
+
+pub fn pinned() -> Vec<Action> {
+    let change = |i: u32| Action::Commit(vec![put("words", i % 5, 900, i as u8), put("words", 40 + i, 9, 1)]);
+    let mut actions: Vec<Action> = (0..3).map(change).collect();
+    actions.push(Action::Pin);
+    actions.extend((3..9).map(change));
+    actions.push(Action::Pin);
+    actions.extend((9..13).map(change));
+    actions.push(Action::Unpin);
+    actions.extend((13..19).map(change));
+    actions
+}
+
+/// Steps of a txn whose redo record has `entries` times 900 bytes.
+pub fn record(number: u32, entries: u32) -> Vec<Step> {
+    (0..entries).map(|j| put("words", (number * 5 + j) % 60, 900, number as u8)).collect()
+}
+
+/// Through the log four times: of 64 KiB, then twice as long each time, up to the limit of 256 KiB.
+pub fn rounds() -> Vec<Action> {
+    (0..42).map(|i| Action::Commit(record(i, if i < 3 { 2 } else { 20 - i % 3 }))).collect()
+}
+
+/// Two small commits, of which the second one gives the store its log.
+pub fn beginning() -> Vec<Action> {
+    (0..2).map(|i| Action::Commit(record(i, 20))).collect()
+}
+
+/// Everything that a logged txn may do to tables.
+pub fn tables() -> Vec<Action> {
+    let mut actions = beginning();
+    actions.push(Action::Commit(vec![put("one", 1, 100, 1), put("two", 1, 100, 2)]));
+    actions.push(Action::Commit(vec![Step::Rename("one", "three"), put("one", 1, 50, 3)]));
+    let undone = vec![put("four", 1, 10, 1), Step::DropTable("two"), delete("words", 3), put("one", 1, 7, 7)];
+    actions.push(Action::Commit(vec![put("three", 2, 30, 4), Step::Undone(undone), put("two", 2, 20, 5)]));
+    actions.push(Action::Commit((0..20).map(|i| delete("words", i * 2)).collect()));
+    actions.push(Action::Hand(vec![Step::DropTable("three"), Step::Rename("two", "three")]));
+    actions.push(Action::Hand(vec![put("three", 9, 90, 9), delete("one", 1)]));
+    actions.push(Action::Wait);
+    actions.push(Action::CommitAs(Durability::Eventual, vec![Step::DropTable("one"), put("one", 5, 5, 5)]));
+    actions.push(Action::Commit(vec![Step::DropTable("words"), put("words", 1, 500, 6)]));
+    actions
+}
+
+/// Every durability, and tickets, in one store.
+pub fn blend() -> Vec<Action> {
+    let mut actions = beginning();
+    for i in 0..3 {
+        let eventual = |j: u32| Action::CommitAs(Durability::Eventual, record(i * 20 + j, 5));
+        let hand = |j: u32| Action::Hand(record(i * 20 + j, 5 + j % 2));
+        actions.extend([eventual(2), eventual(3), Action::Commit(record(i * 20 + 4, 3))]);
+        actions.extend([hand(5), hand(6), hand(7), Action::Wait, eventual(8), hand(9), eventual(10)]);
+        actions.push(Action::CommitAs(Durability::Ordered, record(i * 20 + 11, 3)));
+        actions.extend([hand(12), hand(13), Action::Wait, eventual(14), Action::Checkpoint]);
+        actions.extend([Action::Abort(record(i, 30)), hand(15), Action::Reopen]);
+    }
+    actions
+}
+
+/// Logged txns that grow the file.
+pub fn logged_growth() -> Vec<Action> {
+    let grow = |i: u32| Action::Commit((0..14).map(|j| put("more", i * 14 + j, 900, i as u8)).collect());
+    beginning().into_iter().chain((0..12).map(grow)).collect()
+}
+
+/// Readers that stay over checkpoints of logged txns.
+pub fn logged_pins() -> Vec<Action> {
+    let mut actions = beginning();
+    for i in 0..4 {
+        actions.extend((0..3).map(|j| Action::Commit(record(i * 7 + j, 6))));
+        actions.push(Action::Pin);
+        actions.extend((3..5).map(|j| Action::Commit(record(i * 7 + j, 6))));
+        actions.push(Action::Checkpoint);
+        actions.extend((5..7).map(|j| Action::CommitAs(Durability::Eventual, record(i * 7 + j, 6))));
+    }
+    actions.extend([Action::Unpin, Action::Commit(record(90, 9)), Action::Commit(record(91, 9))]);
+    actions
+}
+
+/// A checkpoint behind logged commits, twice.
+pub fn checkpoints() -> Vec<Action> {
+    let mut actions = beginning();
+    for i in 0..2 {
+        actions.extend((0..3).map(|j| Action::Commit(record(2 + i * 5 + j, 6))));
+        actions.push(Action::Checkpoint);
+        actions.extend((3..5).map(|j| Action::Commit(record(2 + i * 5 + j, 6))));
+    }
+    actions
+}
