@@ -10,7 +10,7 @@
 
 use crate::error::{Error, Result};
 use crate::group::Ticket;
-use crate::store::{Store, Wait};
+use crate::store::{Durability, Store, Wait};
 use crate::txn::WriteTxn;
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -38,6 +38,8 @@ struct Batch {
     outcome: Arc<Outcome>,
     /// As many members as the batch before had.
     expected: usize,
+    /// The strictest level that a member has asked for.
+    durability: Durability,
 }
 
 /// How far a batch has come.
@@ -168,7 +170,7 @@ impl Batch {
     fn begin(store: &Arc<Store>, expected: usize) -> Result<Self> {
         let txn = WriteTxn::begin(store, Wait::Forever)?.expect("waits until it is its turn");
         let outcome = Outcome { stage: Mutex::new(Stage::Open), ..Outcome::default() };
-        Ok(Batch { txn, outcome: Arc::new(outcome), expected })
+        Ok(Batch { txn, outcome: Arc::new(outcome), expected, durability: Durability::Eventual })
     }
 
     fn members(&self) -> usize {
@@ -178,15 +180,19 @@ impl Batch {
     /// Runs `update`; what it did is undone unless it succeeds.
     fn run<T, E>(&mut self, update: &mut dyn FnMut(&mut WriteTxn) -> Result<T, E>) -> Ran<T, E> {
         let before = self.txn.savepoint();
+        self.txn.reset_durability();
         let ran = catch_unwind(AssertUnwindSafe(|| update(&mut self.txn)));
         if !matches!(ran, Ok(Ok(_))) {
             // Where that fails the txn is poisoned.
             let _ = self.txn.rollback_to(before);
+        } else {
+            self.durability = self.durability.max(self.txn.durability());
         }
         ran
     }
 
-    fn commit(self) {
+    fn commit(mut self) {
+        self.txn.set_durability(self.durability);
         match self.txn.commit_ticket() {
             // Only the leader cares; the others sleep on.
             Ok(ticket) => *self.outcome.stage.lock() = Stage::Committed(Some(ticket)),

@@ -374,12 +374,13 @@ impl Database {
     /// # Errors
     /// `Io` when the checkpoint fails: nothing is lost, the log is replayed at the next opening.
     pub fn close(self) -> Result<()> {
-        let failed = self.store.readers.flush_state() == FlushState::Failed;
-        if failed && !self.store.read_only && Arc::strong_count(&self.store) == 1 {
-            // Recovers, unless another process is just doing that.
+        let store = &self.store;
+        let is_left_open = || store.readers.open_turn().is_some();
+        if !store.read_only && Arc::strong_count(store) == 1 && (store.is_unsettled()? || is_left_open()) {
+            // Recovers, unless another process is just doing that, or is at work.
             drop(self.try_begin_write()?);
         }
-        Arc::try_unwrap(self.store).map_or(Ok(()), |store| store.finish())
+        Arc::into_inner(self.store).map_or(Ok(()), |store| store.finish())
     }
 
     /// What the store did in this process since it was opened.

@@ -65,8 +65,7 @@ impl Store {
         }
         let lead = Lead { store: self, unopened: self.readers.flush_state() == FlushState::Unopened };
         if self.readers.flush_state() == FlushState::UnderWay {
-            // Whoever had the lead died while flushing.
-            self.readers.fail();
+            lead.take_over()?;
         }
         Ok(Some(lead))
     }
@@ -106,6 +105,17 @@ impl Drop for Lead<'_> {
 }
 
 impl Lead<'_> {
+    /// Whoever had the lead died while flushing. What was acknowledged is published; the rest is lost.
+    fn take_over(&self) -> Result<()> {
+        let readers = &self.store.readers;
+        if readers.checkpoint().is_some_and(|(txn, _)| txn > readers.published().txn) {
+            readers.publish(&State::from_meta(&self.store.checkpoint()?.0));
+        }
+        readers.fail();
+        self.take_back_records();
+        Ok(())
+    }
+
     /// Runs a step that flushes; the caller then publishes and calls [`Lead::settle`].
     fn risk<T>(&self, step: impl FnOnce() -> Result<T>) -> Result<T> {
         let readers = &self.store.readers;
@@ -151,6 +161,8 @@ impl Lead<'_> {
         if head.txn > durable {
             let log = store.log()?;
             self.risk(|| log.flush(&store.pages.disk, flushed..head.log.offset))?;
+            // In this order: what is published is kept, whenever this process dies.
+            self.publish_head(&head);
             readers.set_durable(head.txn, head.log.offset);
             store.counters.log_flushes.add(1);
         }
@@ -165,10 +177,13 @@ impl Lead<'_> {
         let (readers, published) = (&self.store.readers, self.store.readers.published());
         let (durable, flushed) = readers.durable();
         let from = if published.txn > durable { published.log.offset } else { flushed };
-        // Where this fails too, only the promise of the next opening is weaker.
+        let disk = &self.store.pages.disk;
+        // Where this fails too, only the promise of the next opening is weaker. The flush leaves no dirty block
+        // behind that could fail a later one.
         let _ = self.store.log().and_then(|log| {
             let len = log.capacity().saturating_sub(from).min(RECORD_HEAD as u64);
-            log.write(&self.store.pages.disk, from, &[0; RECORD_HEAD][..len as usize])
+            log.write(disk, from, &[0; RECORD_HEAD][..len as usize])?;
+            log.flush(disk, from..from + len)
         });
     }
 
@@ -270,12 +285,13 @@ pub struct Ticket {
     txn: u64,
     /// Number of failed flushes when its txn began.
     failures: u64,
-    durable: bool,
+    /// Whether there is nothing to wait for.
+    done: bool,
 }
 
 impl Ticket {
-    pub(crate) fn new(store: Arc<Store>, txn: u64, failures: u64, durable: bool) -> Self {
-        Ticket { store, txn, failures, durable }
+    pub(crate) fn new(store: Arc<Store>, txn: u64, failures: u64, done: bool) -> Self {
+        Ticket { store, txn, failures, done }
     }
 
     /// The id of the txn.
@@ -326,11 +342,11 @@ impl Ticket {
     /// How it ended, if it did.
     fn outcome(&self) -> Option<Result<()>> {
         let readers = &self.store.readers;
-        let is_durable = || readers.durable().0 >= self.txn && readers.published().txn >= self.txn;
-        // In this order: what was durable before a failure came is durable.
-        let durable = self.durable || is_durable();
+        // In this order: what was published before a failure came is kept. What waits is published only when
+        // it is on the disk.
+        let done = self.done || readers.published().txn >= self.txn;
         let failed = readers.failures() != self.failures;
-        match (durable, failed) {
+        match (done, failed) {
             (true, false) => Some(Ok(())),
             (false, false) => None,
             (_, true) => Some(self.outcome_of_failure()),
@@ -338,8 +354,8 @@ impl Ticket {
     }
 
     fn outcome_of_failure(&self) -> Result<()> {
-        let was_durable = self.store.readers.durable_at_failure(self.failures);
-        match self.durable || was_durable.is_some_and(|txn| txn >= self.txn) {
+        let kept = self.store.readers.kept_at_failure(self.failures);
+        match self.done || kept.is_some_and(|txn| txn >= self.txn) {
             true => Ok(()),
             false => Err(self.store.lost()),
         }
@@ -360,22 +376,34 @@ impl Drop for Store {
 }
 
 impl Store {
-    /// Makes the head a checkpoint if nobody else has the store open, in any process.
+    /// This process is done with the store. Makes the head a checkpoint if nobody else has it open, in any
+    /// process; else everything handed over is flushed and published, and this handle no longer counts.
     ///
     /// # Errors
     /// `Io`; nothing is lost then, the log is replayed when the store is opened again.
     pub fn finish(&self) -> Result<()> {
         let readers = &self.readers;
-        let nothing = || readers.checkpoint().is_none_or(|(txn, _)| txn == readers.head().txn);
-        if self.read_only || !self.is_own_process() || nothing() {
+        let is_over = self.is_finished.swap(true, Relaxed);
+        if is_over || self.read_only || !self.is_own_process() || readers.checkpoint().is_none() {
             return Ok(());
         }
+        // Nobody can begin anew before this is given back, which is the last thing that touches the sidecar.
         let _admin = readers.lock_admin()?;
-        if !self.is_alone()? || self.is_unsettled()? || readers.open_turn().is_some() {
+        if self.is_unsettled()? {
             return Ok(());
         }
-        let finished = self.lead()?.checkpoint_head();
-        self.share()?;
+        if !self.is_alone()? {
+            let is_waiting =
+                readers.published() != readers.head() || readers.head().txn > readers.durable().0;
+            let flushed = if is_waiting { self.lead()?.flush_log() } else { Ok(()) };
+            self.unshare()?;
+            return flushed;
+        }
+        let finished = match readers.open_turn() {
+            None => self.lead()?.checkpoint_head(),
+            Some(_) => Ok(()),
+        };
+        self.unshare()?;
         finished
     }
 }

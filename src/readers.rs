@@ -10,13 +10,13 @@
 //! page 0: word 0 magic | 1 layout | 2–3 store id | 5 blocks | 6 publications | 7 wake-up word
 //!         | 8 txn of the turn under way, 0: none | 9 a flush: 0 none, 1 under way, 2 failed,
 //!         3 the log was not looked at yet
-//!         | 10 txn of the checkpoint that is known to be on the disk, 0: none | 11 its meta slot
+//!         | 10 txn · 2 + meta slot of the checkpoint that is known to be on the disk, 0: none
 //!         | 12 newest txn known to be on the disk | 13 bytes of the log known to be
 //!         | 14 newest txn that is to be published only when it is on the disk
 //!         | 15 number of failed flushes | 16 heads
 //!         words 64–191: eight states of 16 words, that of publication p in place p mod 8
 //!         words 192–255: four states likewise, the heads
-//!         words 256–319: for failed flush f, in place f mod 64, what word 12 was
+//!         words 256–319: for failed flush f, in place f mod 64, the newest txn that it did not cost
 //! page 1 + b: block b: word 0 owner (process index + 1), then 63 slots of one cache line; word 0: pinned txn
 //! ```
 //!
@@ -53,7 +53,6 @@ const PUBLICATIONS_WORD: usize = 6;
 const TURN_WORD: usize = 8;
 const FLUSH_WORD: usize = 9;
 const CHECKPOINT_WORD: usize = 10;
-const CHECKPOINT_SLOT_WORD: usize = 11;
 const DURABLE_WORD: usize = 12;
 const FLUSHED_WORD: usize = 13;
 const ASKED_WORD: usize = 14;
@@ -353,20 +352,26 @@ impl Readers {
     /// Txn and meta slot of the checkpoint that is known to be on the disk; `None` before the store has
     /// recovered.
     pub fn checkpoint(&self) -> Option<(u64, usize)> {
-        let txn = self.words.word(CHECKPOINT_WORD).load(SeqCst);
-        (txn != 0).then(|| (txn, (self.words.word(CHECKPOINT_SLOT_WORD).load(SeqCst) & 1) as usize))
+        let word = self.words.word(CHECKPOINT_WORD).load(SeqCst);
+        (word != 0).then_some((word >> 1, (word & 1) as usize))
     }
 
-    /// Says that the checkpoint of `txn` in this slot is on the disk, and its log empty.
+    /// Says that the checkpoint of `txn` in this slot is on the disk, and its log empty. One store, so that
+    /// the death of the caller leaves the old or the new one.
     pub fn set_checkpoint(&self, txn: u64, slot: usize) {
-        self.words.word(CHECKPOINT_SLOT_WORD).store(slot as u64, SeqCst);
-        self.words.word(CHECKPOINT_WORD).store(txn, SeqCst);
+        self.words.word(CHECKPOINT_WORD).store(txn << 1 | slot as u64, SeqCst);
         self.set_durable(txn, 0);
     }
 
     /// The newest txn known to be on the disk, and how much of the log is.
     pub fn durable(&self) -> (u64, u64) {
-        (self.words.word(DURABLE_WORD).load(SeqCst), self.words.word(FLUSHED_WORD).load(SeqCst))
+        let (durable, flushed) =
+            (self.words.word(DURABLE_WORD).load(SeqCst), self.words.word(FLUSHED_WORD).load(SeqCst));
+        match self.checkpoint() {
+            // Whoever made it died before it could say more.
+            Some((txn, _)) if txn > durable => (txn, 0),
+            _ => (durable, flushed),
+        }
     }
 
     /// Says that everything up to `txn` is on the disk, and the log up to `log_offset`.
@@ -405,20 +410,20 @@ impl Readers {
         self.words.word(FAILURES_WORD).load(SeqCst)
     }
 
-    /// A flush failed, or whoever did it died: what was not on the disk before is lost.
+    /// A flush failed, or whoever did it died: what was neither on the disk before nor published is lost.
+    /// Counted before it is said, so that nobody takes the state for settled who has not counted.
     pub fn fail(&self) {
         let failures = self.failures();
         let place = FAILED_AT_WORD + (failures % FAILED_AT_COUNT) as usize;
-        self.words.word(place).store(self.durable().0, SeqCst);
-        self.set_flush_state(FlushState::Failed);
+        self.words.word(place).store(self.durable().0.max(self.published().txn), SeqCst);
         self.words.word(FAILURES_WORD).store(failures + 1, SeqCst);
+        self.set_flush_state(FlushState::Failed);
     }
 
-    /// The newest txn that was on the disk when failure number `failure` came; `None` when it is too
-    /// long ago.
-    pub fn durable_at_failure(&self, failure: u64) -> Option<u64> {
-        let durable = self.words.word(FAILED_AT_WORD + (failure % FAILED_AT_COUNT) as usize).load(SeqCst);
-        (self.failures() < failure + FAILED_AT_COUNT).then_some(durable)
+    /// The newest txn that failure number `failure` did not cost; `None` when that is too long ago.
+    pub fn kept_at_failure(&self, failure: u64) -> Option<u64> {
+        let kept = self.words.word(FAILED_AT_WORD + (failure % FAILED_AT_COUNT) as usize).load(SeqCst);
+        (self.failures() < failure + FAILED_AT_COUNT).then_some(kept)
     }
 
     /// The txn whose turn was begun and not ended well: the writer died, or something of what it wrote

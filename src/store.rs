@@ -29,7 +29,7 @@ use std::io::IoSlice;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
@@ -57,18 +57,19 @@ pub struct Config {
     pub observer: Option<Arc<dyn Observer>>,
 }
 
-/// When a commit counts as done, and which crashes it survives then. None can damage the store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// When a commit counts as done, and which crashes it survives then. None can damage the store. The
+/// stricter one is the greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Durability {
+    /// In the log, not flushed. It survives the death of every process; a power cut or a crash of the
+    /// system may cost the newest commits, but never a part of one, nor an older one without the newer.
+    Eventual,
     /// On the disk when the commit returns: in the redo log, with one small flush, or in place, whichever
     /// is cheaper.
     #[default]
     Durable,
     /// On the disk when the commit returns, in place: every commit is a checkpoint. Two flushes.
     Ordered,
-    /// In the log, not flushed. It survives the death of every process; a power cut or a crash of the
-    /// system may cost the newest commits, but never a part of one, nor an older one without the newer.
-    Eventual,
 }
 
 /// A store that is open in this process.
@@ -93,6 +94,8 @@ pub struct Store {
     pub counters: Counting,
     /// How far early write-back has come.
     pub written_back: AtomicU64,
+    /// Whether this handle no longer counts: its sidecar may be anyone's by now, and is not touched.
+    pub is_finished: AtomicBool,
     /// Whether it can be written to.
     pub read_only: bool,
     /// The process that opened it.
@@ -256,6 +259,7 @@ impl Store {
             flushers: Flushers::default(),
             counters: Counting::default(),
             written_back: AtomicU64::new(0),
+            is_finished: AtomicBool::new(false),
             read_only,
             process: std::process::id(),
             log: Mutex::new(Arc::new(Log::of(&meta))),
@@ -541,7 +545,7 @@ impl Store {
     }
 
     /// Whether nobody else has the store open, in any process; then nobody can open it before
-    /// [`Store::share`].
+    /// [`Store::unshare`].
     ///
     /// # Errors
     /// `Io`.
@@ -550,13 +554,13 @@ impl Store {
             .map_err(|error| self.pages.disk.io_error("lock", error))
     }
 
-    /// Lets others open the store.
+    /// This handle no longer counts among those that have the store open.
     ///
     /// # Errors
     /// `Io`.
-    pub fn share(&self) -> Result<()> {
-        lock::lock(self.pages.disk.file(), lock::OPEN, Mode::Shared)
-            .map_err(|error| self.pages.disk.io_error("lock", error))
+    pub fn unshare(&self) -> Result<()> {
+        lock::unlock(self.pages.disk.file(), lock::OPEN)
+            .map_err(|error| self.pages.disk.io_error("unlock", error))
     }
 }
 

@@ -393,6 +393,16 @@ impl WriteTxn {
         self.durability = durability;
     }
 
+    /// What the commit of this txn promises.
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// What the store's options say.
+    pub(crate) fn reset_durability(&mut self) {
+        self.durability = self.dirty.store.durability;
+    }
+
     // ---- changing ----
 
     /// Puts `value` at `key`. Returns whether it replaced one. The table is created if need be.
