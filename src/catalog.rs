@@ -1,11 +1,11 @@
 //! The catalog: the table of tables.
 //!
 //! Owns: reading its entries. Its key is a table's name, its value a [`TableRecord`](crate::format::TableRecord); the meta slot
-//! has its root. Leaves to others: changing it ([`crate::txn`], [`crate::commit`]).
+//! has its root; and what names, schemas and entries a table can have. Leaves to others: changing it ([`crate::txn`], [`crate::commit`]).
 
 use crate::error::{Error, Result};
-use crate::format::{CATALOG_ID, RecordView, Schema};
-use crate::page::Stored;
+use crate::format::{CATALOG_ID, MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, RecordView, Schema};
+use crate::page::{Stored, entry_len, leaf_room};
 use crate::readers::State;
 use crate::snapshot::SourceObject;
 use crate::tree::cursor::{Cursor, Place};
@@ -86,4 +86,47 @@ pub(crate) fn list_tables(source: &SourceObject<'_>, catalog: &Tree) -> Result<V
         tables.push((name.to_owned(), record.schema(), Tree::of(&record, catalog.layout.page_size)));
     }
     Ok(tables)
+}
+
+/// A table name has an allowed length.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    if name.len() <= MAX_NAME_LEN {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("table name of {} bytes, at most {MAX_NAME_LEN} are allowed", name.len())))
+}
+
+/// A schema can be that of a table.
+pub(crate) fn check_possible(schema: &Schema) -> Result<()> {
+    let aligned = matches!(schema.value_align, 1 | 2 | 4 | 8 | 16);
+    let whole = schema.value_width.is_none_or(|width| width % schema.value_align.max(1) == 0);
+    let named = schema.key_type.len() + schema.value_type.len() <= 512;
+    let narrow =
+        [schema.key_width, schema.value_width].into_iter().flatten().all(|width| width < u32::MAX as usize);
+    if aligned && whole && named && narrow {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "schema {schema}: alignment must be 1, 2, 4, 8 or 16 and divide the value width, type names have at most 512 bytes"
+    )))
+}
+
+/// An entry fits into a table.
+pub(crate) fn check_entry(schema: &Schema, tree: &Tree, key: &[u8], value: &[u8]) -> Result<()> {
+    let widths = [("key", schema.key_width, key.len()), ("value", schema.value_width, value.len())];
+    for (what, width, len) in widths {
+        if let Some(width) = width.filter(|width| *width != len) {
+            return Err(Error::WrongWidth { what, len, width });
+        }
+    }
+    let room = leaf_room(&tree.layout) / 2;
+    if tree.layout.fixed.is_none() && entry_len(&tree.layout, key.len(), OVERFLOW_REF_LEN) > room {
+        let align = tree.layout.align;
+        let max = (room - crate::page::LEAF_SLOT_LEN) / align * align - OVERFLOW_REF_LEN;
+        return Err(Error::KeyTooLong { len: key.len(), max });
+    }
+    if value.len() as u64 > MAX_VALUE_LEN {
+        return Err(Error::ValueTooLong { len: value.len() as u64, max: MAX_VALUE_LEN });
+    }
+    Ok(())
 }

@@ -22,7 +22,7 @@
 
 use crate::disk::{Disk, WRITE_UNIT};
 use crate::error::{Error, Result};
-use crate::format::Meta;
+use crate::format::{LIMIT_48, Meta};
 use std::io::IoSlice;
 use std::ops::Range;
 
@@ -260,7 +260,12 @@ fn parse(log: &[u8], tail: Tail, previous: u64) -> Option<(u64, Tail)> {
     let (found, len) = (word(0)? as u32, (word(0)? >> 32) as usize);
     let (txn, before) = (word(8)?, word(16)?);
     let fits = len >= RECORD_HEAD && len.is_multiple_of(RECORD_UNIT) && len <= bytes.len();
-    if !fits || before != previous || txn <= previous || found != checksum(tail.chain, &bytes[4..len]) {
+    if !fits
+        || before != previous
+        || txn <= previous
+        || txn >= LIMIT_48
+        || found != checksum(tail.chain, &bytes[4..len])
+    {
         return None;
     }
     Some((txn, Tail { offset: tail.offset + len as u64, chain: chain(txn, found) }))

@@ -22,7 +22,7 @@
 //! takes for free. These are set aside: pages that are not free in the published state and in the
 //! head as well are given up by the new txn, and reclaimed when nobody can see them.
 
-use crate::catalog::{catalog_tree, list_tables};
+use crate::catalog::{catalog_tree, check_entry, check_name, check_possible, list_tables};
 use crate::commit::{self, Changed, Changes, Failure};
 use crate::dirty::Dirty;
 use crate::error::{Error, Result};
@@ -270,10 +270,14 @@ impl<'d> Replay<'d> {
             Change::Delete { table, key } => entries.entry(table).or_default().push((key, None)),
             Change::Create { name, record } => {
                 let view = RecordView::parse(record).map_err(|_| None)?;
-                let tree = Tree::of(&view, self.dirty.page_size());
+                let (tree, schema) = (Tree::of(&view, self.dirty.page_size()), view.schema());
+                let is_new = tree == Tree::empty(tree.table, tree.layout) && tree.table >= self.next_table;
+                if !is_new || check_possible(&schema).is_err() || !self.is_free(name) {
+                    return Err(None);
+                }
                 insert::put(self.dirty, &mut self.catalog, name.as_bytes(), record, true)?;
-                self.next_table = self.next_table.max(tree.table.checked_add(1).ok_or(None)?);
-                let table = Table { name: name.to_owned(), schema: view.schema(), tree, stored: tree };
+                self.next_table = tree.table.checked_add(1).ok_or(None)?;
+                let table = Table { name: name.to_owned(), schema, tree, stored: tree };
                 self.tables.insert(tree.table, table);
             }
             Change::Drop { name } => {
@@ -285,6 +289,9 @@ impl<'d> Replay<'d> {
             }
             Change::Rename { from, to } => {
                 let id = self.id_of(from)?;
+                if !self.is_free(to) {
+                    return Err(None);
+                }
                 let table = self.tables.get_mut(&id).ok_or(None)?;
                 let record = record_of(&table.schema, &table.stored).to_bytes();
                 to.clone_into(&mut table.name);
@@ -296,6 +303,10 @@ impl<'d> Replay<'d> {
         Ok(())
     }
 
+    fn is_free(&self, name: &str) -> bool {
+        check_name(name).is_ok() && self.tables.values().all(|table| table.name != name)
+    }
+
     fn id_of(&self, name: &str) -> Result<u32, Option<Error>> {
         let found = self.tables.iter().find(|(_, table)| table.name == name);
         found.map(|(id, _)| *id).ok_or(None)
@@ -303,7 +314,7 @@ impl<'d> Replay<'d> {
 
     /// Changes entries of a table: each key once, as it was changed last.
     fn change_entries(&mut self, table: u32, mut entries: Vec<(&[u8], Option<&[u8]>)>) -> Result<()> {
-        let Some(tree) = self.tables.get_mut(&table).map(|table| &mut table.tree) else {
+        let Some(Table { schema, tree, .. }) = self.tables.get_mut(&table) else {
             return Err(Error::corrupt(0, format!("the log changes table {table}, which is not there")));
         };
         // Stable: of one key's changes the last stays last.
@@ -321,6 +332,9 @@ impl<'d> Replay<'d> {
         for (key, value) in last {
             match value {
                 Some(value) => {
+                    check_entry(schema, tree, key, value).map_err(|error| {
+                        Error::corrupt(0, format!("the log has an impossible entry: {error}"))
+                    })?;
                     insert::put(self.dirty, tree, key, value, true)?;
                 }
                 None => {
@@ -338,4 +352,95 @@ impl<'d> Replay<'d> {
 
 fn unreadable(record: &Record, what: &str) -> Error {
     Error::corrupt(0, format!("log record of txn {}: {what}, although its checksum is right", record.txn))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::ChildRef;
+    use crate::snapshot::Verify;
+    use crate::store::{Config, Durability, Wait};
+    use crate::table;
+    use crate::txn::{ReadTxn, WriteTxn};
+
+    const NUMBERS: table::Table<u64, u64> = table::Table::new("numbers");
+    const BYTES: table::Table<[u8], [u8]> = table::Table::new("bytes");
+
+    fn config() -> Config {
+        Config {
+            page_size: 4096,
+            create: true,
+            read_only: false,
+            max_size: u64::MAX,
+            dirty_limit: 1 << 20,
+            verify: Verify::Once,
+            durability: Durability::Durable,
+            log_limit: 16 << 20,
+            held_limit: 16 << 20,
+            ignore_log: false,
+            observer: None,
+        }
+    }
+
+    /// Opens a store whose log ends with a record of these changes, of the txn so many ids on, with the right
+    /// checksum. They get the ids of the two tables.
+    fn open_with(ahead: u64, changes: impl Fn(u32, u32) -> Vec<Change<'static>>) -> Result<()> {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, copy) = (directory.path().join("a.maple"), directory.path().join("b.maple"));
+        let store = Store::open_apart(&path, &config())?;
+        for i in 0..6u64 {
+            let mut w = WriteTxn::begin(&store, Wait::Forever)?.unwrap();
+            w.put(NUMBERS, &i, &i)?;
+            w.put(BYTES, &[i as u8][..], &[1; 9][..])?;
+            w.commit()?;
+        }
+        let tables = ReadTxn::begin(Arc::clone(&store))?.tables()?;
+        let mut list = Vec::new();
+        changes(tables[1].id, tables[0].id).into_iter().for_each(|change| change.put_into(&mut list));
+        let (log, head) = (store.log()?, store.readers.head());
+        let txn = head.txn.saturating_add(ahead);
+        let (record, _) = crate::log::frame(head.log, txn, head.txn, &list);
+        log.write(&store.pages.disk, head.log.offset, &record)?;
+        std::fs::copy(&path, &copy).unwrap();
+        let copied = Store::open_apart(&copy, &config())?;
+        drop(WriteTxn::begin(&copied, Wait::Forever)?);
+        assert_eq!(copied.readers.published().txn > txn, ahead < 1 << 47, "the record counts");
+        Ok(())
+    }
+
+    fn record(root: ChildRef, level: u8, id: u32) -> &'static [u8] {
+        let record = TableRecord { id, level, root, overflow_pages: 0, schema: Schema::bytes() };
+        Vec::leak(record.to_bytes())
+    }
+
+    #[test]
+    fn crafted_records_are_refused_and_cannot_make_it_panic() {
+        open_with(1, |_, bytes| vec![Change::Put { table: bytes, key: &[3; 2000], value: b"" }]).unwrap();
+        open_with(u64::MAX, |_, _| Vec::new()).unwrap();
+        let none = ChildRef::default();
+        let root = ChildRef { page: 3, birth: 5, count: 3 };
+        let name: &'static str = String::leak("x".repeat(3000));
+        type Crafted = Box<dyn Fn(u32, u32) -> Vec<Change<'static>>>;
+        let crafted: Vec<Crafted> = vec![
+            Box::new(|_, b| vec![Change::Put { table: b, key: &[7; 20000], value: b"" }]),
+            Box::new(|_, b| vec![Change::Put { table: b, key: &[7; 3000], value: b"" }]),
+            Box::new(|n, _| vec![Change::Put { table: n, key: b"k", value: &[1; 8] }]),
+            Box::new(|n, _| vec![Change::Put { table: n, key: &[1; 8], value: b"v" }]),
+            Box::new(|_, _| vec![Change::Put { table: 999, key: b"k", value: b"v" }]),
+            Box::new(move |_, _| vec![Change::Create { name, record: record(none, 0, 50) }]),
+            Box::new(move |_, _| vec![Change::Create { name: "t", record: record(none, 0, 1) }]),
+            Box::new(move |_, b| vec![Change::Create { name: "t", record: record(none, 0, b) }]),
+            Box::new(move |_, _| vec![Change::Create { name: "bytes", record: record(none, 0, 60) }]),
+            Box::new(move |_, _| vec![Change::Create { name: "t", record: record(root, 0, 60) }]),
+            Box::new(move |_, _| vec![Change::Create { name: "t", record: record(none, 3, 60) }]),
+            Box::new(|_, _| vec![Change::Create { name: "t", record: &[0; 7] }]),
+            Box::new(move |_, _| vec![Change::Rename { from: "bytes", to: name }]),
+            Box::new(|_, _| vec![Change::Rename { from: "bytes", to: "numbers" }]),
+            Box::new(|_, _| vec![Change::Drop { name: "nobody" }]),
+        ];
+        for (i, changes) in crafted.into_iter().enumerate() {
+            let opened = open_with(1, changes);
+            assert!(matches!(opened, Err(Error::Corrupt { .. })), "{i}: {opened:?}");
+        }
+    }
 }

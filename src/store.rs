@@ -291,14 +291,18 @@ impl Store {
     /// # Errors
     /// `Corrupt` when the slot cannot be read any more; `Io`.
     pub fn checkpoint(&self) -> Result<(Meta, usize)> {
-        let Some((txn, slot)) = self.readers.checkpoint() else {
-            return read_meta(self.pages.disk.file(), self.pages.disk.path(), false);
-        };
-        match &self.meta_slots()?[slot] {
-            Ok(meta) if meta.txn.get() == txn => Ok((*meta, slot)),
-            other => {
-                let found = other.as_ref().map(|meta| format!("txn {}", meta.txn));
-                Err(Error::corrupt(0, format!("meta slot {slot} held txn {txn}, now it is {found:?}")))
+        loop {
+            let Some((txn, slot)) = self.readers.checkpoint() else {
+                return read_meta(self.pages.disk.file(), self.pages.disk.path(), false);
+            };
+            let found = match &self.meta_slots()?[slot] {
+                Ok(meta) if meta.txn.get() == txn => return Ok((*meta, slot)),
+                other => other.as_ref().map(|meta| meta.txn.get()).map_err(Clone::clone),
+            };
+            // Unless there is a newer one by now.
+            if self.readers.checkpoint() == Some((txn, slot)) {
+                let detail = format!("meta slot {slot} held txn {txn}, now it is {found:?}");
+                return Err(Error::corrupt(0, detail));
             }
         }
     }

@@ -5,14 +5,15 @@
 //! and leaves nothing when it is dropped. Leaves to others: trees ([`crate::tree`]), the order of the
 //! commit ([`crate::commit`]), whose turn it is ([`crate::store`]).
 
-use crate::catalog::{TableInfo, catalog_tree, find_record, list_tables};
+use crate::catalog::{
+    TableInfo, catalog_tree, check_entry, check_name, check_possible, find_record, list_tables,
+};
 use crate::codec::{Codec, Encode, Key, KeyRange};
 use crate::commit::{self, Changed, Changes, Failure};
 use crate::dirty::{Dirty, Mark};
 use crate::error::{Error, Result};
-use crate::format::{MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, OverflowRef, RecordView, Schema};
+use crate::format::{OverflowRef, RecordView, Schema};
 use crate::group::Ticket;
-use crate::page::{entry_len, leaf_room};
 use crate::readers::{Pin, State};
 use crate::recover::{record_of, recover};
 use crate::redo::{Change, Redo};
@@ -481,7 +482,7 @@ impl WriteTxn {
 
     fn put_at(&mut self, index: usize, key: &[u8], value: &[u8], replace: bool) -> Result<Put> {
         self.not_poisoned()?;
-        check_lengths(&self.tables[index].schema, &self.tables[index].tree, key, value)?;
+        check_entry(&self.tables[index].schema, &self.tables[index].tree, key, value)?;
         let put =
             self.change(|dirty, tables, _| insert::put(dirty, &mut tables[index].tree, key, value, replace))?;
         if put != Put::Kept {
@@ -865,46 +866,6 @@ fn prepare(store: &Arc<Store>, writer: &mut Writer) -> Result<(State, u64)> {
 fn store_record(dirty: &mut Dirty, catalog: &mut Tree, table: &OpenTable) -> Result<()> {
     let record = record_of(&table.schema, &table.stored);
     insert::put(dirty, catalog, table.name.as_bytes(), &record.to_bytes(), true).map(|_| ())
-}
-
-fn check_name(name: &str) -> Result<()> {
-    if name.len() <= MAX_NAME_LEN {
-        return Ok(());
-    }
-    Err(Error::invalid(format!("table name of {} bytes, at most {MAX_NAME_LEN} are allowed", name.len())))
-}
-
-fn check_possible(schema: &Schema) -> Result<()> {
-    let aligned = matches!(schema.value_align, 1 | 2 | 4 | 8 | 16);
-    let whole = schema.value_width.is_none_or(|width| width % schema.value_align.max(1) == 0);
-    let named = schema.key_type.len() + schema.value_type.len() <= 512;
-    let narrow =
-        [schema.key_width, schema.value_width].into_iter().flatten().all(|width| width < u32::MAX as usize);
-    if aligned && whole && named && narrow {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "schema {schema}: alignment must be 1, 2, 4, 8 or 16 and divide the value width, type names have at most 512 bytes"
-    )))
-}
-
-fn check_lengths(schema: &Schema, tree: &Tree, key: &[u8], value: &[u8]) -> Result<()> {
-    let widths = [("key", schema.key_width, key.len()), ("value", schema.value_width, value.len())];
-    for (what, width, len) in widths {
-        if let Some(width) = width.filter(|width| *width != len) {
-            return Err(Error::WrongWidth { what, len, width });
-        }
-    }
-    let room = leaf_room(&tree.layout) / 2;
-    if tree.layout.fixed.is_none() && entry_len(&tree.layout, key.len(), OVERFLOW_REF_LEN) > room {
-        let align = tree.layout.align;
-        let max = (room - crate::page::LEAF_SLOT_LEN) / align * align - OVERFLOW_REF_LEN;
-        return Err(Error::KeyTooLong { len: key.len(), max });
-    }
-    if value.len() as u64 > MAX_VALUE_LEN {
-        return Err(Error::ValueTooLong { len: value.len() as u64, max: MAX_VALUE_LEN });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

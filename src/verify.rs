@@ -13,6 +13,9 @@ use crate::store::{Snapshot, Store};
 use crate::tree::check::{Findings, check_tree};
 pub use crate::tree::check::{LevelStats, Problem};
 
+/// How often a slot that looks damaged is read again.
+const SECOND_LOOKS: usize = 5;
+
 /// How far a verification has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -166,8 +169,20 @@ pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
 }
 
 /// A slot that holds neither a meta nor zeros is damage: a slot is one sector, so a power cut leaves
-/// the old or the new one.
+/// the old or the new one. But it may be just being written: it is damage if it stays so.
 fn meta_problems(store: &Store) -> Result<Vec<String>> {
+    let mut problems = damaged_slots(store)?;
+    for _ in 0..SECOND_LOOKS {
+        if problems.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        problems = damaged_slots(store)?;
+    }
+    Ok(problems)
+}
+
+fn damaged_slots(store: &Store) -> Result<Vec<String>> {
     let slots = store.meta_slots()?;
     let damaged = |(i, slot): (usize, &Result<_, Option<String>>)| match slot {
         Err(Some(reason)) => Some(format!("meta slot {i} cannot be read: {reason}")),
