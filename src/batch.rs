@@ -192,11 +192,23 @@ impl Batch {
     }
 
     fn commit(mut self) {
+        let _guard = Guard(Arc::clone(&self.outcome));
         self.txn.set_durability(self.durability);
         match self.txn.commit_ticket() {
             // Only the leader cares; the others sleep on.
             Ok(ticket) => *self.outcome.stage.lock() = Stage::Committed(Some(ticket)),
             Err(_) => self.outcome.reach(Stage::Refused),
+        }
+    }
+}
+
+/// Lets nobody wait for ever for a commit that ended in a panic.
+struct Guard(Arc<Outcome>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if matches!(*self.0.stage.lock(), Stage::Open) {
+            self.0.reach(Stage::Refused);
         }
     }
 }

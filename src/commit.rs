@@ -7,7 +7,7 @@
 //! commit that fails is visible to nobody, and its pages are not used again before a later one has
 //! succeeded. Leaves to others: flushing and publishing ([`crate::group`]); what is in the pages.
 
-use crate::dirty::{Dirty, heap_slot, held_for};
+use crate::dirty::{Dirty, heap_slot, held_for, is_no_room};
 use crate::disk::WRITE_UNIT;
 use crate::error::{Error, Result};
 use crate::format::{CATALOG_ID, ChildRef, DIRTY_BIT, LOG_EXTENTS, Layout, TableRecord};
@@ -202,14 +202,23 @@ fn more_log(store: &Store, base: &State, log: &Log) -> u64 {
     if allowed { more / page_size } else { 0 }
 }
 
-/// Adds an extent to the log. Returns it.
+/// Adds an extent to the log, if there is room for it. Returns it.
 fn extend_log(dirty: &mut Dirty, log: &mut Log, more: u64) -> Result<Vec<Run>> {
     if more == 0 {
         return Ok(Vec::new());
     }
-    let run = dirty.allocate_run(more)?;
-    log.set_extents(log.extents().iter().copied().chain([(run.start, run.len)]).collect());
-    Ok(vec![run])
+    match dirty.allocate_run(more) {
+        Ok(run) => {
+            log.set_extents(log.extents().iter().copied().chain([(run.start, run.len)]).collect());
+            Ok(vec![run])
+        }
+        // The log may stay as it is, or be none.
+        Err(error) if is_no_room(&error) => {
+            dirty.store.cut(dirty.space.page_count())?;
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Bytes of the file within which everything lies that was written since the last checkpoint.

@@ -27,7 +27,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Txns committed, those included whose flush failed afterwards.
+    /// Txns handed over, those included whose flush failed afterwards.
     commits,
     /// Those of them that went to the redo log.
     logged_commits,
@@ -48,7 +48,8 @@ counters! {
     asked_checkpoints,
     /// Flushes of anything that failed.
     failed_flushes,
-    /// Recoveries: when the store was opened, or after a failed flush or the death of a writer.
+    /// How often the log was looked at for txns to replay: at opening, after a failed flush, and after the
+    /// death of whoever flushed.
     recoveries,
     /// Txns that recoveries replayed from the log.
     replayed_txns,

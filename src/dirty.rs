@@ -585,6 +585,12 @@ impl Dirty {
         &self.taken
     }
 
+    /// The part of it that lies before a page.
+    pub fn taken_below(&self, end: u64) -> Vec<Run> {
+        let below = self.taken.iter().filter(|run| run.start < end);
+        below.map(|run| Run { len: run.len.min(end - run.start), ..run }).collect()
+    }
+
     /// Undoes every allocation and growth; false when the file could not be cut to its old length.
     pub fn undo(&mut self) -> bool {
         for run in std::mem::take(&mut self.taken).iter() {
@@ -609,7 +615,8 @@ impl Dirty {
     }
 }
 
-fn is_no_room(error: &Error) -> bool {
+/// Whether there is no place for more: a quota, or the disk is full.
+pub fn is_no_room(error: &Error) -> bool {
     match error {
         Error::Full { .. } => true,
         Error::Io { source, .. } => source.raw_os_error() == Some(libc::ENOSPC),

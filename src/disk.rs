@@ -240,12 +240,9 @@ impl Disk {
         self.carry_out(&Op::Sync { offset, len }, "flush", || self.map().sync(offset, len))
     }
 
-    /// Asks the system to read the range, which lies inside the file, without waiting for it.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn will_need(&self, offset: u64, len: u64) -> Result<()> {
-        self.map().will_need(offset, len).map_err(|error| self.io_error("read ahead in", error))
+    /// Asks the system to read the range, which lies inside the file, without waiting for it. Only advice.
+    pub fn will_need(&self, offset: u64, len: u64) {
+        let _ = self.map().will_need(offset, len);
     }
 
     /// Asks the system to begin writing what is dirty in the range, without waiting for it.

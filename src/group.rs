@@ -56,6 +56,7 @@ impl Store {
 
     /// The same, or `None` as soon as `is_over` says that there is nothing left to do.
     fn lead_unless(&self, is_over: &dyn Fn() -> bool) -> Result<Option<Lead<'_>>> {
+        self.check_process()?;
         if !self.flushers.enter(is_over) {
             return Ok(None);
         }
@@ -247,7 +248,7 @@ impl Lead<'_> {
         Ok(state)
     }
 
-    /// The same where no flush has failed since the caller's txn began.
+    /// Whether no flush has failed since the caller's txn began, and none is open.
     ///
     /// # Errors
     /// `Io`.
@@ -278,7 +279,7 @@ impl Lead<'_> {
 /// [`WriteTxn::commit_ticket`](crate::WriteTxn::commit_ticket).
 ///
 /// Dropping it takes nothing back: the txn is flushed and seen together with the next one that anyone
-/// waits for, or when the store is closed.
+/// waits for, or when this process closes the store.
 #[must_use = "only `wait` says whether the commit is durable"]
 pub struct Ticket {
     store: Arc<Store>,

@@ -172,7 +172,7 @@ fn rebuild(
             Err(error)
         }
         Err(Failure::Unknown(error)) => {
-            writer.quarantine.extend(dirty.taken().iter().filter(|run| run.end() <= base.page_count));
+            writer.quarantine.extend(dirty.taken_below(base.page_count));
             Err(error)
         }
     }

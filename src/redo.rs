@@ -34,6 +34,18 @@ pub enum Change<'b> {
 }
 
 impl Change<'_> {
+    /// Bytes that it takes at least.
+    fn payload(&self) -> usize {
+        match self {
+            Change::Put { key, value, .. } => key.len() + value.len(),
+            Change::Delete { key, .. } => key.len(),
+            Change::Create { name, record } => name.len() + record.len(),
+            Change::Drop { name } => name.len(),
+            Change::Rename { from, to } => from.len() + to.len(),
+            Change::UserVersion(_) => 1,
+        }
+    }
+
     /// Appends the change to a list.
     pub fn put_into(self, bytes: &mut Vec<u8>) {
         let mut head = |kind: u8, numbers: &[u64], parts: &[&[u8]]| {
@@ -125,11 +137,9 @@ impl Redo {
 
     /// Adds a change.
     pub fn add(&mut self, change: Change<'_>) {
-        if !self.whole {
-            return;
-        }
-        change.put_into(&mut self.bytes);
-        if self.bytes.len() > self.limit {
+        if self.whole && self.bytes.len() + change.payload() <= self.limit {
+            change.put_into(&mut self.bytes);
+        } else {
             self.give_up();
         }
     }
@@ -198,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_list_that_grows_too_long_is_given_up_for_good() {
-        let mut redo = Redo::new(20);
+        let mut redo = Redo::new(15);
         let mark = redo.mark();
         redo.add(Change::Delete { table: 1, key: b"0123456789" });
         assert!(redo.changes().is_some());

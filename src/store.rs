@@ -345,6 +345,18 @@ impl Store {
         (state.page_count / 8).max(1024).min(limit)
     }
 
+    /// The locks belong to the open file description, which parent and child share.
+    ///
+    /// # Errors
+    /// `Busy` in a process that was forked from the one that opened the store.
+    pub fn check_process(&self) -> Result<()> {
+        if self.is_own_process() {
+            return Ok(());
+        }
+        let detail = "the store was opened before the process forked; open it anew in the child".into();
+        Err(Error::Busy { detail })
+    }
+
     /// Whether this is the process that opened the store, and not one forked from it.
     pub fn is_own_process(&self) -> bool {
         std::process::id() == self.process
@@ -358,11 +370,7 @@ impl Store {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        if !self.is_own_process() {
-            // The locks belong to the open file description, which parent and child share.
-            let detail = "the store was opened before the process forked; open it anew in the child".into();
-            return Err(Error::Busy { detail });
-        }
+        self.check_process()?;
         let Some(writer) = self.take_writer(wait) else { return Ok(None) };
         match self.lock_writer(wait) {
             Ok(true) => Ok(Some(writer)),

@@ -355,15 +355,10 @@ static SAVEPOINTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::
 
 impl WriteTxn {
     pub(crate) fn begin(store: &Arc<Store>, wait: Wait) -> Result<Option<Self>> {
-        let Some(mut writer) = store.begin_writer(wait)? else { return Ok(None) };
-        let (state, failures) = match prepare(store, &mut writer) {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                writer.space = None;
-                store.end_writer(writer, false);
-                return Err(error);
-            }
-        };
+        let Some(writer) = store.begin_writer(wait)? else { return Ok(None) };
+        let mut turn = Turn { store, writer: Some(writer) };
+        let (state, failures) = prepare(store, turn.writer.as_mut().expect("just begun"))?;
+        let mut writer = turn.writer.take().expect("just begun");
         let page_size = store.pages.page_size;
         let space = writer.space.take().unwrap_or_else(|| Space::empty(page_size));
         let heap = std::mem::take(&mut writer.heap);
@@ -804,10 +799,7 @@ impl WriteTxn {
             writer.next_txn = self.dirty.txn + 1;
         }
         if !clean {
-            let end = self.dirty.base.page_count;
-            let below =
-                |run: Run| (run.start < end).then(|| Run { len: run.len.min(end - run.start), ..run });
-            writer.quarantine.extend(self.dirty.taken().iter().filter_map(below));
+            writer.quarantine.extend(self.dirty.taken_below(self.dirty.base.page_count));
         }
         writer.space = space;
         writer.heap = self.dirty.take_heap();
@@ -847,6 +839,20 @@ impl PageSource for WriteTxn {
 impl std::fmt::Debug for WriteTxn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "WriteTxn {}", self.dirty.txn)
+    }
+}
+
+/// A turn that is being prepared; ends it if that fails, or panics.
+struct Turn<'s> {
+    store: &'s Store,
+    writer: Option<Writer>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            self.store.end_writer(Writer { space: None, ..writer }, false);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Asks for the pages that lead to `keys`, which are in order. `page_count` bounds what is asked for.
 ///
 /// # Errors
-/// `Corrupt` where a branch is damaged; `Io`.
+/// `Corrupt` where a branch is damaged.
 pub fn prefetch<'k>(
     source: &impl PageSource,
     pages: &Pages,
@@ -37,21 +37,20 @@ pub fn prefetch<'k>(
                 rest.start = end;
             }
         }
-        ask(pages, &below, page_count)?;
+        ask(pages, &below, page_count);
         paths = below;
     }
     Ok(())
 }
 
-fn ask(pages: &Pages, paths: &[(ChildRef, Range<usize>)], page_count: u64) -> Result<()> {
+fn ask(pages: &Pages, paths: &[(ChildRef, Range<usize>)], page_count: u64) {
     let mut numbers: Vec<u64> =
         paths.iter().map(|(child, _)| child.page).filter(|p| *p < page_count).collect();
     numbers.sort_unstable();
     let mut rest = &numbers[..];
     while let Some(first) = rest.first() {
         let run = rest.iter().zip(*first..).take_while(|(page, expected)| *page == expected).count();
-        pages.disk.will_need(first * pages.page_size as u64, (run * pages.page_size) as u64)?;
+        pages.disk.will_need(first * pages.page_size as u64, (run * pages.page_size) as u64);
         rest = &rest[run..];
     }
-    Ok(())
 }
