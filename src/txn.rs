@@ -18,7 +18,7 @@ use crate::readers::{Pin, State};
 use crate::recover::{record_of, recover};
 use crate::redo::{Change, Redo};
 use crate::snapshot::PageSource;
-use crate::space::{Run, Space};
+use crate::space::Space;
 use crate::store::{Durability, Store, Wait, Writer};
 use crate::table::{Entry, Range, Table, TableView, schema_of};
 use crate::tree::insert::Put;
