@@ -5,7 +5,7 @@
 mod common;
 
 use common::{TestDb, assert_clean};
-use mapleaf::{Error, Observer, Op, Options, Table, Verdict};
+use mapleaf::{Durability, Error, Observer, Op, Options, Table, Verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -140,4 +140,24 @@ fn updates_that_fill_the_store_fail_alone() {
     });
     assert_eq!(done, THREADS * EACH * 7 / 8);
     assert_eq!(db.begin_read().unwrap().len(NUMBERS).unwrap(), done + 1);
+}
+
+#[test]
+fn an_update_cannot_weaken_what_others_were_promised() {
+    let (db, disk) = store(Options::new());
+    disk.fails.store(true, SeqCst);
+    let done = from_all_threads(|i| match i % 2 {
+        0 => {
+            let failed = db.batch(|w| {
+                w.set_durability(Durability::Eventual);
+                Err::<(), _>(Error::UnknownSavepoint)
+            });
+            assert!(failed.is_err());
+            false
+        }
+        _ => db.batch(|w| w.put(NUMBERS, &i, &i)).is_ok(),
+    });
+    assert_eq!(done, 0, "acknowledged although no flush succeeded");
+    disk.fails.store(false, SeqCst);
+    db.batch(|w| w.put(NUMBERS, &0, &0)).unwrap();
 }

@@ -1595,3 +1595,15 @@ fn a_deadline_for_the_turn_is_kept_while_a_ticket_is_out() {
     assert_eq!(w.expect("a ticket does not keep the turn").get(NUMBERS, &1).unwrap(), Some(5));
     ticket.wait().unwrap();
 }
+
+#[test]
+fn closing_beside_a_reader_flushes_and_publishes_what_nobody_waited_for() {
+    let (mut db, _) = logging();
+    let reader = common::open(&Options::new().read_only(true), &db.path());
+    drop(hand_over(&db, 1, 77));
+    put_as(&db, Durability::Eventual, 2, 78).unwrap();
+    drop(hand_over(&db, 1, 79));
+    db.close().unwrap();
+    let r = reader.begin_read().unwrap();
+    assert_eq!([1, 2].map(|key| r.get(NUMBERS, &key).unwrap()), [Some(79), Some(78)]);
+}
