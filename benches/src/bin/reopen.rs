@@ -1,8 +1,8 @@
 //! `reopen FILE [PAIRS [BATCH [VALUE [ROUNDS]]]]`: how long opening takes after a crash with as much to replay as
 //! the limits allow. Loads PAIRS pairs of 8-byte keys and 1,000-byte values (800,000 by default, a gigabyte),
 //! then, in each round, lets a process of its own commit batches of BATCH random puts with values of VALUE
-//! bytes until just before a checkpoint, and end without closing; drops the page cache, where it may; and
-//! opens the store.
+//! bytes until nine tenths of the way to a checkpoint, and end without closing; drops the page cache, where it
+//! may; and opens the store.
 
 use mapleaf::{Database, Error, Options, Table};
 use mapleaf_bench::median;
@@ -25,8 +25,9 @@ fn main() -> Result<(), Error> {
     let number = |i: usize, default: u64| arguments.get(i).map_or(default, |n| n.parse().expect("a number"));
     let (pairs, batch, value, rounds) = (number(1, 800_000), number(2, 100), number(3, 150), number(4, 3));
     if is_child {
-        fill(&open(&path)?, pairs, batch, value as usize)?;
-        // No destructors: the log stays.
+        let db = open(&path)?;
+        fill(&db, pairs, batch, value as usize)?;
+        // It ends while the store is open, without destructors: the log stays.
         std::process::exit(0);
     }
     load(&open(&path)?, pairs)?;
@@ -68,11 +69,11 @@ fn load(db: &Database, pairs: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Commits until one txn before the checkpoint that would come, judging by the one before.
+/// Commits until nine tenths of the way to the checkpoint that would come, judging by the one before.
 fn fill(db: &Database, pairs: u64, batch: u64, value: usize) -> Result<(), Error> {
     let mut random = SmallRng::seed_from_u64(u64::from(std::process::id()));
     let (mut since, mut intervals) = (0, Vec::new());
-    while intervals.len() < 3 || since + 1 < intervals[intervals.len() - 1] {
+    while intervals.len() < 3 || since * 10 < intervals[intervals.len() - 1] * 9 {
         let before = db.counters().checkpoints;
         db.write(|w| {
             (0..batch).try_for_each(|_| {
