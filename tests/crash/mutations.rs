@@ -9,7 +9,8 @@
 //! before it, and that ids ascend (the chain of checksums says both); in a commit that no flush has failed
 //! since the txn began (the flush of the log asks again, and only whoever has the turn recovers); in
 //! recovery the quarantine of pages of a failed commit (blocks that were flushed once may be written again);
-//! that opening rewrites the other meta slot too (its flush writes what was put back there anyway).
+//! that opening rewrites the other meta slot too (its flush writes what was put back there anyway); that
+//! recovery moves the log elsewhere after a failed flush (blocks that were flushed once may be written again).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -140,11 +141,6 @@ mutations! {
         "    lead.flush_growth(run.start * page_size, run.len * page_size).map_err(Failure::Unknown)\n"
         => "    let _ = (run, page_size);\n    Ok(())\n",
         ["while_logged_commits_grow_the_file", "every_failing_operation"];
-    /// Blocks of the log whose flush has failed are written again.
-    mutation_log_kept_after_a_failed_flush: "src/recover.rs",
-        "        given.extend(drop_log(&mut space, checkpoint.txn.get()));\n"
-        => "        let _ = drop_log;\n",
-        ["bad_block"];
     /// New extents of the log are blocks that were never written: where their first flush fails, they are
     /// lost for whoever uses them next.
     mutation_log_not_zeroed: "src/commit.rs",
@@ -160,8 +156,8 @@ mutations! {
         ["killed_anywhere", "then_death", "killed_in_the_middle"];
     /// The records whose flush failed stay in the cache.
     mutation_records_not_taken_back: "src/group.rs",
-        "            log.write(&self.store.pages.disk, from, &[0; RECORD_HEAD][..len as usize])\n"
-        => "            let _ = len;\n            Ok(())\n",
+        "            log.write(disk, from, &[0; RECORD_HEAD][..len as usize])?;\n            log.flush(disk, from..from + len)\n"
+        => "            let _ = (disk, len, RECORD_HEAD);\n            Ok(())\n",
         ["then_death", "before_the_store_is_closed", "every_failing_operation"];
     /// The meta slot whose flush failed stays in the cache.
     mutation_meta_not_taken_back: "src/store.rs",
@@ -175,11 +171,11 @@ mutations! {
         ["every_failing_operation", "grow_the_file", "every_single_failing"];
     /// The pages of a commit in place are not flushed before its meta slot is written.
     mutation_data_flush_left_out: "src/group.rs",
-        "store.pages.disk.sync(written.start, written.end - written.start)?;" => "let _ = written;",
+        ".try_for_each(|range| store.pages.disk.sync(range.start, range.end - range.start))?;" => ".for_each(drop);",
         ["in_any_round_of_the_log"];
     /// The death of whoever flushed passes for a success.
     mutation_death_of_a_leader_ignored: "src/group.rs",
-        "            // Whoever had the lead died while flushing.\n            self.readers.fail();\n"
+        "            lead.take_over()?;\n"
         => "            self.readers.set_flush_state(FlushState::Settled);\n",
         ["killed_in_the_middle"];
 }
