@@ -4,13 +4,14 @@
 //! it waits for the batch before run their closures in it too, one after the other, each on its own thread;
 //! then the first commits for all. When the batch before is done its threads come back, one by one: the
 //! first waits for as many as there were, but no longer than half of what the last flush took. So threads that
-//! keep updating share every commit, and a thread alone never waits. Promises: a closure that fails or panics leaves nothing in the txn and is nobody else's
-//! problem; if the shared txn cannot be committed, each closure is run again in a txn of its own.
+//! keep updating share every commit, and a thread alone never waits. Promises: a closure that fails or
+//! panics leaves nothing in the txn and is nobody else's problem; if the shared txn cannot be committed, each
+//! closure is run again in a txn of its own.
 //! The idea is that of bbolt's `DB.Batch`; savepoints take the place of its second attempts.
 
 use crate::error::{Error, Result};
 use crate::group::Ticket;
-use crate::store::{Durability, Store, Wait};
+use crate::store::{Durability, Store};
 use crate::txn::WriteTxn;
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -96,7 +97,7 @@ impl Batches {
         match outcome.wait() {
             Stage::Done => Ok(value),
             Stage::Lost => Err(lost.unwrap_or_else(|| store.lost()).into()),
-            _ => alone(store, update),
+            _ => WriteTxn::run(store, update),
         }
     }
 
@@ -114,10 +115,13 @@ impl Batches {
             // Its leader waits for that.
             outcome.reached.notify_all();
         }
-        let before = open.is_none().then(|| Arc::clone(&self.last.lock()));
+        let mut before = None;
         let batch = match &mut *open {
             Some(batch) => batch,
-            none => none.insert(Batch::begin(store, self.last.lock().members.load(Relaxed))?),
+            none => {
+                let last = before.insert(Arc::clone(&self.last.lock()));
+                none.insert(Batch::begin(store, last.members.load(Relaxed))?)
+            }
         };
         let members = batch.outcome.members.fetch_add(1, Relaxed) + 1;
         if members == batch.expected {
@@ -168,7 +172,7 @@ impl Batches {
 
 impl Batch {
     fn begin(store: &Arc<Store>, expected: usize) -> Result<Self> {
-        let txn = WriteTxn::begin(store, Wait::Forever)?.expect("waits until it is its turn");
+        let txn = WriteTxn::begin_waiting(store)?;
         let outcome = Outcome { stage: Mutex::new(Stage::Open), ..Outcome::default() };
         Ok(Batch { txn, outcome: Arc::new(outcome), expected, durability: Durability::Eventual })
     }
@@ -243,15 +247,4 @@ impl Outcome {
             }
         }
     }
-}
-
-/// Runs `update` in a txn of its own.
-fn alone<T, E: From<Error>>(
-    store: &Arc<Store>,
-    update: &mut dyn FnMut(&mut WriteTxn) -> Result<T, E>,
-) -> Result<T, E> {
-    let mut txn = WriteTxn::begin(store, Wait::Forever)?.expect("waits until it is its turn");
-    let value = update(&mut txn)?;
-    txn.commit()?;
-    Ok(value)
 }

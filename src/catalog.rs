@@ -1,7 +1,8 @@
 //! The catalog: the table of tables.
 //!
 //! Owns: reading its entries. Its key is a table's name, its value a [`TableRecord`](crate::format::TableRecord); the meta slot
-//! has its root; and what names, schemas and entries a table can have. Leaves to others: changing it ([`crate::txn`], [`crate::commit`]).
+//! has its root; and what names, schemas and entries a table can have. Leaves to others: changing it
+//! ([`crate::txn`], [`crate::commit`]).
 
 use crate::error::{Error, Result};
 use crate::format::{CATALOG_ID, MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, RecordView, Schema};

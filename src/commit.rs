@@ -10,7 +10,7 @@
 use crate::dirty::{Dirty, heap_slot, held_for, is_no_room};
 use crate::disk::WRITE_UNIT;
 use crate::error::{Error, Result};
-use crate::format::{CATALOG_ID, ChildRef, DIRTY_BIT, LOG_EXTENTS, Layout, TableRecord};
+use crate::format::{CATALOG_ID, ChildRef, DIRTY_BIT, LOG_EXTENTS, Layout, Schema, TableRecord};
 use crate::group::Lead;
 use crate::log::{self, Log};
 use crate::page::{Branch, LeafView, Stored, branch, leaf_overwrite};
@@ -33,6 +33,24 @@ pub struct Changed<'t> {
     pub tree: &'t mut Tree,
     /// Its catalog entry, but for the tree.
     pub record: TableRecord,
+}
+
+impl<'t> Changed<'t> {
+    /// The table of this name and schema, with this tree.
+    pub fn new(name: &'t str, schema: &Schema, tree: &'t mut Tree) -> Self {
+        Changed { name, record: record_of(schema, tree), tree }
+    }
+}
+
+/// The catalog entry of a table with this tree.
+pub fn record_of(schema: &Schema, tree: &Tree) -> TableRecord {
+    TableRecord {
+        id: tree.table,
+        level: tree.level,
+        root: tree.root,
+        overflow_pages: tree.overflow_pages,
+        schema: schema.clone(),
+    }
 }
 
 /// How a commit failed.

@@ -53,21 +53,7 @@ impl Options {
     /// The defaults: 4-KiB pages, created if not there, no quota, 256 MiB of changed pages in memory,
     /// checksums compared at first touch.
     pub fn new() -> Self {
-        Options {
-            config: Config {
-                page_size: 4096,
-                create: true,
-                read_only: false,
-                max_size: u64::MAX,
-                dirty_limit: 256 << 20,
-                verify: Verify::Once,
-                durability: Durability::Durable,
-                log_limit: 16 << 20,
-                held_limit: 16 << 20,
-                ignore_log: false,
-                observer: None,
-            },
-        }
+        Options { config: Config::default() }
     }
 
     /// Bytes of a page when a store is created: a power of two from 4096 to 65536. An existing store
@@ -280,7 +266,7 @@ impl Database {
     /// `ReadOnly`; `Io` when a failure of an earlier commit cannot be put right; `Corrupt` when the space
     /// records are damaged.
     pub fn begin_write(&self) -> Result<WriteTxn> {
-        Ok(WriteTxn::begin(&self.store, Wait::Forever)?.expect("waits until it is its turn"))
+        WriteTxn::begin_waiting(&self.store)
     }
 
     /// The turn to write, if nobody has it now.
@@ -316,10 +302,7 @@ impl Database {
         &self,
         write: impl FnOnce(&mut WriteTxn) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut txn = self.begin_write()?;
-        let value = write(&mut txn)?;
-        txn.commit()?;
-        Ok(value)
+        WriteTxn::run(&self.store, write)
     }
 
     /// Runs `update` in a txn that it may share with updates of other threads, and commits it when it returns
@@ -368,8 +351,8 @@ impl Database {
     }
 
     /// Closes this handle. The last one in any process leaves a checkpoint behind, so that there is nothing
-    /// to replay; dropping it does the same, but cannot say how it went, nor recover from a failed flush. Snapshots and txns keep the store
-    /// open until they end.
+    /// to replay; dropping it does the same, but cannot say how it went, nor recover from a failed flush.
+    /// Snapshots and txns keep the store open until they end.
     ///
     /// # Errors
     /// `Io` when the checkpoint fails: nothing is lost, the log is replayed at the next opening.

@@ -106,6 +106,11 @@ impl Drop for Lead<'_> {
 }
 
 impl Lead<'_> {
+    /// Whether nobody has looked at the log since the store was opened.
+    pub fn is_first(&self) -> bool {
+        self.unopened
+    }
+
     /// Whoever had the lead died while flushing. What was acknowledged is published; the rest is lost.
     fn take_over(&self) -> Result<()> {
         let readers = &self.store.readers;

@@ -28,7 +28,8 @@
 //! Invariants:
 //! 1. The state of publication `p` is written before the number of publications becomes `p`.
 //! 2. Only the holder of the flush lock publishes and changes words 9 to 13 and 15; only the holder of the
-//!    writer lock changes words 8 and 14 and the heads (or who is alone, as the last to close). Only the owner writes a slot while it lives.
+//!    writer lock changes words 8 and 14 and the heads (or who is alone, as the last to close). Only the
+//!    owner writes a slot while it lives.
 //! 3. `blocks` is raised after the file was extended and before a slot of the new block is used.
 
 use crate::error::{Error, Result};

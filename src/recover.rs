@@ -23,16 +23,16 @@
 //! head as well are given up by the new txn, and reclaimed when nobody can see them.
 
 use crate::catalog::{catalog_tree, check_entry, check_name, check_possible, list_tables};
-use crate::commit::{self, Changed, Changes, Failure};
+use crate::commit::{self, Changed, Changes, Failure, record_of};
 use crate::dirty::Dirty;
 use crate::error::{Error, Result};
-use crate::format::{RecordView, Schema, TableRecord};
+use crate::format::{Meta, RecordView, Schema};
 use crate::group::Lead;
 use crate::log::{Record, Records};
 use crate::readers::{FlushState, State};
 use crate::redo::{Change, next_change};
 use crate::space::{GivenUp, Run, Space};
-use crate::store::{Snapshot, Store, Writer};
+use crate::store::{Snapshot, Store, Writer, check_txn};
 use crate::tree::{Tree, insert, prefetch, remove};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,14 +48,14 @@ const MANY_KEYS: usize = 16;
 /// anew. `Corrupt` when the checkpoint or an acknowledged part of the log cannot be read.
 pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
     let lead = store.lead()?;
-    let fresh = match store.readers.flush_state() {
-        FlushState::Settled => return Ok(()),
-        FlushState::Unopened => true,
-        FlushState::UnderWay | FlushState::Failed => false,
-    };
+    if store.readers.flush_state() == FlushState::Settled {
+        return Ok(());
+    }
+    let fresh = lead.is_first();
     store.counters.recoveries.add(1);
     writer.space = None;
-    let base = settle_checkpoint(store)?;
+    let (meta, slot) = settle_checkpoint(store)?;
+    let base = State::from_meta(&meta);
     let (published, head) = (store.readers.published(), store.readers.head());
     let log = store.log()?;
     let records = log.records(&store.pages.disk)?;
@@ -80,11 +80,12 @@ pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
         lead.settle();
         return Ok(());
     }
-    neutralise(store)?;
+    // From now on both slots say the same.
+    store.write_slot(&meta, 1 - slot)?;
     store.cut(page_count)?;
     writer.next_txn = unused_txn(store, writer, &records, &[base, published, head])?;
     store.readers.set_open_turn(writer.next_txn);
-    let rebuilt = rebuild(store, writer, &lead, State { page_count, ..base }, &records, &found, fresh);
+    let rebuilt = rebuild(store, writer, &lead, base, page_count, &records, &found);
     store.counters.replayed_txns.add(found.len() as u64);
     writer.next_txn += 1;
     rebuilt
@@ -92,19 +93,13 @@ pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
 
 /// Step 1 for a store that was just opened: both slots are written once more as they are, and flushed. What a
 /// process before may have written and failed to flush is not on the disk any more, nor in doubt.
-fn settle_checkpoint(store: &Store) -> Result<State> {
+fn settle_checkpoint(store: &Store) -> Result<(Meta, usize)> {
     let (meta, slot) = store.checkpoint()?;
     if store.readers.checkpoint().is_none() {
         store.rewrite_slots()?;
         store.readers.set_checkpoint(meta.txn.get(), slot);
     }
-    Ok(State::from_meta(&meta))
-}
-
-/// Step 1 after a failed flush: from now on both slots say the same.
-fn neutralise(store: &Store) -> Result<()> {
-    let (meta, slot) = store.checkpoint()?;
-    store.write_slot(&meta, 1 - slot)
+    Ok((meta, slot))
 }
 
 /// An id that nothing in the file or the sidecar has.
@@ -112,34 +107,31 @@ fn unused_txn(store: &Store, writer: &Writer, records: &Records, states: &[State
     let logged = records.found().last().map_or(0, |record| record.txn);
     let known = states.iter().map(|state| state.txn).chain([logged, store.readers.open_turn().unwrap_or(0)]);
     let next = writer.next_txn.max(known.max().unwrap_or(0) + 1);
-    if next >= crate::format::LIMIT_48 {
-        return Err(Error::invalid("all txn ids are used; dump and load the store"));
-    }
-    Ok(next)
+    check_txn(next).map(|()| next)
 }
 
-/// Steps 4 and 5.
+/// Steps 4 and 5, in a file of `page_count` pages.
 fn rebuild(
     store: &Arc<Store>,
     writer: &mut Writer,
     lead: &Lead<'_>,
-    base: State,
+    checkpoint: State,
+    page_count: u64,
     records: &Records,
     found: &[&Record],
-    fresh: bool,
 ) -> Result<()> {
     let page_size = store.pages.page_size;
+    let base = State { page_count, ..checkpoint };
     store.pages.disk.admit(base.page_count * page_size as u64)?;
     let source = Snapshot { pages: &store.pages, page_count: base.page_count };
-    let (checkpoint, _) = store.checkpoint()?;
-    let mut space = Space::load(&source, &State::from_meta(&checkpoint), page_size)?;
+    let mut space = Space::load(&source, &checkpoint, page_size)?;
     store.check_log(&space)?;
     // First, so that what the checkpoint still calls pending, and later txns have reused, is set aside too.
-    space.reclaim(&store.needed()?, checkpoint.txn.get());
+    space.reclaim(&store.needed()?, checkpoint.txn);
     let mut given = Vec::new();
-    if !fresh {
+    if !lead.is_first() {
         given.extend(set_aside(store, &mut space, &base)?);
-        given.extend(drop_log(&mut space, checkpoint.txn.get()));
+        given.extend(drop_log(&mut space, checkpoint.txn));
     }
     space.quarantine(&writer.quarantine);
     let mut dirty = Dirty::new(Arc::clone(store), base, writer.next_txn, space, Vec::new());
@@ -150,11 +142,7 @@ fn rebuild(
     let committed = replay.carry_out(records, found).map_err(Failure::Clean).and_then(|()| {
         let Replay { dirty, mut tables, mut catalog, next_table, user_version } = replay;
         let tables = tables.values_mut().filter(|table| table.tree != table.stored);
-        let tables = tables.map(|table| Changed {
-            name: &table.name,
-            record: record_of(&table.schema, &table.tree),
-            tree: &mut table.tree,
-        });
+        let tables = tables.map(|table| Changed::new(&table.name, &table.schema, &mut table.tree));
         let mut changes =
             Changes { tables: tables.collect(), catalog: &mut catalog, next_table, user_version };
         commit::commit_recovered(dirty, &mut changes, lead, &given)
@@ -206,17 +194,6 @@ struct Table {
     tree: Tree,
     /// The tree as the catalog has it.
     stored: Tree,
-}
-
-/// The catalog entry of a table with this tree.
-pub fn record_of(schema: &Schema, tree: &Tree) -> TableRecord {
-    TableRecord {
-        id: tree.table,
-        level: tree.level,
-        root: tree.root,
-        overflow_pages: tree.overflow_pages,
-        schema: schema.clone(),
-    }
 }
 
 /// Changes of entries, by table: the key, and the value, if there is one now.
@@ -357,9 +334,8 @@ fn unreadable(record: &Record, what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::ChildRef;
-    use crate::snapshot::Verify;
-    use crate::store::{Config, Durability, Wait};
+    use crate::format::{ChildRef, TableRecord};
+    use crate::store::{Config, Wait};
     use crate::table;
     use crate::txn::{ReadTxn, WriteTxn};
 
@@ -367,19 +343,7 @@ mod tests {
     const BYTES: table::Table<[u8], [u8]> = table::Table::new("bytes");
 
     fn config() -> Config {
-        Config {
-            page_size: 4096,
-            create: true,
-            read_only: false,
-            max_size: u64::MAX,
-            dirty_limit: 1 << 20,
-            verify: Verify::Once,
-            durability: Durability::Durable,
-            log_limit: 16 << 20,
-            held_limit: 16 << 20,
-            ignore_log: false,
-            observer: None,
-        }
+        Config { dirty_limit: 1 << 20, ..Config::default() }
     }
 
     /// Opens a store whose log ends with a record of these changes, of the txn so many ids on, with the right

@@ -57,6 +57,24 @@ pub struct Config {
     pub observer: Option<Arc<dyn Observer>>,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            page_size: MIN_PAGE_SIZE,
+            create: true,
+            read_only: false,
+            max_size: u64::MAX,
+            dirty_limit: 256 << 20,
+            verify: Verify::Once,
+            durability: Durability::Durable,
+            log_limit: 16 << 20,
+            held_limit: 16 << 20,
+            ignore_log: false,
+            observer: None,
+        }
+    }
+}
+
 /// When a commit counts as done, and which crashes it survives then. None can damage the store. The
 /// stricter one is the greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -464,9 +482,7 @@ impl Store {
             self.take_over(writer, &state, txn)?;
         }
         writer.next_txn = writer.next_txn.max(state.txn + 1);
-        if writer.next_txn >= LIMIT_48 {
-            return Err(Error::invalid("all txn ids are used; dump and load the store"));
-        }
+        check_txn(writer.next_txn)?;
         self.readers.set_open_turn(writer.next_txn);
         self.pages.disk.admit(state.page_count * self.pages.page_size as u64)?;
         let source = Snapshot { pages: &self.pages, page_count: state.page_count };
@@ -573,6 +589,14 @@ impl Store {
     pub fn unshare(&self) -> Result<()> {
         lock::unlock(self.pages.disk.file(), lock::OPEN)
             .map_err(|error| self.pages.disk.io_error("unlock", error))
+    }
+}
+
+/// A txn can have this id.
+pub fn check_txn(txn: u64) -> Result<()> {
+    match txn < LIMIT_48 {
+        true => Ok(()),
+        false => Err(Error::invalid("all txn ids are used; dump and load the store")),
     }
 }
 

@@ -9,13 +9,13 @@ use crate::catalog::{
     TableInfo, catalog_tree, check_entry, check_name, check_possible, find_record, list_tables,
 };
 use crate::codec::{Codec, Encode, Key, KeyRange};
-use crate::commit::{self, Changed, Changes, Failure};
+use crate::commit::{self, Changed, Changes, Failure, record_of};
 use crate::dirty::{Dirty, Mark};
 use crate::error::{Error, Result};
 use crate::format::{OverflowRef, RecordView, Schema};
 use crate::group::Ticket;
 use crate::readers::{Pin, State};
-use crate::recover::{record_of, recover};
+use crate::recover::recover;
 use crate::redo::{Change, Redo};
 use crate::snapshot::PageSource;
 use crate::space::Space;
@@ -377,6 +377,22 @@ impl WriteTxn {
             poisoned: false,
             committing: false,
         }))
+    }
+
+    /// Runs `write` in a txn and commits that.
+    pub(crate) fn run<T, E: From<Error>>(
+        store: &Arc<Store>,
+        write: impl FnOnce(&mut WriteTxn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut txn = WriteTxn::begin_waiting(store)?;
+        let value = write(&mut txn)?;
+        txn.commit()?;
+        Ok(value)
+    }
+
+    /// Begins when it is its turn.
+    pub(crate) fn begin_waiting(store: &Arc<Store>) -> Result<Self> {
+        Ok(WriteTxn::begin(store, Wait::Forever)?.expect("waits until it is its turn"))
     }
 
     /// The txn id that a commit will get.
@@ -746,11 +762,8 @@ impl WriteTxn {
             let done = eventual && store.readers.published().txn >= base;
             return Ok(Ticket::new(store, base, failures, done));
         }
-        let tables = tables.iter_mut().filter(|table| table.tree != table.stored).map(|table| Changed {
-            name: &table.name,
-            record: record_of(&table.schema, &table.tree),
-            tree: &mut table.tree,
-        });
+        let tables = tables.iter_mut().filter(|table| table.tree != table.stored);
+        let tables = tables.map(|table| Changed::new(&table.name, &table.schema, &mut table.tree));
         let mut changes = Changes {
             tables: tables.collect(),
             catalog: &mut self.catalog,
@@ -878,7 +891,6 @@ fn store_record(dirty: &mut Dirty, catalog: &mut Tree, table: &OpenTable) -> Res
 mod tests {
     use super::*;
     use crate::disk::{Observer, Op, Verdict};
-    use crate::snapshot::Verify;
     use crate::store::Config;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -900,20 +912,7 @@ mod tests {
     }
 
     fn config(observer: Option<Arc<dyn Observer>>) -> Config {
-        let (page_size, dirty_limit, max_size) = (4096, 1 << 20, u64::MAX);
-        Config {
-            durability: Durability::Durable,
-            log_limit: 16 << 20,
-            held_limit: 16 << 20,
-            ignore_log: false,
-            page_size,
-            create: true,
-            read_only: false,
-            max_size,
-            dirty_limit,
-            verify: Verify::Once,
-            observer,
-        }
+        Config { dirty_limit: 1 << 20, observer, ..Config::default() }
     }
 
     fn put(store: &Arc<Store>, keys: std::ops::Range<u64>, fill: u8) -> Result<()> {
