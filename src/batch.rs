@@ -11,7 +11,8 @@
 
 use crate::error::{Error, Result};
 use crate::group::Ticket;
-use crate::store::{Durability, Store};
+use crate::options::Durability;
+use crate::store::Store;
 use crate::txn::WriteTxn;
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

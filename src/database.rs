@@ -3,16 +3,25 @@
 use crate::batch::Batches;
 use crate::counters::Counters;
 use crate::describe::{self, PageDump};
+use crate::descriptor;
 use crate::disk::Observer;
 use crate::error::{Error, Result};
-use crate::readers::FlushState;
+use crate::format::check_page_size;
+use crate::handover;
+use crate::heritage;
+use crate::options::{Config, Durability};
+use crate::pins::{self, Reader};
+use crate::session::{Sidecars, name_beside};
+use crate::shared::FlushState;
 use crate::snapshot::Verify;
-use crate::store::{Config, Durability, Store, Wait};
+use crate::store::{Origin, Store, Wait};
 use crate::txn::{ReadTxn, WriteTxn};
 use crate::verify::{self, Progress, Stats, VerifyReport};
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// How a store is opened or created.
 ///
@@ -45,6 +54,9 @@ impl std::fmt::Debug for Options {
             .field("durability", &self.config.durability)
             .field("log_limit", &self.config.log_limit)
             .field("held_limit", &self.config.held_limit)
+            .field("immutable", &self.config.immutable)
+            .field("any_file_system", &self.config.any_file_system)
+            .field("label", &self.config.label)
             .finish_non_exhaustive()
     }
 }
@@ -71,8 +83,9 @@ impl Options {
         self
     }
 
-    /// Whether the store is only read (default: no). Other processes may write to it meanwhile. The
-    /// lock file beside it must still be writable: it holds the reader slots.
+    /// Whether the store is only read (default: no). Other processes may write to it meanwhile, if this one may
+    /// write to the lock file beside it, which holds the reader slots. Where it may not (a read-only
+    /// directory, medium, or mount) and nobody else has the store open, it is opened as [`Options::immutable`].
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.config.read_only = read_only;
@@ -113,6 +126,32 @@ impl Options {
         self
     }
 
+    /// Whether the store is read without a lock file (default: no): from a medium that nobody can write to, or a
+    /// file that nobody writes to. No file is written. As long as it is open nobody can open it to write, where the
+    /// file system has locks; on one that has none, or on a network file system, that nobody writes to it is part of
+    /// the promise that `open` asks for.
+    #[must_use]
+    pub fn immutable(mut self, immutable: bool) -> Self {
+        self.config.immutable = immutable;
+        self
+    }
+
+    /// Whether file systems are allowed that look like those of a network (default: no; opening is
+    /// [`Error::NetworkFileSystem`]). Right where only this machine uses the file, such as FUSE over a local disk.
+    #[must_use]
+    pub fn any_file_system(mut self, any: bool) -> Self {
+        self.config.any_file_system = any;
+        self
+    }
+
+    /// What [`Database::readers`] shows for snapshots of this process (default: the program's name). Up to 40
+    /// bytes are kept.
+    #[must_use]
+    pub fn label(mut self, label: &str) -> Self {
+        self.config.label = Some(label.to_owned());
+        self
+    }
+
     /// Quota in bytes: a txn that would make the file larger fails with [`Error::Full`] (default: none).
     #[must_use]
     pub fn max_size(mut self, bytes: u64) -> Self {
@@ -150,24 +189,80 @@ impl Options {
     /// No program other than mapleaf changes or truncates the file while it is open.
     ///
     /// # Errors
-    /// `NotAStore` for a file of something else; `Corrupt` when it was truncated; `Busy` when the lock
-    /// file was removed while others have the store open; `InvalidArgument` for an impossible page size;
-    /// `Io`.
+    /// `NotAStore` for a file of something else; `Corrupt` when it was truncated; `Busy` when others have the store
+    /// open and the lock file that they use cannot be found; `LogToReplay`; `NetworkFileSystem`;
+    /// `InvalidArgument` for an impossible page size; `Io`.
     #[allow(unsafe_code)]
     pub unsafe fn open(&self, path: impl AsRef<Path>) -> Result<Database> {
-        let ready = |store: &Arc<Store>| ready(store, self.config.ignore_log);
-        Ok(Database::new(Store::open(path.as_ref(), &self.config, ready)?))
+        self.open_origin(Origin::at(path.as_ref(), &self.config)?)
     }
 
-    /// A store in an unlinked file in `directory`: it has no name, no one else can open it, and it ends
-    /// with its last handle.
+    /// Opens a store from a descriptor: one of [`Database::share`], which can be opened once and needs no access to
+    /// any path; or one of the data file. The latter needs the lock file, beside the name that the descriptor was
+    /// opened by; if that cannot be reached, nobody else can have the store open meanwhile. A descriptor for
+    /// reading only gives a store for reading only.
+    ///
+    /// # Safety
+    /// As for [`Options::open`]. A descriptor of the data file that this process may not open anew (through
+    /// `/proc/self/fd`) is used as it is: nobody else may use a copy of it for locks then.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a descriptor of something else, or one that was opened before; those of
+    /// [`Options::open`].
+    #[allow(unsafe_code)]
+    pub unsafe fn from_fd(&self, fd: OwnedFd) -> Result<Database> {
+        let mut config = self.config.clone();
+        let origin = handover::origin_of(fd, &mut config)?;
+        Options { config }.open_origin(origin)
+    }
+
+    /// A store in an unlinked file in `directory`: it has no name, nobody can open it who was not given it
+    /// ([`Database::share`], or by fork), and it ends with its last handle.
     ///
     /// # Errors
     /// `Io`, also where the file system has no unlinked files.
     pub fn temporary_in(&self, directory: impl AsRef<Path>) -> Result<Database> {
-        let store = Store::temporary(directory.as_ref(), &self.config)?;
-        ready(&store, false)?;
-        Ok(Database::new(store))
+        let directory = directory.as_ref();
+        let unlinked = |what: &str| {
+            let fail = |error| Error::io(format!("create {what} in {}", directory.display()), error);
+            descriptor::unlinked(directory).map_err(fail)
+        };
+        let file = unlinked("a temporary store")?;
+        let sidecars = Sidecars::Given(unlinked("its lock file")?);
+        self.open_origin(Origin { file, path: directory.join("(temporary)"), sidecars })
+    }
+
+    /// A store in memory (a memfd, sealed so that nobody can make it shorter): as [`Options::temporary_in`], but
+    /// never on a disk, unless memory is swapped.
+    ///
+    /// # Errors
+    /// `Io` when there is no memory.
+    pub fn in_memory(&self) -> Result<Database> {
+        let fail = |error| Error::io("create a store in memory", error);
+        let file = descriptor::in_memory("mapleaf").map_err(fail)?;
+        let sidecars = Sidecars::Given(descriptor::in_memory("mapleaf-lock").map_err(fail)?);
+        self.open_origin(Origin { file, path: "(memory)".into(), sidecars })
+    }
+
+    /// Opens or creates the store of this name in the file system in shared memory (`/dev/shm/name`): any process of
+    /// this machine finds it there, and it lasts until it is removed or the machine stops. As for other files there,
+    /// mount namespaces have their own.
+    ///
+    /// # Safety
+    /// As for [`Options::open`].
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a name with a slash; those of [`Options::open`].
+    #[allow(unsafe_code)]
+    pub unsafe fn shared_memory(&self, name: &str) -> Result<Database> {
+        self.open_origin(Origin::at(&handover::shared_memory_path(name)?, &self.config)?)
+    }
+
+    fn open_origin(&self, origin: Origin) -> Result<Database> {
+        check_page_size(self.config.page_size)?;
+        heritage::watch();
+        let ready = |store: &Arc<Store>| ready(store, self.config.ignore_log);
+        Ok(Database::new(Store::open(origin, &self.config, ready)?))
     }
 }
 
@@ -212,10 +307,61 @@ fn ready(store: &Arc<Store>, ignore_log: bool) -> Result<()> {
 /// assert_eq!(last, [(23, 21.5), (22, 21.0)]);
 /// # Ok(()) }
 /// ```
+///
+/// **After a fork** the child uses the same handle: the first call opens the store anew, through the inherited
+/// descriptors, with locks and reader slots of the child's own. Snapshots that the parent held can be read in the child
+/// too, and are pinned for it until it drops them or ends. A write txn that the parent had begun is the parent's:
+/// in the child every call on it is [`Error::Forked`], and dropping it does nothing.
 #[derive(Clone)]
 pub struct Database {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
     store: Arc<Store>,
-    batches: Arc<Batches>,
+    batches: Batches,
+    /// The same for a process that was forked from the one that opened it.
+    successor: OnceLock<Arc<Handle>>,
+}
+
+impl Handle {
+    fn new(store: Arc<Store>) -> Arc<Self> {
+        Arc::new(Handle { store, batches: Batches::default(), successor: OnceLock::new() })
+    }
+
+    /// That of this process.
+    #[inline]
+    fn current(&self) -> Result<&Handle> {
+        match self.store.is_own_process() {
+            true => Ok(self),
+            false => self.in_child(),
+        }
+    }
+
+    #[cold]
+    fn in_child(&self) -> Result<&Handle> {
+        let next = match self.successor.get() {
+            Some(next) => next,
+            None => {
+                let store = reopen(&self.store)?;
+                self.successor.get_or_init(|| Handle::new(store))
+            }
+        };
+        next.current()
+    }
+}
+
+/// The store once more, in a process that was forked from the one that opened it.
+fn reopen(store: &Store) -> Result<Arc<Store>> {
+    let fail = |error| store.pages.disk.io_error("open once more, behind a fork,", error);
+    let again = |file: &File, write: bool| descriptor::reopen(file, write).map_err(fail);
+    let origin = Origin {
+        file: again(store.pages.disk.file(), !store.read_only)?,
+        path: store.pages.disk.path().to_owned(),
+        sidecars: Sidecars::Given(again(store.readers.file(), true)?),
+    };
+    let config = Config { ignore_log: true, immutable: false, ..store.config.clone() };
+    Store::open(origin, &config, |store| ready(store, config.ignore_log))
 }
 
 impl std::fmt::Debug for Database {
@@ -226,7 +372,12 @@ impl std::fmt::Debug for Database {
 
 impl Database {
     fn new(store: Arc<Store>) -> Self {
-        Database { store, batches: Arc::default() }
+        Database { handle: Handle::new(store) }
+    }
+
+    #[inline]
+    fn store(&self) -> Result<&Arc<Store>> {
+        Ok(&self.handle.current()?.store)
     }
 
     /// Opens or creates a store with the default [`Options`].
@@ -250,13 +401,76 @@ impl Database {
         Options::new().temporary_in(std::env::temp_dir())
     }
 
+    /// Opens a store from a descriptor, with the default [`Options`]: see [`Options::from_fd`].
+    ///
+    /// # Safety
+    /// That of [`Options::from_fd`].
+    ///
+    /// # Errors
+    /// Those of [`Options::from_fd`].
+    #[allow(unsafe_code)]
+    pub unsafe fn from_fd(fd: OwnedFd) -> Result<Self> {
+        // SAFETY: the caller promises the same.
+        unsafe { Options::new().from_fd(fd) }
+    }
+
+    /// A store in memory: see [`Options::in_memory`].
+    ///
+    /// # Errors
+    /// `Io` when there is no memory.
+    pub fn in_memory() -> Result<Self> {
+        Options::new().in_memory()
+    }
+
+    /// Opens or creates a store in the shared-memory file system: see [`Options::shared_memory`].
+    ///
+    /// # Safety
+    /// That of [`Options::shared_memory`].
+    ///
+    /// # Errors
+    /// Those of [`Options::shared_memory`].
+    #[allow(unsafe_code)]
+    pub unsafe fn shared_memory(name: &str) -> Result<Self> {
+        // SAFETY: the caller promises the same.
+        unsafe { Options::new().shared_memory(name) }
+    }
+
+    /// Removes the name of a store in shared memory. Who has it open keeps it; the next to open the name makes a new
+    /// one. Returns whether there was one.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a name with a slash; `Io`.
+    pub fn remove_shared_memory(name: &str) -> Result<bool> {
+        let path = handover::shared_memory_path(name)?;
+        let remove = |path: &Path| match std::fs::remove_file(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            other => {
+                other.map(|()| true).map_err(|error| Error::io(format!("remove {}", path.display()), error))
+            }
+        };
+        let was_there = remove(&path)?;
+        remove(&name_beside(&path))?;
+        Ok(was_there)
+    }
+
+    /// A descriptor from which another process opens this store, with [`Database::from_fd`], without access to any
+    /// path: pass it over a Unix socket (SCM_RIGHTS), or let a program that is started inherit it. It can be opened
+    /// once; make one for each. (It is a Unix socket with the descriptors of data file and lock file in
+    /// flight, which the system counts against this user's limit of open files.)
+    ///
+    /// # Errors
+    /// `Io`, also when this process may not open its own files anew (through `/proc/self/fd`).
+    pub fn share(&self) -> Result<OwnedFd> {
+        handover::share(self.store()?)
+    }
+
     /// A snapshot of the newest committed state. No system call, no lock, no allocation once this
     /// process has a reader slot free; it never waits for a writer.
     ///
     /// # Errors
     /// `Io` or `Busy` when there can be no more reader slots (about a million).
     pub fn begin_read(&self) -> Result<ReadTxn> {
-        ReadTxn::begin(Arc::clone(&self.store))
+        ReadTxn::begin(Arc::clone(self.store()?))
     }
 
     /// The turn to write, waiting for other writers, in this process and others, as long as it takes. A
@@ -266,7 +480,7 @@ impl Database {
     /// `ReadOnly`; `Io` when a failure of an earlier commit cannot be put right; `Corrupt` when the space
     /// records are damaged.
     pub fn begin_write(&self) -> Result<WriteTxn> {
-        WriteTxn::begin_waiting(&self.store)
+        WriteTxn::begin_waiting(self.store()?)
     }
 
     /// The turn to write, if nobody has it now.
@@ -274,7 +488,7 @@ impl Database {
     /// # Errors
     /// Those of [`Database::begin_write`].
     pub fn try_begin_write(&self) -> Result<Option<WriteTxn>> {
-        WriteTxn::begin(&self.store, Wait::No)
+        WriteTxn::begin(self.store()?, Wait::No)
     }
 
     /// The turn to write, or `None` when it does not come until `deadline`. Between processes this asks
@@ -283,7 +497,7 @@ impl Database {
     /// # Errors
     /// Those of [`Database::begin_write`].
     pub fn begin_write_deadline(&self, deadline: Instant) -> Result<Option<WriteTxn>> {
-        WriteTxn::begin(&self.store, Wait::Until(deadline))
+        WriteTxn::begin(self.store()?, Wait::Until(deadline))
     }
 
     /// Runs `read` on a snapshot of its own.
@@ -302,7 +516,7 @@ impl Database {
         &self,
         write: impl FnOnce(&mut WriteTxn) -> Result<T, E>,
     ) -> Result<T, E> {
-        WriteTxn::run(&self.store, write)
+        WriteTxn::run(self.store()?, write)
     }
 
     /// Runs `update` in a txn that it may share with updates of other threads, and commits it when it returns
@@ -336,7 +550,8 @@ impl Database {
         &self,
         mut update: impl FnMut(&mut WriteTxn) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.batches.run(&self.store, &mut update)
+        let handle = self.handle.current()?;
+        handle.batches.run(&handle.store, &mut update)
     }
 
     /// Makes everything that was committed durable in place, so that the log is empty. Waits for the turn to
@@ -346,8 +561,9 @@ impl Database {
     /// Those of [`Database::begin_write`] and [`WriteTxn::commit`].
     pub fn checkpoint(&self) -> Result<()> {
         let _turn = self.begin_write()?;
-        self.store.counters.asked_checkpoints.add(1);
-        self.store.lead()?.checkpoint_head()
+        let store = self.store()?;
+        store.counters.asked_checkpoints.add(1);
+        store.lead()?.checkpoint_head()
     }
 
     /// Closes this handle. The last one in any process leaves a checkpoint behind, so that there is nothing
@@ -357,18 +573,81 @@ impl Database {
     /// # Errors
     /// `Io` when the checkpoint fails: nothing is lost, the log is replayed at the next opening.
     pub fn close(self) -> Result<()> {
-        let store = &self.store;
-        let is_left_open = || store.readers.open_turn().is_some();
-        if !store.read_only && Arc::strong_count(store) == 1 && (store.is_unsettled()? || is_left_open()) {
-            // Recovers, unless another process is just doing that, or is at work.
-            drop(self.try_begin_write()?);
+        let Some(mut handle) = Arc::into_inner(self.handle) else { return Ok(()) };
+        while !handle.store.is_own_process() {
+            match handle.successor.into_inner().and_then(Arc::into_inner) {
+                Some(next) => handle = next,
+                None => return Ok(()),
+            }
         }
-        Arc::into_inner(self.store).map_or(Ok(()), |store| store.finish())
+        let store = handle.store;
+        let is_left_open = || store.readers.open_turn().is_some();
+        if !store.read_only && Arc::strong_count(&store) == 1 && (store.is_unsettled()? || is_left_open()) {
+            // Recovers, unless another process is just doing that, or is at work.
+            drop(WriteTxn::begin(&store, Wait::No)?);
+        }
+        Arc::into_inner(store).map_or(Ok(()), |store| store.finish())
+    }
+
+    /// Waits until a txn newer than `after` is published, by any process, and returns the newest one; `None` if there
+    /// is none when the time is over (`timeout`; without one it waits for ever). To follow a store, give it what it
+    /// returned before. The kernel wakes the waiter (a futex in the lock file); nothing is asked again and again. A
+    /// commit where nobody waits makes no system call for it.
+    ///
+    /// If the process that publishes is killed between publishing and waking, a few instructions apart, the
+    /// next publication wakes.
+    ///
+    /// ```
+    /// use mapleaf::{Database, Table};
+    /// use std::time::Duration;
+    /// const JOBS: Table<u64, str> = Table::new("jobs");
+    /// # fn main() -> mapleaf::Result<()> {
+    /// let db = Database::in_memory()?;
+    /// let seen = db.begin_read()?.txn_id();
+    /// std::thread::scope(|threads| {
+    ///     threads.spawn(|| db.write(|w| w.put(JOBS, &1, "sweep")).map(|_| ()));
+    ///     db.wait_for_commit(seen, None).map(|_| ())
+    /// })?;
+    /// assert_eq!(db.begin_read()?.get(JOBS, &1)?, Some("sweep"));
+    /// let seen = db.begin_read()?.txn_id();
+    /// assert_eq!(db.wait_for_commit(seen, Some(Duration::from_millis(1)))?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `Io` when the kernel refuses to wait.
+    pub fn wait_for_commit(&self, after: u64, timeout: Option<Duration>) -> Result<Option<u64>> {
+        let readers = &self.store()?.readers;
+        // A time beyond what the clock can say is for ever.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let is_over = readers.wait(deadline, || readers.published().txn > after)?;
+        Ok(is_over.then(|| readers.published().txn))
+    }
+
+    /// The snapshots that are held, in all processes and in descriptors, oldest first, with what each keeps from being
+    /// reused. Reads the space records: O(free extents).
+    ///
+    /// # Errors
+    /// Those of [`Database::begin_read`]; `Corrupt` when the space records are damaged.
+    pub fn readers(&self) -> Result<Vec<Reader>> {
+        let store = self.store()?;
+        // So that the space records stay; it does not count itself.
+        let txn = self.begin_read()?;
+        pins::list(store, txn.state(), txn.pin())
+    }
+
+    /// Frees the snapshots of processes that died. Returns how many. Writers do so by themselves before the file would
+    /// grow.
+    ///
+    /// # Errors
+    /// `Io` when the kernel does not say who lives.
+    pub fn reap(&self) -> Result<usize> {
+        self.store()?.readers.reap()
     }
 
     /// What the store did in this process since it was opened.
     pub fn counters(&self) -> Counters {
-        self.store.counters.read()
+        self.handle.current().unwrap_or(&self.handle).store.counters.read()
     }
 
     /// Judges every page of the newest state, with checksums, order, counts, references and the
@@ -378,7 +657,7 @@ impl Database {
     /// `Io`. Damage is not an error but in the report.
     pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
         let txn = self.begin_read()?;
-        verify::verify(&self.store, txn.state(), progress)
+        verify::verify(self.store()?, txn.state(), progress)
     }
 
     /// What the store consists of. O(pages).
@@ -387,7 +666,7 @@ impl Database {
     /// `Corrupt` where a page is damaged; [`Database::verify`] goes on after damage.
     pub fn stats(&self) -> Result<Stats> {
         let txn = self.begin_read()?;
-        verify::stats(&self.store, txn.state())
+        verify::stats(self.store()?, txn.state())
     }
 
     /// Page `page` in words, as it is in the file now, whatever snapshot it belongs to.
@@ -395,12 +674,12 @@ impl Database {
     /// # Errors
     /// `InvalidArgument` behind the end of the file; `Io`. Damage is not an error but in the dump.
     pub fn page(&self, page: u64) -> Result<PageDump> {
-        describe::describe(&self.store, page)
+        describe::describe(self.store()?, page)
     }
 
     /// Bytes of a page.
     pub fn page_size(&self) -> usize {
-        self.store.pages.page_size
+        self.handle.store.pages.page_size
     }
 
     /// Longest key in a table whose values need no alignment.
@@ -410,6 +689,6 @@ impl Database {
 
     /// Where the store was opened.
     pub fn path(&self) -> &Path {
-        self.store.pages.disk.path()
+        self.handle.store.pages.disk.path()
     }
 }

@@ -15,7 +15,7 @@
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, DIRTY_BIT, Layout, MAX_PAGES, OverflowRef, header, header_mut, meta_pages};
 use crate::page::{Branch, LeafView, Stored};
-use crate::readers::State;
+use crate::shared::State;
 use crate::snapshot::PageSource;
 use crate::space::{GivenUp, Run, RunSet, Space};
 use crate::store::Store;
@@ -144,8 +144,8 @@ pub struct Dirty {
 impl Dirty {
     /// A txn that has changed nothing. `heap` is memory that an earlier one has used.
     pub fn new(store: Arc<Store>, base: State, txn: u64, space: Space, heap: Vec<Box<[u8]>>) -> Self {
-        let (page_size, store_limit) = (store.pages.page_size, store.dirty_limit);
-        let (failures, max_size) = (store.readers.failures(), store.max_size);
+        let (page_size, store_limit) = (store.pages.page_size, store.config.dirty_limit);
+        let (failures, max_size) = (store.readers.failures(), store.config.max_size);
         Dirty {
             store,
             base,
@@ -194,7 +194,7 @@ impl Dirty {
     /// Changed pages were written early. Where savepoints keep most of them in memory, the next time
     /// is put off, or every put would look through all of them in vain.
     pub fn spilled(&mut self) {
-        let limit = self.store.dirty_limit;
+        let limit = self.store.config.dirty_limit;
         self.spill_at = limit.max(self.bytes() + limit / 2);
     }
 
@@ -673,12 +673,16 @@ impl PageSource for Dirty {
         match heap_slot(page) {
             Some(slot) if (slot as usize) < self.arena.epochs.len() => Ok(self.arena.page(slot)),
             Some(_) => Err(Error::corrupt(page, "reference to a page that was never written")),
-            None => self.store.pages.read(page, birth, self.space.page_count()),
+            None => {
+                self.store.check_process()?;
+                self.store.pages.read(page, birth, self.space.page_count())
+            }
         }
     }
 
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
         if run.page & DIRTY_BIT == 0 {
+            self.store.check_process()?;
             return self.store.pages.read_overflow(run, self.space.page_count());
         }
         self.heap_value(run.page)

@@ -94,6 +94,19 @@ pub enum Error {
         /// What is held, and by whom as far as known.
         detail: String,
     },
+    /// The txn or snapshot was begun in the process that this one was forked from. Its write txn is the
+    /// parent's to finish; begin one anew. (A snapshot of the parent can be read in the child, unless another
+    /// thread was just beginning it, or the child was made by a bare system call.)
+    Forked,
+    /// The file is on a network file system, where other machines see neither locks nor what is mapped. Copy it to
+    /// a local one; or see [`Options::immutable`](crate::Options::immutable) and
+    /// [`Options::any_file_system`](crate::Options::any_file_system).
+    NetworkFileSystem {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The file system.
+        name: &'static str,
+    },
     /// An earlier call on this transaction failed half-way; it can only be aborted.
     Poisoned,
     /// The savepoint belongs to another transaction, or was undone by an earlier rollback.
@@ -169,6 +182,16 @@ impl fmt::Display for Error {
                  abort, delete in smaller transactions, or raise max_size"
             ),
             Error::Busy { detail } => f.write_str(detail),
+            Error::Forked => f.write_str(
+                "this transaction was begun in another process, from which this one was forked; begin a new one here",
+            ),
+            Error::NetworkFileSystem { path, name } => write!(
+                f,
+                "{} is on a network file system ({name}), where other machines see neither its locks nor what is mapped; \
+                 copy it to a local one, open it as immutable to read it, or allow any file system if only this machine \
+                 uses it",
+                path.display()
+            ),
             Error::Poisoned => {
                 f.write_str("an earlier error left this transaction half-done; abort it and start again")
             }

@@ -26,7 +26,7 @@
 use crate::error::{Error, Result};
 use crate::lock::{self, Mode};
 use crate::log::{Log, RECORD_HEAD};
-use crate::readers::{FlushState, State};
+use crate::shared::{FlushState, State};
 use crate::store::Store;
 use std::io;
 use std::ops::Range;

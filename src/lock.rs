@@ -4,6 +4,11 @@
 //! drops it when the last process that holds the description dies, it works between containers,
 //! and closing another descriptor of the same file drops nothing. Bytes lie far behind any data, so
 //! locking never touches the file's content.
+//!
+//! **Sessions.** From the first process that opens a store to the last that closes it is one session,
+//! with a random number that the sidecar holds. Whoever has the store open holds the byte of that
+//! session on the data file, shared. So whoever comes sees without trusting any name whether it is alone (nobody
+//! holds any of the bytes) and, if not, whether the sidecar that it has found is the one in use.
 
 #![allow(unsafe_code)]
 
@@ -14,14 +19,18 @@ use std::os::fd::AsRawFd;
 const BASE: i64 = 1 << 62;
 /// On the data file: held for writing during a write txn.
 pub const WRITER: i64 = BASE;
-/// On the data file: held shared by everyone who has the store open.
-pub const OPEN: i64 = BASE + 1;
 /// On the data file: held while something is flushed and published.
 pub const FLUSH: i64 = BASE + 3;
 /// On the sidecar: held while its slots are handed out or taken back.
 pub const ADMIN: i64 = BASE + 2;
 /// On the sidecar: byte `PROCESS + i` is held by the process with index `i` while it lives.
 pub const PROCESS: i64 = BASE + (1 << 20);
+
+const SESSIONS: i64 = BASE + (1 << 40);
+/// Sessions have numbers below this.
+pub const SESSION_LIMIT: u64 = 1 << 40;
+/// The session of those who read without a sidecar.
+pub const IMMUTABLE: u64 = 0;
 
 /// How a byte is locked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +43,11 @@ pub enum Mode {
 
 /// Takes the lock if nobody is in the way; changes the mode of one that is held.
 pub fn try_lock(file: &File, byte: i64, mode: Mode) -> io::Result<bool> {
-    match fcntl(file, libc::F_OFD_SETLK, byte, lock_type(mode)) {
+    try_lock_range(file, byte, 1, mode)
+}
+
+fn try_lock_range(file: &File, start: i64, len: i64, mode: Mode) -> io::Result<bool> {
+    match fcntl(file, libc::F_OFD_SETLK, start, len, lock_type(mode)) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
         Err(error) => Err(error),
@@ -43,17 +56,72 @@ pub fn try_lock(file: &File, byte: i64, mode: Mode) -> io::Result<bool> {
 
 /// Takes the lock, waiting as long as it takes.
 pub fn lock(file: &File, byte: i64, mode: Mode) -> io::Result<()> {
-    fcntl(file, libc::F_OFD_SETLKW, byte, lock_type(mode)).map(|_| ())
+    fcntl(file, libc::F_OFD_SETLKW, byte, 1, lock_type(mode)).map(|_| ())
 }
 
 /// Lets the lock go.
 pub fn unlock(file: &File, byte: i64) -> io::Result<()> {
-    fcntl(file, libc::F_OFD_SETLK, byte, libc::F_UNLCK).map(|_| ())
+    fcntl(file, libc::F_OFD_SETLK, byte, 1, libc::F_UNLCK).map(|_| ())
 }
 
 /// Whether someone else holds the byte in any mode.
 pub fn is_held(file: &File, byte: i64) -> io::Result<bool> {
-    Ok(fcntl(file, libc::F_OFD_GETLK, byte, libc::F_WRLCK)? != libc::F_UNLCK)
+    Ok(fcntl(file, libc::F_OFD_GETLK, byte, 1, libc::F_WRLCK)? != libc::F_UNLCK)
+}
+
+// ---- sessions, on the data file ----
+
+/// Becomes the only one who has the store open, if nobody else has.
+pub fn try_be_alone(data: &File) -> io::Result<bool> {
+    try_lock_range(data, SESSIONS, SESSION_LIMIT as i64, Mode::Exclusive)
+}
+
+/// Whether nobody else has the store open, in a session other than this one.
+pub fn is_alone_but_for(data: &File, session: Option<u64>) -> io::Result<bool> {
+    let is_free = |from: u64, to: u64| -> io::Result<bool> {
+        Ok(from == to || held_as(data, from, to - from, libc::F_WRLCK)? == libc::F_UNLCK)
+    };
+    match session {
+        None => is_free(0, SESSION_LIMIT),
+        Some(session) => Ok(is_free(0, session)? && is_free(session + 1, SESSION_LIMIT)?),
+    }
+}
+
+/// Whether others have the store open in this session.
+pub fn is_session(data: &File, session: u64) -> io::Result<bool> {
+    Ok(session < SESSION_LIMIT && held_as(data, session, 1, libc::F_WRLCK)? != libc::F_UNLCK)
+}
+
+/// Whether somebody opens or closes the store as the only one, so that no session can be seen.
+pub fn is_changing(data: &File) -> io::Result<bool> {
+    Ok(held_as(data, 0, SESSION_LIMIT, libc::F_RDLCK)? != libc::F_UNLCK)
+}
+
+/// Waits until nobody does that.
+pub fn wait_for_change(data: &File) -> io::Result<()> {
+    let byte = SESSIONS + SESSION_LIMIT as i64 - 1;
+    lock(data, byte, Mode::Shared)?;
+    unlock(data, byte)
+}
+
+/// Has the store open in this session, among others.
+pub fn join(data: &File, session: u64) -> io::Result<()> {
+    lock(data, SESSIONS + session as i64, Mode::Shared)?;
+    let unlock = |from: u64, to: u64| match from == to {
+        true => Ok(0),
+        false => fcntl(data, libc::F_OFD_SETLK, SESSIONS + from as i64, (to - from) as i64, libc::F_UNLCK),
+    };
+    unlock(0, session)?;
+    unlock(session + 1, SESSION_LIMIT).map(|_| ())
+}
+
+/// Has the store open no longer.
+pub fn leave(data: &File) -> io::Result<()> {
+    fcntl(data, libc::F_OFD_SETLK, SESSIONS, SESSION_LIMIT as i64, libc::F_UNLCK).map(|_| ())
+}
+
+fn held_as(data: &File, session: u64, len: u64, by: i32) -> io::Result<i32> {
+    fcntl(data, libc::F_OFD_GETLK, SESSIONS + session as i64, len as i64, by)
 }
 
 fn lock_type(mode: Mode) -> i32 {
@@ -63,13 +131,13 @@ fn lock_type(mode: Mode) -> i32 {
     }
 }
 
-/// One call on one byte; returns the lock type that the kernel wrote back.
-fn fcntl(file: &File, command: i32, byte: i64, lock_type: i32) -> io::Result<i32> {
+/// One call; returns the lock type that the kernel wrote back.
+fn fcntl(file: &File, command: i32, start: i64, len: i64, lock_type: i32) -> io::Result<i32> {
     let mut request = libc::flock {
         l_type: lock_type as i16,
         l_whence: libc::SEEK_SET as i16,
-        l_start: byte,
-        l_len: 1,
+        l_start: start,
+        l_len: len,
         l_pid: 0,
     };
     loop {

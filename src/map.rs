@@ -12,7 +12,8 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{self, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Mappings are made in multiples of a huge page.
 pub const MAP_UNIT: usize = 2 << 20;
@@ -95,6 +96,49 @@ pub fn start_write_back(file: &File, offset: u64, len: u64) {
     let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
+/// Where the words are.
+pub trait Words {
+    /// One of them.
+    type Word: Word;
+
+    /// Word `i`.
+    fn word(&self, i: usize) -> &Self::Word;
+}
+
+/// An atomic word.
+pub trait Word {
+    /// See [`AtomicU64::load`]; so for the others.
+    fn load(&self, order: Ordering) -> u64;
+    /// Stores.
+    fn store(&self, value: u64, order: Ordering);
+    /// Stores `new` if it was `current`.
+    fn exchange_if(&self, current: u64, new: u64) -> bool;
+    /// Raises it to `value` at least.
+    fn raise(&self, value: u64);
+}
+
+impl Word for AtomicU64 {
+    #[inline]
+    fn load(&self, order: Ordering) -> u64 {
+        AtomicU64::load(self, order)
+    }
+
+    #[inline]
+    fn store(&self, value: u64, order: Ordering) {
+        AtomicU64::store(self, value, order);
+    }
+
+    #[inline]
+    fn exchange_if(&self, current: u64, new: u64) -> bool {
+        self.compare_exchange(current, new, SeqCst, Relaxed).is_ok()
+    }
+
+    #[inline]
+    fn raise(&self, value: u64) {
+        self.fetch_max(value, SeqCst);
+    }
+}
+
 /// A shared mapping of a file as atomic words, for what processes tell each other.
 pub struct SharedWords {
     raw: MmapRaw,
@@ -113,17 +157,53 @@ impl SharedWords {
         Ok(SharedWords { raw })
     }
 
+    /// One page of words that are all 0, and again so in a process that was forked from this one. Where the
+    /// kernel does not know such pages (before 4.14) they are copied as any other.
+    ///
+    /// # Errors
+    /// `Io` when there is no memory.
+    pub fn wiped_on_fork() -> io::Result<Self> {
+        let raw = MmapRaw::from(MmapOptions::new().len(4096).map_anon()?);
+        // SAFETY: claim M1: exactly this mapping; the advice changes nothing in this process.
+        let _ = unsafe { libc::madvise(raw.as_mut_ptr().cast(), raw.len(), libc::MADV_WIPEONFORK) };
+        Ok(SharedWords { raw })
+    }
+
+    /// One half of word `i`, 0 the low one. Words that are used so are never used whole.
+    ///
+    /// # Panics
+    /// When it lies outside the mapping.
+    pub fn half(&self, i: usize, half: usize) -> &AtomicU32 {
+        let place = self.place(i).cast::<u32>();
+        // SAFETY: claim M1: both halves lie inside the word.
+        let place = unsafe { place.add(half % 2) };
+        // SAFETY: claim W1, with halves for words: this word is touched by halves only.
+        unsafe { AtomicU32::from_ptr(place) }
+    }
+
+    #[inline]
+    fn place(&self, i: usize) -> *mut u64 {
+        assert!(i < self.raw.len() / 8, "word {i} of {}", self.raw.len() / 8);
+        // SAFETY: claim M1: inside the mapping, by the assertion.
+        unsafe { self.raw.as_mut_ptr().cast::<u64>().add(i) }
+    }
+}
+
+impl Words for SharedWords {
+    type Word = AtomicU64;
+
     /// Word `i`.
     ///
     /// # Panics
     /// When it lies outside the mapping.
     #[inline]
-    pub fn word(&self, i: usize) -> &AtomicU64 {
-        assert!(i < self.raw.len() / 8, "word {i} of {}", self.raw.len() / 8);
-        // SAFETY: claim M1: inside the mapping, by the assertion.
-        let word = unsafe { self.raw.as_mut_ptr().cast::<u64>().add(i) };
+    fn word(&self, i: usize) -> &AtomicU64 {
+        let word = self.place(i);
         // SAFETY: claim W1: mappings are page-aligned, so words are aligned; the memory is only
         // ever touched through atomics, by every process; and it lives as long as the borrow.
         unsafe { AtomicU64::from_ptr(word) }
     }
 }
+
+/// Keeps the compiler honest about what crosses processes.
+const _: () = assert!(size_of::<AtomicU64>() == 8);

@@ -1,271 +1,150 @@
-//! The sidecar: what processes that share a store tell each other.
+//! The sidecar: the file in which processes that share a store tell each other what is published and
+//! who reads what.
 //!
-//! Owns: the file `<data>-lock` and its words: the newest published state, the newest one that a
-//! writer builds on (the head), how far both are on the disk, and the reader slots.
-//! Promises: pinning a snapshot is a few loads and one compare-and-swap in the process's own slot,
-//! without system call, lock or allocation; a slot whose process died is found by the kernel's lock,
-//! never by a pid. Nothing in it must last: it is rebuilt by whoever opens the store alone.
+//! Owns: the file `<data>-lock` (or one without a name), which process has which blocks of reader slots, and
+//! taking back those of the dead. Promises: a process whose lock is gone is dead, whatever its pid, and one that
+//! lives keeps its slots; slots grow instead of running out. Nothing in the file must last: it is begun anew by
+//! whoever opens the store alone. Leaves to others: what the words mean ([`crate::shared`]).
 //!
-//! ```text
-//! page 0: word 0 magic | 1 layout | 2–3 store id | 5 blocks | 6 publications | 7 wake-up word
-//!         | 8 txn of the turn under way, 0: none | 9 a flush: 0 none, 1 under way, 2 failed,
-//!         3 the log was not looked at yet
-//!         | 10 txn · 2 + meta slot of the checkpoint that is known to be on the disk, 0: none
-//!         | 12 newest txn known to be on the disk | 13 bytes of the log known to be
-//!         | 14 newest txn that is to be published only when it is on the disk
-//!         | 15 number of failed flushes | 16 heads
-//!         words 64–191: eight states of 16 words, that of publication p in place p mod 8
-//!         words 192–255: four states likewise, the heads
-//!         words 256–319: for failed flush f, in place f mod 64, the newest txn that it did not cost
-//! page 1 + b: block b: word 0 owner (process index + 1), then 63 slots of one cache line; word 0: pinned txn
-//! ```
-//!
-//! Why it is right (the argument is that of hazard pointers; LMDB's reader table is the model): a
-//! reader stores the published txn in its slot, then reads the number of publications again and starts
-//! over if it changed. A writer publishes, then looks at the slots. All four are sequentially consistent:
-//! either the writer sees the slot, or the reader's second look comes after the publication.
+//! A process is known by an index: byte `PROCESS + index` of the sidecar is locked for as long as it has the
+//! store open. So is a *delegate*: an index, with snapshots pinned, whose lock travels in a descriptor instead of
+//! belonging to a process (an exported snapshot, or what a child finds after a fork).
 //!
 //! Invariants:
-//! 1. The state of publication `p` is written before the number of publications becomes `p`.
-//! 2. Only the holder of the flush lock publishes and changes words 9 to 13 and 15; only the holder of the
-//!    writer lock changes words 8 and 14 and the heads (or who is alone, as the last to close). Only the
-//!    owner writes a slot while it lives.
-//! 3. `blocks` is raised after the file was extended and before a slot of the new block is used.
+//! 1. The number of blocks is raised after the file was extended and before a slot of the new block is used.
+//! 2. A block is given away and taken back under the `ADMIN` lock only.
 
+use crate::descriptor;
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, Meta};
 use crate::lock::{self, Mode};
-use crate::log::{Log, Tail};
 use crate::map::SharedWords;
+use crate::shared::{MAX_BLOCKS, OwnBlocks, PAGE, Pin, Pinned, SLOTS_PER_BLOCK, Shared, State, WAKE_WORD};
 use parking_lot::Mutex;
-use std::cell::Cell;
+use rustix::fs::FallocateFlags;
+use rustix::thread::futex;
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+use std::time::{Duration, Instant};
 
-const MAGIC: u64 = u64::from_le_bytes(*b"mapleafL");
-const LAYOUT: u64 = 2;
-const MAGIC_WORD: usize = 0;
-const LAYOUT_WORD: usize = 1;
-const STORE_ID_WORD: usize = 2;
-const BLOCKS_WORD: usize = 5;
-const PUBLICATIONS_WORD: usize = 6;
-const TURN_WORD: usize = 8;
-const FLUSH_WORD: usize = 9;
-const CHECKPOINT_WORD: usize = 10;
-const DURABLE_WORD: usize = 12;
-const FLUSHED_WORD: usize = 13;
-const ASKED_WORD: usize = 14;
-const FAILURES_WORD: usize = 15;
-const HEADS_WORD: usize = 16;
-const PUBLISHED: Ring = Ring { count_word: PUBLICATIONS_WORD, first_word: 64, states: 8 };
-const HEADS: Ring = Ring { count_word: HEADS_WORD, first_word: 192, states: 4 };
-const FAILED_AT_WORD: usize = 256;
-const FAILED_AT_COUNT: u64 = 64;
-const STATE_WORDS: usize = 16;
-const PAGE: usize = 4096;
-const PAGE_WORDS: usize = PAGE / 8;
-const LINE_WORDS: usize = 8;
-const SLOTS_PER_BLOCK: usize = 63;
-const MAX_BLOCKS: usize = 16384;
-const MAX_PROCESSES: usize = 8192;
-const FREE: u64 = 0;
+const MAX_PROCESSES: usize = 1 << 16;
+const EMPTY: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 
-/// A committed state: everything that a snapshot starts from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct State {
-    /// The txn that made it.
-    pub txn: u64,
-    /// Pages of the file.
-    pub page_count: u64,
-    /// Root of the catalog.
-    pub catalog: ChildRef,
-    /// Level of that root.
-    pub catalog_level: u8,
-    /// Id for the next new table.
-    pub next_table: u32,
-    /// Newest space record: page, birth, number of pages.
-    pub space: (u64, u64, u64),
-    /// The application's number.
-    pub user_version: u64,
-    /// Where the log goes on behind this state.
-    pub log: Tail,
-    /// Pages given up since the checkpoint that it still needs.
-    pub held: u64,
-}
-
-/// Whether a flush is under way or has failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FlushState {
-    /// Neither.
-    Settled = 0,
-    /// Someone flushes; or has died while doing so, if nobody holds the lock.
-    UnderWay = 1,
-    /// What is on the disk is unknown until the store has recovered.
-    Failed = 2,
-    /// Nobody has looked yet whether the log has anything to replay.
-    Unopened = 3,
-}
-
-/// Places for states of which the newest counts.
-struct Ring {
-    count_word: usize,
-    first_word: usize,
-    states: u64,
-}
-
-impl State {
-    /// The state that a meta slot records.
-    pub fn from_meta(meta: &Meta) -> Self {
-        State {
-            txn: meta.txn.get(),
-            page_count: meta.page_count.get(),
-            catalog: meta.catalog(),
-            catalog_level: meta.catalog_level,
-            next_table: meta.next_table.get(),
-            space: (meta.space_page.get(), meta.space_birth.get(), u64::from(meta.space_pages.get())),
-            user_version: meta.user_version.get(),
-            log: Log::of(meta).start(),
-            held: 0,
-        }
-    }
-
-    /// Writes the state into a meta slot made from `template`, with the log that follows it.
-    pub fn to_meta(self, template: &Meta, log: &Log) -> Meta {
-        let mut meta = *template;
-        meta.txn.set(self.txn);
-        meta.page_count.set(self.page_count);
-        meta.catalog_page.set(self.catalog.page);
-        meta.catalog_birth.set(self.catalog.birth);
-        meta.catalog_count.set(self.catalog.count);
-        meta.catalog_level = self.catalog_level;
-        meta.next_table.set(self.next_table);
-        meta.space_page.set(self.space.0);
-        meta.space_birth.set(self.space.1);
-        meta.space_pages.set(self.space.2 as u32);
-        meta.user_version.set(self.user_version);
-        log.put_into(&mut meta);
-        meta.seal()
-    }
-
-    fn to_words(self) -> [u64; STATE_WORDS] {
-        let mut words = [0; STATE_WORDS];
-        words[..14].copy_from_slice(&[
-            self.txn,
-            self.page_count,
-            self.catalog.page,
-            self.catalog.birth,
-            self.catalog.count,
-            u64::from(self.catalog_level),
-            u64::from(self.next_table),
-            self.space.0,
-            self.space.1,
-            self.space.2,
-            self.user_version,
-            self.log.offset,
-            self.log.chain,
-            self.held,
-        ]);
-        words
-    }
-
-    fn from_words(words: &[u64; STATE_WORDS]) -> Self {
-        State {
-            txn: words[0],
-            page_count: words[1],
-            catalog: ChildRef { page: words[2], birth: words[3], count: words[4] },
-            catalog_level: words[5] as u8,
-            next_table: words[6] as u32,
-            space: (words[7], words[8], words[9]),
-            user_version: words[10],
-            log: Tail { offset: words[11], chain: words[12] },
-            held: words[13],
-        }
-    }
-}
-
-/// The sidecar of an open store.
+/// The sidecar of an open store; it can do what its words can.
 pub struct Readers {
+    shared: Shared<SharedWords>,
     file: File,
-    words: SharedWords,
     process: usize,
-    /// Blocks of this process; the first `own_count` are set.
-    own: Box<[AtomicUsize]>,
-    own_count: AtomicUsize,
+    own: OwnBlocks,
     /// Blocks known to lie inside the file.
     known_blocks: AtomicUsize,
     /// OFD locks do not tell threads of one process apart; this does.
     admin: Mutex<()>,
+    /// For display.
+    label: String,
 }
 
-/// A pinned slot; give it back with [`Readers::unpin`].
-#[derive(Clone, Copy, Debug)]
-pub struct Pin {
-    word: usize,
+impl Deref for Readers {
+    type Target = Shared<SharedWords>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.shared
+    }
 }
 
-thread_local! {
-    /// Where this thread found a free slot last.
-    static HINT: Cell<usize> = const { Cell::new(usize::MAX) };
+/// A process index of its own, with snapshots pinned.
+pub struct Delegate {
+    /// The sidecar, opened anew; its description holds the index's lock.
+    pub file: File,
+    /// One for each of the snapshots.
+    pub pins: Vec<Pin>,
+}
+
+/// The session that the file is the sidecar of, if it is one; nothing else is judged.
+///
+/// # Errors
+/// `Io`.
+pub fn session_of(file: &File, store_id: &[u8; 16]) -> Result<Option<u64>> {
+    let meta = file.metadata().map_err(|error| Error::io("examine the lock file", error))?;
+    if meta.size() < PAGE as u64 {
+        return Ok(None);
+    }
+    let shared = Shared { words: SharedWords::map(file, PAGE)? };
+    Ok(shared.session(store_id, meta.ino()))
 }
 
 impl Readers {
-    /// Maps the sidecar. When `alone` it is written anew with `state`; the caller holds
-    /// [`lock::ADMIN`] on `file` until this returns.
+    /// Begins a session: writes the sidecar anew. The caller is alone, and holds [`lock::ADMIN`] on `file`.
     ///
     /// # Errors
-    /// `Io`; `Busy` when others have the store open but the sidecar is not theirs.
-    pub fn open(file: File, store_id: &[u8; 16], alone: bool, state: &State) -> Result<Self> {
+    /// `Io`.
+    pub fn begin(
+        file: File,
+        store_id: &[u8; 16],
+        session: u64,
+        state: &State,
+        label: String,
+    ) -> Result<Self> {
         let io = |doing: &'static str| move |error| Error::io(doing, error);
-        if alone {
-            file.set_len(0).map_err(io("empty the lock file"))?;
-            file.set_len(PAGE as u64).map_err(io("write the lock file"))?;
-        } else if file.metadata().map_err(io("examine the lock file"))?.size() < PAGE as u64 {
-            return Err(foreign_sidecar());
+        let meta = file.metadata().map_err(io("examine the lock file"))?;
+        match file.set_len(0) {
+            Ok(()) => {}
+            // What is sealed keeps its length, and is emptied.
+            Err(_) => rustix::fs::fallocate(&file, EMPTY, 0, meta.size().max(1))
+                .map_err(|error| Error::io("empty the lock file", error.into()))?,
         }
-        let words = SharedWords::map(&file, (1 + MAX_BLOCKS) * PAGE)?;
-        let mut readers = Readers {
+        let len = file.metadata().map_err(io("examine the lock file"))?.size();
+        file.set_len(len.max(PAGE as u64)).map_err(io("write the lock file"))?;
+        let readers = Self::over(file, label)?;
+        readers.initialise(store_id, session, meta.ino(), state);
+        readers.with_process()
+    }
+
+    /// Joins a session: that of [`session_of`], which others are in.
+    ///
+    /// # Errors
+    /// `Io`; `Busy` when there are too many processes.
+    pub fn join(file: File, label: String) -> Result<Self> {
+        Self::over(file, label)?.with_process()
+    }
+
+    /// The sidecar seen by one who has no part in the session but what the descriptor holds: it pins nothing.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn beside(file: File) -> Result<Self> {
+        Self::over(file, String::new())
+    }
+
+    fn over(file: File, label: String) -> Result<Self> {
+        Ok(Readers {
+            shared: Shared { words: SharedWords::map(&file, (1 + MAX_BLOCKS) * PAGE)? },
             file,
-            words,
             process: 0,
-            own: (0..MAX_BLOCKS).map(|_| AtomicUsize::new(0)).collect(),
-            own_count: AtomicUsize::new(0),
+            own: OwnBlocks::new(),
             known_blocks: AtomicUsize::new(0),
             admin: Mutex::new(()),
-        };
-        let id = [0, 8].map(|at| u64::from_le_bytes(*store_id[at..].first_chunk().expect("16 bytes")));
-        if alone {
-            readers.initialise(id, state);
-        } else if !readers.belongs_to(id) {
-            return Err(foreign_sidecar());
-        }
-        readers.process = readers.claim_process()?;
-        Ok(readers)
+            label,
+        })
     }
 
-    fn initialise(&self, id: [u64; 2], state: &State) {
-        self.words.word(LAYOUT_WORD).store(LAYOUT, Relaxed);
-        self.words.word(STORE_ID_WORD).store(id[0], Relaxed);
-        self.words.word(STORE_ID_WORD + 1).store(id[1], Relaxed);
-        self.set_flush_state(FlushState::Unopened);
-        self.set_head(state);
-        self.publish(state);
-        self.words.word(MAGIC_WORD).store(MAGIC, Release);
+    fn with_process(mut self) -> Result<Self> {
+        self.process = self.claim_process(&self.file)?;
+        Ok(self)
     }
 
-    fn belongs_to(&self, id: [u64; 2]) -> bool {
-        self.words.word(MAGIC_WORD).load(Acquire) == MAGIC
-            && self.words.word(LAYOUT_WORD).load(Relaxed) == LAYOUT
-            && self.words.word(STORE_ID_WORD).load(Relaxed) == id[0]
-            && self.words.word(STORE_ID_WORD + 1).load(Relaxed) == id[1]
-    }
-
-    /// Takes the first free process index. Blocks that a dead holder of it left are freed.
-    fn claim_process(&self) -> Result<usize> {
-        for index in 0..MAX_PROCESSES {
+    /// Takes a free process index through this description of the sidecar, first one that has no blocks. Blocks
+    /// that a dead holder of it left are freed. The caller holds `ADMIN`.
+    fn claim_process(&self, file: &File) -> Result<usize> {
+        let owners = self.owners()?;
+        let without_blocks = (0..MAX_PROCESSES).filter(|index| !owners.contains(index));
+        for index in without_blocks.chain(owners.iter().copied()) {
             let byte = lock::PROCESS + index as i64;
-            let got = lock::try_lock(&self.file, byte, Mode::Exclusive)
+            let got = lock::try_lock(file, byte, Mode::Exclusive)
                 .map_err(|error| Error::io("lock a process slot", error))?;
             if got {
                 self.free_blocks_of(index)?;
@@ -275,21 +154,27 @@ impl Readers {
         Err(Error::Busy { detail: format!("{MAX_PROCESSES} processes have the store open") })
     }
 
+    fn owners(&self) -> Result<BTreeSet<usize>> {
+        Ok((0..self.blocks()?).filter_map(|block| self.owner(block)).collect())
+    }
+
     fn free_blocks_of(&self, process: usize) -> Result<()> {
         for block in 0..self.blocks()? {
-            if self.words.word(block_word(block)).load(Acquire) == process as u64 + 1 {
-                for slot in 0..SLOTS_PER_BLOCK {
-                    self.words.word(slot_word(block, slot)).store(FREE, SeqCst);
-                }
-                self.words.word(block_word(block)).store(0, SeqCst);
+            if self.owner(block) == Some(process) {
+                self.free_block(block);
             }
         }
         Ok(())
     }
 
+    /// The file, for handing it over.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Number of blocks, no more than the file really has.
     fn blocks(&self) -> Result<usize> {
-        let claimed = self.words.word(BLOCKS_WORD).load(SeqCst) as usize;
+        let claimed = self.claimed_blocks();
         if claimed > self.known_blocks.load(Acquire) {
             let real =
                 self.file.metadata().map_err(|error| Error::io("examine the lock file", error))?.size();
@@ -298,218 +183,76 @@ impl Readers {
         Ok(claimed.min(self.known_blocks.load(Acquire)))
     }
 
-    /// The newest published state.
-    pub fn published(&self) -> State {
-        self.newest(&PUBLISHED)
-    }
-
-    /// The state that the next writer builds on; the published one, or a later one that is not on the
-    /// disk yet.
-    pub fn head(&self) -> State {
-        self.newest(&HEADS)
-    }
-
-    fn newest(&self, ring: &Ring) -> State {
-        loop {
-            let count = self.words.word(ring.count_word).load(SeqCst);
-            let state = self.state_of(ring, count);
-            if self.words.word(ring.count_word).load(SeqCst) == count {
-                return state;
-            }
-        }
-    }
-
-    #[inline]
-    fn publication(&self) -> u64 {
-        self.words.word(PUBLICATIONS_WORD).load(SeqCst)
-    }
-
-    /// The state in place `count`; whole if that is still the newest afterwards.
-    #[inline]
-    fn state_of(&self, ring: &Ring, count: u64) -> State {
-        let base = ring.first_word + (count % ring.states) as usize * STATE_WORDS;
-        State::from_words(&std::array::from_fn(|i| self.words.word(base + i).load(Acquire)))
-    }
-
-    /// Makes `state` the newest for readers. The caller holds the flush lock.
+    /// Makes `state` the newest for readers, and wakes those who wait for it. The caller holds the flush lock.
     pub fn publish(&self, state: &State) {
-        self.show(&PUBLISHED, state);
+        self.shared.publish(state);
+        self.wake();
     }
 
-    /// Makes `state` the one that the next writer builds on. The caller holds the writer lock.
-    pub fn set_head(&self, state: &State) {
-        self.show(&HEADS, state);
-    }
+    // ---- pinning ----
 
-    fn show(&self, ring: &Ring, state: &State) {
-        let count = self.words.word(ring.count_word).load(SeqCst) + 1;
-        let base = ring.first_word + (count % ring.states) as usize * STATE_WORDS;
-        for (i, word) in state.to_words().iter().enumerate() {
-            self.words.word(base + i).store(*word, Release);
-        }
-        self.words.word(ring.count_word).store(count, SeqCst);
-    }
-
-    /// Txn and meta slot of the checkpoint that is known to be on the disk; `None` before the store has
-    /// recovered.
-    pub fn checkpoint(&self) -> Option<(u64, usize)> {
-        let word = self.words.word(CHECKPOINT_WORD).load(SeqCst);
-        (word != 0).then_some((word >> 1, (word & 1) as usize))
-    }
-
-    /// Says that the checkpoint of `txn` in this slot is on the disk, and its log empty. One store, so that
-    /// the death of the caller leaves the old or the new one.
-    pub fn set_checkpoint(&self, txn: u64, slot: usize) {
-        self.words.word(CHECKPOINT_WORD).store(txn << 1 | slot as u64, SeqCst);
-        self.set_durable(txn, 0);
-    }
-
-    /// The newest txn known to be on the disk, and how much of the log is.
-    pub fn durable(&self) -> (u64, u64) {
-        let (durable, flushed) =
-            (self.words.word(DURABLE_WORD).load(SeqCst), self.words.word(FLUSHED_WORD).load(SeqCst));
-        match self.checkpoint() {
-            // Whoever made it died before it could say more.
-            Some((txn, _)) if txn > durable => (txn, 0),
-            _ => (durable, flushed),
-        }
-    }
-
-    /// Says that everything up to `txn` is on the disk, and the log up to `log_offset`.
-    pub fn set_durable(&self, txn: u64, log_offset: u64) {
-        self.words.word(FLUSHED_WORD).store(log_offset, SeqCst);
-        self.words.word(DURABLE_WORD).store(txn, SeqCst);
-    }
-
-    /// The newest txn that is to be published only when it is on the disk.
-    pub fn asked(&self) -> u64 {
-        self.words.word(ASKED_WORD).load(SeqCst)
-    }
-
-    /// Says that `txn` is to be published only when it is on the disk.
-    pub fn ask(&self, txn: u64) {
-        self.words.word(ASKED_WORD).store(txn, SeqCst);
-    }
-
-    /// How the last flush stands.
-    pub fn flush_state(&self) -> FlushState {
-        match self.words.word(FLUSH_WORD).load(SeqCst) {
-            0 => FlushState::Settled,
-            1 => FlushState::UnderWay,
-            2 => FlushState::Failed,
-            _ => FlushState::Unopened,
-        }
-    }
-
-    /// Says how the flush stands. The caller holds the flush lock.
-    pub fn set_flush_state(&self, state: FlushState) {
-        self.words.word(FLUSH_WORD).store(state as u64, SeqCst);
-    }
-
-    /// Number of flushes that failed.
-    pub fn failures(&self) -> u64 {
-        self.words.word(FAILURES_WORD).load(SeqCst)
-    }
-
-    /// A flush failed, or whoever did it died: what was neither on the disk before nor published is lost.
-    /// Counted before it is said, so that nobody takes the state for settled who has not counted.
-    pub fn fail(&self) {
-        let failures = self.failures();
-        let place = FAILED_AT_WORD + (failures % FAILED_AT_COUNT) as usize;
-        self.words.word(place).store(self.durable().0.max(self.published().txn), SeqCst);
-        self.words.word(FAILURES_WORD).store(failures + 1, SeqCst);
-        self.set_flush_state(FlushState::Failed);
-    }
-
-    /// The newest txn that failure number `failure` did not cost; `None` when that is too long ago.
-    pub fn kept_at_failure(&self, failure: u64) -> Option<u64> {
-        let kept = self.words.word(FAILED_AT_WORD + (failure % FAILED_AT_COUNT) as usize).load(SeqCst);
-        (self.failures() < failure + FAILED_AT_COUNT).then_some(kept)
-    }
-
-    /// The txn whose turn was begun and not ended well: the writer died, or something of what it wrote
-    /// could not be undone.
-    pub fn open_turn(&self) -> Option<u64> {
-        Some(self.words.word(TURN_WORD).load(SeqCst)).filter(|txn| *txn != 0)
-    }
-
-    /// Begins the turn of `txn`, or, with 0, ends one that has left nothing behind. The caller holds the
-    /// writer lock.
-    pub fn set_open_turn(&self, txn: u64) {
-        self.words.word(TURN_WORD).store(txn, SeqCst);
-    }
-
-    /// Pins the newest state: no page that it needs is reused until [`Readers::unpin`].
+    /// Pins the newest state: no page that it needs is reused until [`Shared::unpin`].
     ///
     /// # Errors
     /// `Io` or `Busy` when all slots are taken and there can be no more.
     #[inline]
     pub fn pin(&self) -> Result<(Pin, State)> {
-        let mut publication = self.publication();
-        let mut state = self.state_of(&PUBLISHED, publication);
-        let pin = self.claim_slot(state.txn)?;
         loop {
-            let newest = self.publication();
-            if newest == publication {
+            let seen = self.own.count();
+            if let Some((pin, state)) = self.try_pin(&self.own) {
+                self.set_since(pin, now());
                 return Ok((pin, state));
             }
-            publication = newest;
-            state = self.state_of(&PUBLISHED, publication);
-            self.words.word(pin.word).store(state.txn, SeqCst);
-        }
-    }
-
-    /// Gives the slot back.
-    #[inline]
-    pub fn unpin(&self, pin: Pin) {
-        self.words.word(pin.word).store(FREE, SeqCst);
-    }
-
-    /// Takes a free slot of this process, first the one that this thread had last.
-    #[inline]
-    fn claim_slot(&self, txn: u64) -> Result<Pin> {
-        loop {
-            let own = self.own_count.load(Acquire);
-            let slots = own * SLOTS_PER_BLOCK;
-            let hint = HINT.get();
-            let first = if hint < slots { hint } else { 0 };
-            for slot in (first..slots).chain(0..first) {
-                let block = self.own[slot / SLOTS_PER_BLOCK].load(Relaxed);
-                let word = slot_word(block, slot % SLOTS_PER_BLOCK);
-                let place = self.words.word(word);
-                if place.load(Relaxed) == FREE && place.compare_exchange(FREE, txn, SeqCst, Relaxed).is_ok() {
-                    HINT.set(slot);
-                    return Ok(Pin { word });
-                }
-            }
-            self.claim_block(own)?;
+            self.claim_own_block(seen)?;
         }
     }
 
     /// Gets this process one more block, unless another thread did since `seen` was read.
     #[cold]
-    fn claim_block(&self, seen: usize) -> Result<()> {
+    fn claim_own_block(&self, seen: usize) -> Result<()> {
         let _admin = self.lock_admin()?;
-        if self.own_count.load(Acquire) != seen {
-            return Ok(());
+        if self.own.count() == seen {
+            self.own.add(self.claim_block(self.process)?);
         }
-        let blocks = self.blocks()?;
-        let free = (0..blocks).find(|block| self.words.word(block_word(*block)).load(Acquire) == 0);
-        let block = free.unwrap_or(blocks);
-        if block == blocks {
-            if blocks == MAX_BLOCKS {
-                return Err(Error::Busy {
-                    detail: format!("all {} reader slots are taken", MAX_BLOCKS * SLOTS_PER_BLOCK),
-                });
-            }
-            let len = (blocks as u64 + 2) * PAGE as u64;
-            self.file.set_len(len).map_err(|error| Error::io("extend the lock file", error))?;
-            self.words.word(BLOCKS_WORD).store(blocks as u64 + 1, SeqCst);
-        }
-        self.words.word(block_word(block)).store(self.process as u64 + 1, SeqCst);
-        self.own[seen].store(block, Relaxed);
-        self.own_count.store(seen + 1, Release);
         Ok(())
+    }
+
+    /// A block for this process index. The caller holds `ADMIN`.
+    fn claim_block(&self, process: usize) -> Result<usize> {
+        let block = match self.free_blocks()?.next() {
+            Some(block) => block,
+            None => {
+                // Before it grows, what the dead have is taken; and it grows by a part of what it has, so that
+                // this happens seldom.
+                for dead in self.dead_processes()? {
+                    self.free_blocks_of(dead)?;
+                }
+                match self.free_blocks()?.next() {
+                    Some(block) => block,
+                    None => self.add_blocks()?,
+                }
+            }
+        };
+        self.give_block(block, process, std::process::id(), &self.label);
+        Ok(block)
+    }
+
+    fn free_blocks(&self) -> Result<impl Iterator<Item = usize> + '_> {
+        Ok((0..self.blocks()?).filter(|block| self.owner(*block).is_none()))
+    }
+
+    /// Extends the file. Returns the first new block.
+    fn add_blocks(&self) -> Result<usize> {
+        let blocks = self.blocks()?;
+        if blocks == MAX_BLOCKS {
+            let detail = format!("all {} reader slots are taken", MAX_BLOCKS * SLOTS_PER_BLOCK);
+            return Err(Error::Busy { detail });
+        }
+        let more = (blocks / 4).clamp(1, MAX_BLOCKS - blocks);
+        let len = (blocks + more + 1) as u64 * PAGE as u64;
+        self.file.set_len(len).map_err(|error| Error::io("extend the lock file", error))?;
+        self.set_blocks(blocks + more);
+        Ok(blocks)
     }
 
     /// The txns that are pinned, ascending, each once.
@@ -517,47 +260,74 @@ impl Readers {
     /// # Errors
     /// `Io` when the file cannot be examined.
     pub fn pinned(&self) -> Result<Vec<u64>> {
-        let mut pinned = Vec::new();
-        for block in 0..self.blocks()? {
-            if self.words.word(block_word(block)).load(SeqCst) != 0 {
-                let slots = (0..SLOTS_PER_BLOCK).map(|slot| self.words.word(slot_word(block, slot)));
-                pinned.extend(slots.map(|word| word.load(SeqCst)).filter(|txn| *txn != FREE));
-            }
-        }
-        pinned.sort_unstable();
-        pinned.dedup();
-        Ok(pinned)
+        Ok(self.shared.pinned(self.blocks()?))
     }
 
-    /// Frees the slots of processes that died. Returns whether there were any.
+    /// What the pinned slots say, and whether whoever pinned them is dead.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn list(&self) -> Result<Vec<(Pinned, bool)>> {
+        let dead = self.dead_processes()?;
+        let pinned = (0..self.blocks()?).flat_map(|block| self.describe_block(block));
+        Ok(pinned.map(|pinned| (dead.contains(&pinned.process), pinned)).map(|(a, b)| (b, a)).collect())
+    }
+
+    /// Pins snapshots again, in slots whose lock goes with the descriptor that is returned. They are pinned by the
+    /// caller meanwhile.
+    ///
+    /// # Errors
+    /// `Io`, also when this process may not open the sidecar anew; `Busy` when there are no more slots.
+    pub fn delegate(&self, snapshots: &[(u64, &str)]) -> Result<Delegate> {
+        let file = descriptor::reopen(&self.file, true)
+            .map_err(|error| Error::io("open the lock file once more", error))?;
+        let _admin = self.lock_admin()?;
+        let process = self.claim_process(&file)?;
+        let mut pins = Vec::new();
+        for part in snapshots.chunks(SLOTS_PER_BLOCK) {
+            let block = self.claim_block(process)?;
+            for (at, (txn, label)) in part.iter().enumerate() {
+                let pin = self.pin_at(block, at, *txn);
+                self.set_since(pin, now());
+                self.set_label(pin, label);
+                pins.push(pin);
+            }
+        }
+        Ok(Delegate { file, pins })
+    }
+
+    /// The pinned slots of this process.
+    pub fn own_pins(&self) -> Vec<(Pin, u64)> {
+        let slots = self.own.iter().flat_map(|block| self.used_slots(block));
+        slots.filter_map(|pin| Some((pin, self.pinned_at(pin)?))).collect()
+    }
+
+    // ---- the dead ----
+
+    /// Frees the slots of processes that died. Returns how many snapshots they had.
     ///
     /// # Errors
     /// `Io` when the kernel does not say who lives.
-    pub fn reap(&self) -> Result<bool> {
-        let dead = self.dead_processes()?;
-        if dead.is_empty() {
-            return Ok(false);
+    pub fn reap(&self) -> Result<usize> {
+        if self.dead_processes()?.is_empty() {
+            return Ok(0);
         }
         let _admin = self.lock_admin()?;
         // Again, now that nobody can take an index of theirs.
-        for process in self.dead_processes()? {
-            self.free_blocks_of(process)?;
-        }
-        Ok(true)
+        let dead = self.dead_processes()?;
+        let pinned = (0..self.blocks()?).flat_map(|block| self.describe_block(block));
+        let count = pinned.filter(|pinned| dead.contains(&pinned.process)).count();
+        dead.into_iter().try_for_each(|process| self.free_blocks_of(process))?;
+        Ok(count)
     }
 
-    fn dead_processes(&self) -> Result<Vec<usize>> {
-        let mut owners: Vec<u64> =
-            (0..self.blocks()?).map(|block| self.words.word(block_word(block)).load(Acquire)).collect();
-        owners.sort_unstable();
-        owners.dedup();
-        let mut dead = Vec::new();
-        for owner in owners.into_iter().filter(|owner| *owner != 0 && *owner != self.process as u64 + 1) {
-            let process = owner as usize - 1;
+    fn dead_processes(&self) -> Result<BTreeSet<usize>> {
+        let mut dead = BTreeSet::new();
+        for process in self.owners()?.into_iter().filter(|owner| *owner != self.process) {
             let held = lock::is_held(&self.file, lock::PROCESS + process as i64)
                 .map_err(|error| Error::io("examine a process slot", error))?;
             if !held {
-                dead.push(process);
+                dead.insert(process);
             }
         }
         Ok(dead)
@@ -573,6 +343,60 @@ impl Readers {
             .map_err(|error| Error::io("lock the lock file", error))?;
         Ok(AdminLock { file: &self.file, _guard: guard })
     }
+
+    // ---- waiting ----
+
+    /// Wakes those who wait for a publication. No system call where nobody does.
+    pub fn wake(&self) {
+        let someone_waits = self.words.half(WAKE_WORD, 1);
+        if someone_waits.load(SeqCst) != 0 {
+            someone_waits.store(0, SeqCst);
+            self.wake_all();
+        }
+    }
+
+    /// Wakes those who wait, whether or not there is something new.
+    pub fn wake_all(&self) {
+        let number = self.words.half(WAKE_WORD, 0);
+        number.fetch_add(1, SeqCst);
+        // It fails only where the kernel has no futexes.
+        let _ = futex::wake(number, futex::Flags::empty(), i32::MAX as u32);
+    }
+
+    /// Waits until `is_over`, which is asked anew whenever something was published, or until `deadline`. Returns
+    /// whether it is over.
+    ///
+    /// # Errors
+    /// `Io` when the kernel refuses to wait.
+    pub fn wait(&self, deadline: Option<Instant>, is_over: impl Fn() -> bool) -> Result<bool> {
+        let (number, someone_waits) = (self.words.half(WAKE_WORD, 0), self.words.half(WAKE_WORD, 1));
+        loop {
+            let seen = number.load(SeqCst);
+            someone_waits.store(1, SeqCst);
+            // Behind the store: whoever publishes from here on sees it and wakes.
+            if is_over() {
+                return Ok(true);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(false);
+            }
+            // A time beyond what the kernel can count is for ever.
+            let left = left.and_then(|left| left.try_into().ok());
+            match futex::wait(number, futex::Flags::empty(), seen, left.as_ref()) {
+                Ok(())
+                | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::TIMEDOUT) => {}
+                Err(error) => return Err(Error::io("wait for a commit", error.into())),
+            }
+        }
+    }
+}
+
+/// Milliseconds of the coarse monotonic clock: for display, and cheap to ask.
+#[inline]
+pub fn now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
 struct AdminLock<'a> {
@@ -587,52 +411,40 @@ impl Drop for AdminLock<'_> {
     }
 }
 
-fn block_word(block: usize) -> usize {
-    (1 + block) * PAGE_WORDS
-}
-
-fn slot_word(block: usize, slot: usize) -> usize {
-    block_word(block) + (1 + slot) * LINE_WORDS
-}
-
-fn foreign_sidecar() -> Error {
-    Error::Busy {
-        detail: "another process has the store open, but the lock file beside it was removed or replaced; \
-                 close the store everywhere, then open it again"
-            .into(),
-    }
-}
-
-/// Keeps the compiler honest about what crosses processes.
-const _: () = assert!(size_of::<AtomicU64>() == 8);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Meta;
+
+    const ID: [u8; 16] = [3; 16];
 
     fn state(txn: u64) -> State {
-        State::from_meta(&Meta::new(4096, 16, [3; 16])).with_txn(txn)
+        State { txn, ..State::from_meta(&Meta::new(4096, 16, ID)) }
     }
 
-    impl State {
-        fn with_txn(self, txn: u64) -> Self {
-            State { txn, ..self }
-        }
+    fn begin(file: &tempfile::NamedTempFile) -> Readers {
+        Readers::begin(file.reopen().unwrap(), &ID, 77, &state(1), "first".into()).unwrap()
     }
 
-    fn open(file: &tempfile::NamedTempFile, alone: bool) -> Readers {
-        Readers::open(file.reopen().unwrap(), &[3; 16], alone, &state(1)).unwrap()
+    fn join(file: &tempfile::NamedTempFile) -> Readers {
+        Readers::join(file.reopen().unwrap(), "second".into()).unwrap()
     }
 
     #[test]
     fn a_pin_is_seen_by_others_until_it_is_given_back() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let (a, b) = (open(&file, true), open(&file, false));
+        let (a, b) = (begin(&file), join(&file));
         a.publish(&state(7));
         let (pin, pinned) = b.pin().unwrap();
         assert_eq!(pinned.txn, 7);
         a.publish(&state(8));
         assert_eq!(a.pinned().unwrap(), [7]);
+        b.set_label(pin, "a label that is longer than the room for labels, which has 48 bytes");
+        let listed = a.list().unwrap();
+        assert_eq!((listed.len(), listed[0].0.txn, listed[0].1), (1, 7, false));
+        assert_eq!(listed[0].0.label, "a label that is longer than the room for labels,");
+        b.set_label(pin, "");
+        assert_eq!(a.list().unwrap()[0].0.label, "second");
         b.unpin(pin);
         assert!(a.pinned().unwrap().is_empty());
     }
@@ -640,23 +452,71 @@ mod tests {
     #[test]
     fn slots_grow_and_the_dead_are_reaped() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let (a, b) = (open(&file, true), open(&file, false));
+        let (a, b) = (begin(&file), join(&file));
         for txn in 1..=1000 {
             a.publish(&state(txn));
             b.pin().unwrap();
         }
         assert_eq!(a.pinned().unwrap().len(), 1000);
-        assert!(!a.reap().unwrap(), "b lives");
+        assert_eq!(a.reap().unwrap(), 0, "b lives");
         drop(b);
-        assert!(a.reap().unwrap());
+        assert_eq!(a.reap().unwrap(), 1000);
         assert!(a.pinned().unwrap().is_empty());
     }
 
     #[test]
-    fn a_sidecar_of_another_store_is_refused() {
+    fn what_the_dead_had_is_used_before_the_file_grows() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let _a = open(&file, true);
-        let other = Readers::open(file.reopen().unwrap(), &[4; 16], false, &state(1));
-        assert!(matches!(other, Err(Error::Busy { .. })));
+        let a = begin(&file);
+        let len = |count: usize| {
+            for _ in 0..count {
+                let dying = join(&file);
+                (0..100).for_each(|_| drop(dying.pin().unwrap()));
+            }
+            file.as_file().metadata().unwrap().len()
+        };
+        assert_eq!(len(1), len(100));
+        drop(a);
+    }
+
+    #[test]
+    fn a_delegate_keeps_its_pins_until_its_descriptor_is_closed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (a, b) = (begin(&file), join(&file));
+        let (pin, _) = b.pin().unwrap();
+        let delegate = b.delegate(&[(1, "handed over")]).unwrap();
+        let copy = delegate.file.try_clone().unwrap();
+        b.unpin(pin);
+        drop((b, delegate));
+        assert_eq!((a.reap().unwrap(), a.pinned().unwrap()), (0, vec![1]));
+        assert_eq!(a.list().unwrap()[0].0.label, "handed over");
+        drop(copy);
+        assert!(a.list().unwrap()[0].1, "dead");
+        assert_eq!((a.reap().unwrap(), a.pinned().unwrap()), (1, vec![]));
+    }
+
+    #[test]
+    fn a_sidecar_says_which_store_and_session_it_is_of() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(session_of(file.as_file(), &ID).unwrap(), None);
+        let _a = begin(&file);
+        assert_eq!(session_of(file.as_file(), &ID).unwrap(), Some(77));
+        assert_eq!(session_of(file.as_file(), &[4; 16]).unwrap(), None);
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        std::fs::copy(file.path(), copy.path()).unwrap();
+        assert_eq!(session_of(copy.as_file(), &ID).unwrap(), None, "a copy is not the one in use");
+    }
+
+    #[test]
+    fn whoever_waits_is_woken() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (a, b) = (begin(&file), join(&file));
+        let waiting = std::thread::spawn(move || b.wait(None, || b.published().txn > 4).unwrap());
+        for txn in 2..=5 {
+            a.publish(&state(txn));
+            a.wake();
+        }
+        assert!(waiting.join().unwrap());
+        assert!(!a.wait(Some(Instant::now() + Duration::from_millis(5)), || false).unwrap());
     }
 }

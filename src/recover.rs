@@ -29,8 +29,8 @@ use crate::error::{Error, Result};
 use crate::format::{Meta, RecordView, Schema};
 use crate::group::Lead;
 use crate::log::{Record, Records};
-use crate::readers::{FlushState, State};
 use crate::redo::{Change, next_change};
+use crate::shared::{FlushState, State};
 use crate::space::{GivenUp, Run, Space};
 use crate::store::{Snapshot, Store, Writer, check_txn};
 use crate::tree::{Tree, insert, prefetch, remove};
@@ -335,7 +335,8 @@ fn unreadable(record: &Record, what: &str) -> Error {
 mod tests {
     use super::*;
     use crate::format::{ChildRef, TableRecord};
-    use crate::store::{Config, Wait};
+    use crate::options::Config;
+    use crate::store::Wait;
     use crate::table;
     use crate::txn::{ReadTxn, WriteTxn};
 

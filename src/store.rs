@@ -12,83 +12,33 @@
 //! 3. Every block below that page count was written and flushed once.
 
 use crate::counters::Counting;
-use crate::disk::{Disk, Observer, Op, Verdict, within_limit};
+use crate::create;
+use crate::descriptor;
+use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{
-    LIMIT_48, MAX_LOG, META_LEN, META_OFFSETS, MIN_PAGE_SIZE, Meta, check_page_size, meta_pages,
-};
+use crate::fork;
+use crate::format::{LIMIT_48, MAX_LOG, META_LEN, META_OFFSETS, Meta, check_page_size};
 use crate::lock::{self, Mode};
 use crate::log::Log;
-use crate::readers::{FlushState, Readers, State};
-use crate::snapshot::{PageSource, Pages, Verify};
+use crate::options::Config;
+use crate::readers::Readers;
+use crate::session::{self, Sidecars, Standing, Wish};
+use crate::shared::{FlushState, Pin, State};
+use crate::snapshot::{PageSource, Pages};
 use crate::space::{Run, Space};
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::IoSlice;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
-/// A longer file of zeros is not what a cut during creation leaves.
-const MAX_BLANK: u64 = 16 << 20;
-/// A new store's length.
-const FIRST_LEN: u64 = 64 << 10;
 /// The log's first extent has at least so many bytes.
 pub const MIN_LOG: u64 = 64 << 10;
-
-/// How a store is opened.
-#[derive(Clone)]
-pub struct Config {
-    pub page_size: usize,
-    pub create: bool,
-    pub read_only: bool,
-    pub max_size: u64,
-    pub dirty_limit: usize,
-    pub verify: Verify,
-    pub durability: Durability,
-    pub log_limit: u64,
-    pub held_limit: u64,
-    pub ignore_log: bool,
-    pub observer: Option<Arc<dyn Observer>>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            page_size: MIN_PAGE_SIZE,
-            create: true,
-            read_only: false,
-            max_size: u64::MAX,
-            dirty_limit: 256 << 20,
-            verify: Verify::Once,
-            durability: Durability::Durable,
-            log_limit: 16 << 20,
-            held_limit: 16 << 20,
-            ignore_log: false,
-            observer: None,
-        }
-    }
-}
-
-/// When a commit counts as done, and which crashes it survives then. None can damage the store. The
-/// stricter one is the greater.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub enum Durability {
-    /// In the log, not flushed. It survives the death of every process; a power cut or a crash of the
-    /// system may cost the newest commits, but never a part of one, nor an older one without the newer.
-    Eventual,
-    /// On the disk when the commit returns: in the redo log, with one small flush, or in place, whichever
-    /// is cheaper.
-    #[default]
-    Durable,
-    /// On the disk when the commit returns, in place: every commit is a checkpoint. Two flushes.
-    Ordered,
-}
 
 /// A store that is open in this process.
 pub struct Store {
@@ -96,16 +46,10 @@ pub struct Store {
     pub pages: Pages,
     /// Its sidecar.
     pub readers: Readers,
-    /// Quota in bytes.
-    pub max_size: u64,
-    /// Bytes of changed pages that a txn keeps in memory.
-    pub dirty_limit: usize,
-    /// What commits promise unless they are asked for something else.
-    pub durability: Durability,
-    /// Most bytes of the redo log, as configured.
-    max_log: u64,
-    /// Bytes of replaced pages that the checkpoint may hold back, as configured.
-    max_held: u64,
+    /// How it was opened.
+    pub config: Config,
+    /// Whether it can be written to.
+    pub read_only: bool,
     /// Who flushes.
     pub flushers: Flushers,
     /// What was done so far.
@@ -114,16 +58,27 @@ pub struct Store {
     pub written_back: AtomicU64,
     /// Whether this handle no longer counts: its sidecar may be anyone's by now, and is not touched.
     pub is_finished: AtomicBool,
-    /// Whether it can be written to.
-    pub read_only: bool,
-    /// The process that opened it.
-    process: u32,
+    /// What a process that was forked has instead of the pins of its parent.
+    pub heritage: Mutex<Heritage>,
+    /// The generation of the process that opened it.
+    generation: u64,
+    /// The session; [`lock::IMMUTABLE`] without a sidecar.
+    pub session: u64,
     /// A meta slot of this store, for the fields that never change.
     template: Meta,
     /// The log of the newest checkpoint that this process has looked at.
     log: Mutex<Arc<Log>>,
     writer: Mutex<Option<Writer>>,
     writer_back: Condvar,
+}
+
+/// What a forked process has of a store that its parent had open.
+#[derive(Default)]
+pub struct Heritage {
+    /// The generation that it is for; 0: none.
+    pub generation: u64,
+    /// For slots of the process that opened the store: the slots that hold the same for this one.
+    pub pins: Vec<(Pin, Pin)>,
 }
 
 /// What one writer hands to the next in this process.
@@ -186,100 +141,206 @@ impl Flushers {
     }
 }
 
+/// Device, inode, and whether it is read-only.
 type Key = (u64, u64, bool);
-static OPEN: LazyLock<Mutex<HashMap<Key, Weak<Store>>>> = LazyLock::new(Mutex::default);
+/// Locked while it is opened.
+type Place = Arc<Mutex<Weak<Store>>>;
+
+/// The stores that this process has open.
+#[derive(Default)]
+pub struct Registry {
+    /// The process that opened those that can be shared.
+    generation: u64,
+    open: HashMap<Key, Place>,
+    /// Every one that is in this process's memory, also those of a parent.
+    pub all: Vec<Weak<Store>>,
+}
+
+/// The one that there is.
+pub static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
+
+impl Registry {
+    fn place(&mut self, key: Key) -> Place {
+        let generation = fork::generation();
+        if self.generation != generation {
+            // What a parent has open, or was just opening, is not for its child.
+            self.open.clear();
+            self.generation = generation;
+        }
+        // One that is locked is just being opened.
+        self.open.retain(|_, place| place.try_lock().is_none_or(|store| store.strong_count() > 0));
+        Arc::clone(self.open.entry(key).or_default())
+    }
+
+    fn add(&mut self, store: &Arc<Store>) {
+        self.all.retain(|store| store.strong_count() > 0);
+        self.all.push(Arc::downgrade(store));
+    }
+}
+
+/// A data file and where its sidecar may be.
+pub struct Origin {
+    pub file: File,
+    pub path: PathBuf,
+    pub sidecars: Sidecars,
+}
+
+impl Origin {
+    /// The store of this name; with the options it is created.
+    pub fn at(path: &Path, config: &Config) -> Result<Self> {
+        check_page_size(config.page_size)?;
+        let file = create::open_file(path, config)?;
+        // Whatever link it was opened by, its sidecar is one.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Origin { file, sidecars: Sidecars::Beside(path.clone()), path })
+    }
+}
+
+/// What the locks of an opening are worth; lets them go when it ends.
+struct Entering {
+    data: File,
+    sidecar: Option<File>,
+    stays: bool,
+}
+
+impl Drop for Entering {
+    fn drop(&mut self) {
+        // The descriptions may live on in other descriptors. Unlocking what is held does not fail.
+        let _ = self.sidecar.as_ref().map(|sidecar| lock::unlock(sidecar, lock::ADMIN));
+        if !self.stays {
+            let _ = lock::leave(&self.data);
+        }
+    }
+}
 
 impl Store {
-    /// Opens or creates the store at `path`; the same store again when this process has it open. `ready`
-    /// makes a store that was just opened fit for use.
+    /// Opens or creates a store; the same again when this process has it open. `ready` makes a store that was just
+    /// opened fit for use.
     pub fn open(
-        path: &Path,
+        origin: Origin,
         config: &Config,
         ready: impl FnOnce(&Arc<Store>) -> Result<()>,
     ) -> Result<Arc<Store>> {
-        check_page_size(config.page_size)?;
-        let file = open_file(path, config)?;
-        let meta =
-            file.metadata().map_err(|error| Error::io(format!("examine {}", path.display()), error))?;
-        let key = (meta.dev(), meta.ino(), config.read_only);
-        let mut open = OPEN.lock();
-        if let Some(store) = open.get(&key).and_then(Weak::upgrade) {
+        let meta = origin
+            .file
+            .metadata()
+            .map_err(|error| Error::io(format!("examine {}", origin.path.display()), error))?;
+        let place = REGISTRY.lock().place((meta.dev(), meta.ino(), config.is_read_only()));
+        let mut place = place.lock();
+        if let Some(store) = place.upgrade() {
             return Ok(store);
         }
-        // Whatever link it was opened by, its sidecar is one.
-        let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let sidecar = open_sidecar(path)?;
-        let store = Arc::new(Store::start(file, path, sidecar, config)?);
+        let store = Arc::new(Store::start(origin, config)?);
+        REGISTRY.lock().add(&store);
         ready(&store)?;
-        open.retain(|_, store| store.strong_count() > 0);
-        open.insert(key, Arc::downgrade(&store));
+        *place = Arc::downgrade(&store);
         Ok(store)
     }
 
     /// The store at `path` once more, as another process would open it.
     #[cfg(test)]
     pub fn open_apart(path: &Path, config: &Config) -> Result<Arc<Store>> {
-        Store::start(open_file(path, config)?, path, open_sidecar(path)?, config).map(Arc::new)
+        Store::start(Origin::at(path, config)?, config).map(Arc::new)
     }
 
-    /// A store in an unlinked file in `directory`, which ends with its last handle.
-    pub fn temporary(directory: &Path, config: &Config) -> Result<Arc<Store>> {
-        check_page_size(config.page_size)?;
-        let unlinked = |what: &str| {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600);
-            options
-                .open(directory)
-                .map_err(|error| Error::io(format!("create {what} in {}", directory.display()), error))
-        };
-        let file = unlinked("a temporary store")?;
-        let sidecar = unlinked("its lock file")?;
-        Store::start(file, &directory.join("(temporary)"), sidecar, config).map(Arc::new)
-    }
-
-    fn start(file: File, path: &Path, sidecar: File, config: &Config) -> Result<Store> {
+    /// A store of its own files, which nobody else can know of.
+    pub fn start(origin: Origin, config: &Config) -> Result<Store> {
+        let Origin { file, path, sidecars } = origin;
         let fail = |doing: &str, error| Error::io(format!("{doing} {}", path.display()), error);
-        lock::lock(&sidecar, lock::ADMIN, Mode::Exclusive).map_err(|error| fail("lock", error))?;
-        let alone = match config.read_only {
-            true => !lock::is_held(&file, lock::OPEN).map_err(|error| fail("lock", error))?,
-            false => {
-                lock::try_lock(&file, lock::OPEN, Mode::Exclusive).map_err(|error| fail("lock", error))?
-            }
+        create::refuse_network(&file, &path, config)?;
+        let wish = match (config.immutable, config.read_only) {
+            (true, _) => Wish::Immutable,
+            (_, true) => Wish::Read,
+            _ => Wish::Write,
         };
-        if alone
-            && !config.read_only
-            && config.create
-            && is_blank(&file).map_err(|error| fail("read", error))?
-        {
-            write_new_store(&file, config).map_err(|error| fail("create", error))?;
+        let mut tries = 0;
+        loop {
+            let id = || Ok(create::read_meta(&file, &path, false)?.0.store_id);
+            let standing = session::approach(&file, &sidecars, wish, id)?;
+            let copy = |file: &File| file.try_clone().map_err(|error| fail("open the lock file of", error));
+            let data = file.try_clone().map_err(|error| fail("open", error))?;
+            let mut entering = Entering { data, sidecar: None, stays: false };
+            let alone = match &standing {
+                Standing::Alone(sidecar) => {
+                    entering.sidecar = Some(copy(sidecar)?);
+                    let is_new = wish == Wish::Write
+                        && config.create
+                        && create::is_blank(&file).map_err(|error| fail("read", error))?;
+                    if is_new {
+                        create::write_new_store(&file, config).map_err(|error| fail("create", error))?;
+                    }
+                    true
+                }
+                Standing::Among(sidecar, _) => {
+                    entering.sidecar = Some(copy(sidecar)?);
+                    false
+                }
+                Standing::Immutable => true,
+            };
+            let (meta, _) = create::read_meta(&file, &path, alone)?;
+            let state = State::from_meta(&meta);
+            let (readers, session) = match standing {
+                Standing::Alone(sidecar) => {
+                    let session = session::new_number()?;
+                    let label = config.label();
+                    let readers = Readers::begin(sidecar, &meta.store_id, session, &state, label)?;
+                    lock::join(&file, session).map_err(|error| fail("lock", error))?;
+                    if !session::is_the_only_session(&file, session)? && tries < 100 {
+                        // Two that only read, by two names, at once: neither may stay alone.
+                        tries += 1;
+                        std::thread::sleep(Duration::from_millis(1 + session % 7));
+                        continue;
+                    }
+                    if let Sidecars::Beside(path) = &sidecars {
+                        session::leave_hint(&file, path);
+                    }
+                    (readers, session)
+                }
+                Standing::Among(sidecar, session) => {
+                    let readers = Readers::join(sidecar, config.label())?;
+                    lock::join(&file, session).map_err(|error| fail("lock", error))?;
+                    (readers, session)
+                }
+                Standing::Immutable => {
+                    let own = descriptor::in_memory("mapleaf-lock")
+                        .map_err(|error| fail("create a lock file in memory for", error))?;
+                    let label = config.label();
+                    let session = lock::IMMUTABLE;
+                    (Readers::begin(own, &meta.store_id, session, &state, label)?, session)
+                }
+            };
+            entering.stays = true;
+            let store = Store::with(file, &path, config, meta, readers, session)?;
+            let published = store.readers.published().page_count;
+            store.pages.disk.admit(published.saturating_mul(store.pages.page_size as u64))?;
+            return Ok(store);
         }
-        let (meta, _) = read_meta(&file, path, alone)?;
-        let read_only = config.read_only || meta.write_features.get() != 0;
-        let mut state = State::from_meta(&meta);
+    }
+
+    /// The parts put together.
+    pub fn with(
+        file: File,
+        path: &Path,
+        config: &Config,
+        meta: Meta,
+        readers: Readers,
+        session: u64,
+    ) -> Result<Store> {
         let page_size = meta.page_size.get() as usize;
         let disk = Disk::new(file, path, config.observer.clone(), META_OFFSETS[1] + META_LEN as u64)?;
-        // The sidecar keeps its own handle; ADMIN is held through this one until everything stands.
-        let admin = sidecar.try_clone().map_err(|error| fail("open the lock file of", error))?;
-        let readers = Readers::open(sidecar, &meta.store_id, alone, &state)?;
-        lock::lock(disk.file(), lock::OPEN, Mode::Shared).map_err(|error| fail("lock", error))?;
-        lock::unlock(&admin, lock::ADMIN).map_err(|error| fail("unlock", error))?;
-        state = readers.published();
-        disk.admit(state.page_count.saturating_mul(page_size as u64))?;
         let writer = Writer { space: None, quarantine: Vec::new(), heap: Vec::new(), next_txn: 0 };
         Ok(Store {
             pages: Pages::new(disk, page_size, config.verify),
             readers,
-            max_size: config.max_size,
-            dirty_limit: config.dirty_limit,
-            durability: config.durability,
-            max_log: config.log_limit,
-            max_held: config.held_limit,
+            config: config.clone(),
+            read_only: config.is_read_only() || meta.write_features.get() != 0,
             flushers: Flushers::default(),
             counters: Counting::default(),
             written_back: AtomicU64::new(0),
             is_finished: AtomicBool::new(false),
-            read_only,
-            process: std::process::id(),
+            heritage: Mutex::default(),
+            generation: fork::generation(),
+            session,
             log: Mutex::new(Arc::new(Log::of(&meta))),
             template: meta,
             writer: Mutex::new(Some(writer)),
@@ -311,7 +372,7 @@ impl Store {
     pub fn checkpoint(&self) -> Result<(Meta, usize)> {
         loop {
             let Some((txn, slot)) = self.readers.checkpoint() else {
-                return read_meta(self.pages.disk.file(), self.pages.disk.path(), false);
+                return create::read_meta(self.pages.disk.file(), self.pages.disk.path(), false);
             };
             let found = match &self.meta_slots()?[slot] {
                 Ok(meta) if meta.txn.get() == txn => return Ok((*meta, slot)),
@@ -354,30 +415,52 @@ impl Store {
     /// Bytes that the log may have in a store of this size.
     pub fn log_limit(&self, state: &State) -> u64 {
         let file_len = state.page_count * self.pages.page_size as u64;
-        (file_len / 4).clamp(4 * MIN_LOG, self.max_log.clamp(4 * MIN_LOG, MAX_LOG))
+        (file_len / 4).clamp(4 * MIN_LOG, self.config.log_limit.clamp(4 * MIN_LOG, MAX_LOG))
     }
 
     /// Pages that the checkpoint may hold back in a store of this size.
     pub fn held_limit(&self, state: &State) -> u64 {
-        let limit = self.max_held / self.pages.page_size as u64;
+        let limit = self.config.held_limit / self.pages.page_size as u64;
         (state.page_count / 8).max(1024).min(limit)
     }
 
-    /// The locks belong to the open file description, which parent and child share.
+    /// Locks and slots are those of the process that opened the store.
     ///
     /// # Errors
-    /// `Busy` in a process that was forked from the one that opened the store.
+    /// `Forked` in a process that was forked from it.
+    #[inline]
     pub fn check_process(&self) -> Result<()> {
-        if self.is_own_process() {
-            return Ok(());
-        }
-        let detail = "the store was opened before the process forked; open it anew in the child".into();
-        Err(Error::Busy { detail })
+        if self.is_own_process() { Ok(()) } else { Err(Error::Forked) }
     }
 
     /// Whether this is the process that opened the store, and not one forked from it.
+    #[inline]
     pub fn is_own_process(&self) -> bool {
-        std::process::id() == self.process
+        fork::generation() == self.generation
+    }
+
+    /// The generation of the process that opened it.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Gives a slot back; in a forked process the one that this process has instead of it.
+    #[inline]
+    pub fn unpin(&self, pin: Pin) {
+        if self.is_own_process() {
+            return self.readers.unpin(pin);
+        }
+        if let Some(own) = self.inherited(pin) {
+            self.readers.unpin(own);
+        }
+    }
+
+    /// The slot that this process, which was forked, has instead of one of its parent.
+    #[cold]
+    pub fn inherited(&self, pin: Pin) -> Option<Pin> {
+        let heritage = self.heritage.lock();
+        let found = heritage.pins.iter().find(|(parents, _)| *parents == pin);
+        found.filter(|_| heritage.generation == fork::generation()).map(|(_, own)| *own)
     }
 
     // ---- the writer's turn ----
@@ -578,8 +661,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub fn is_alone(&self) -> Result<bool> {
-        lock::try_lock(self.pages.disk.file(), lock::OPEN, Mode::Exclusive)
-            .map_err(|error| self.pages.disk.io_error("lock", error))
+        lock::try_be_alone(self.pages.disk.file()).map_err(|error| self.pages.disk.io_error("lock", error))
     }
 
     /// This handle no longer counts among those that have the store open.
@@ -587,8 +669,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub fn unshare(&self) -> Result<()> {
-        lock::unlock(self.pages.disk.file(), lock::OPEN)
-            .map_err(|error| self.pages.disk.io_error("unlock", error))
+        lock::leave(self.pages.disk.file()).map_err(|error| self.pages.disk.io_error("unlock", error))
     }
 }
 
@@ -614,150 +695,4 @@ impl PageSource for Snapshot<'_> {
     fn overflow(&self, run: &crate::format::OverflowRef) -> Result<&[u8]> {
         self.pages.read_overflow(run, self.page_count)
     }
-}
-
-fn open_file(path: &Path, config: &Config) -> Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(!config.read_only);
-    match options.open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && config.create && !config.read_only => {
-            create_file(path, config)?;
-            options.open(path)
-        }
-        other => other,
-    }
-    .map_err(|error| Error::io(format!("open {}", path.display()), error))
-}
-
-/// Creates the store so that it is there whole or not at all: in an unnamed file that gets its name
-/// when it is on the disk. Where the file system has no unnamed files an empty file is created, and
-/// filled by whoever opens it alone.
-fn create_file(path: &Path, config: &Config) -> Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let fail = |error| Error::io(format!("create {}", path.display()), error);
-    let unnamed =
-        OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o666).open(directory);
-    let linked = match unnamed {
-        Ok(file) => {
-            write_new_store(&file, config).map_err(fail)?;
-            let source = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-            rustix::fs::linkat(
-                rustix::fs::CWD,
-                &source,
-                rustix::fs::CWD,
-                path,
-                rustix::fs::AtFlags::SYMLINK_FOLLOW,
-            )
-        }
-        Err(_) => Err(rustix::io::Errno::OPNOTSUPP),
-    };
-    match linked {
-        // Someone else was quicker: theirs is as good.
-        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-        Err(_) => {
-            OpenOptions::new().create(true).append(true).open(path).map_err(fail)?;
-        }
-    }
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)
-}
-
-fn open_sidecar(path: &Path) -> Result<File> {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-lock");
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true);
-    options
-        .open(&name)
-        .map_err(|error| Error::io(format!("open the lock file {}", Path::new(&name).display()), error))
-}
-
-/// Whether a file holds nothing: empty, or zeros only, as a cut during creation can leave it.
-fn is_blank(file: &File) -> std::io::Result<bool> {
-    let len = file.metadata()?.size();
-    if len > MAX_BLANK {
-        return Ok(false);
-    }
-    let mut buffer = vec![0; 1 << 16];
-    let mut offset = 0;
-    while offset < len {
-        let got = file.read_at(&mut buffer, offset)?;
-        if got == 0 {
-            break;
-        }
-        if buffer[..got].iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        offset += got as u64;
-    }
-    Ok(true)
-}
-
-/// Fills a blank file: zeros first, flushed; then the meta, which makes it a store.
-fn write_new_store(file: &File, config: &Config) -> std::io::Result<()> {
-    let page_count = (FIRST_LEN / config.page_size as u64).max(meta_pages(config.page_size) + 2);
-    let len = page_count * config.page_size as u64;
-    within_limit(len)?;
-    let mut id = [0; 16];
-    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
-    let meta = Meta::new(config.page_size, page_count, id);
-    let observe = |op: &Op<'_>| match config.observer.as_ref().map(|observer| observer.before(op)) {
-        Some(Verdict::Fail(error)) => Err(error),
-        _ => Ok(()),
-    };
-    observe(&Op::SetLen { len: 0 })?;
-    file.set_len(0)?;
-    let zeros = vec![0; crate::disk::WRITE_UNIT];
-    for offset in (0..len).step_by(zeros.len()) {
-        let part = &zeros[..zeros.len().min((len - offset) as usize)];
-        observe(&Op::Write { offset, data: &[IoSlice::new(part)] })?;
-        file.write_all_at(part, offset)?;
-    }
-    observe(&Op::Sync { offset: 0, len })?;
-    file.sync_all()?;
-    observe(&Op::Write { offset: META_OFFSETS[0], data: &[IoSlice::new(meta.as_bytes())] })?;
-    file.write_all_at(meta.as_bytes(), META_OFFSETS[0])?;
-    observe(&Op::Sync { offset: 0, len: META_LEN as u64 })?;
-    file.sync_all()
-}
-
-/// The newest of the two slots that can be read. The length is judged only when `alone`: beside a
-/// writer a slot may speak of growth that is just coming or going, and others start from the
-/// published state.
-fn read_meta(file: &File, path: &Path, alone: bool) -> Result<(Meta, usize)> {
-    let len =
-        file.metadata().map_err(|error| Error::io(format!("examine {}", path.display()), error))?.size();
-    let mut found: Option<(Meta, usize)> = None;
-    let mut reasons = Vec::new();
-    for (slot, offset) in META_OFFSETS.into_iter().enumerate() {
-        let mut bytes = [0; META_LEN];
-        if file.read_exact_at(&mut bytes, offset).is_err() {
-            reasons.push(format!(
-                "slot {slot}: the file has {len} bytes, fewer than a store of {} has",
-                2 * MIN_PAGE_SIZE
-            ));
-            continue;
-        }
-        match Meta::parse(&bytes) {
-            Ok(meta) if found.is_none_or(|(best, _)| meta.txn.get() > best.txn.get()) => {
-                found = Some((meta, slot))
-            }
-            Ok(_) => {}
-            Err(Some(reason)) => reasons.push(format!("slot {slot}: {reason}")),
-            Err(None) => reasons.push(format!("slot {slot}: empty")),
-        }
-    }
-    let Some((meta, slot)) = found else {
-        return Err(Error::NotAStore { detail: format!("{}: {}", path.display(), reasons.join("; ")) });
-    };
-    let needed = meta.page_count.get().saturating_mul(u64::from(meta.page_size.get()));
-    if alone && len < needed {
-        return Err(Error::corrupt(
-            0,
-            format!("{} has {len} bytes, its meta says {needed}: it was truncated", path.display()),
-        ));
-    }
-    Ok((meta, slot))
 }

@@ -12,18 +12,22 @@ use crate::codec::{Codec, Encode, Key, KeyRange};
 use crate::commit::{self, Changed, Changes, Failure, record_of};
 use crate::dirty::{Dirty, Mark};
 use crate::error::{Error, Result};
+use crate::fork;
 use crate::format::{OverflowRef, RecordView, Schema};
 use crate::group::Ticket;
-use crate::readers::{Pin, State};
+use crate::options::Durability;
 use crate::recover::recover;
 use crate::redo::{Change, Redo};
+use crate::shared::{Pin, State};
 use crate::snapshot::PageSource;
 use crate::space::Space;
-use crate::store::{Durability, Store, Wait, Writer};
+use crate::store::{Store, Wait, Writer};
 use crate::table::{Entry, Range, Table, TableView, schema_of};
 use crate::tree::insert::Put;
 use crate::tree::{Tree, insert, remove};
 use std::any::TypeId;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
 /// The table's stored schema must be the caller's. A table of bytes is what the tool makes; it does
@@ -195,9 +199,14 @@ macro_rules! reading {
 /// long as the txn lives; pages that it can see are not reused meanwhile, so drop it when done.
 pub struct ReadTxn {
     store: Arc<Store>,
-    pin: Pin,
+    /// Its slot; `None` when a descriptor pins it.
+    pin: Option<Pin>,
+    /// The generation of the process that is known to hold the pin.
+    generation: AtomicU64,
+    has_label: bool,
     state: State,
-    cache: [OnceLock<CachedTable>; 4],
+    /// Made with the first table, so that beginning writes little memory.
+    cache: OnceLock<Box<[OnceLock<CachedTable>; 4]>>,
 }
 
 struct CachedTable {
@@ -209,21 +218,59 @@ struct CachedTable {
 impl PageSource for ReadTxn {
     #[inline]
     fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
+        self.check_process()?;
         self.store.pages.read(page, birth, self.state.page_count)
     }
 
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
+        self.check_process()?;
         self.store.pages.read_overflow(run, self.state.page_count)
     }
 }
 
 impl ReadTxn {
+    #[inline]
     pub(crate) fn begin(store: Arc<Store>) -> Result<Self> {
         let (pin, state) = store.readers.pin()?;
-        let page_size = store.pages.page_size;
-        let txn = ReadTxn { pin, state, cache: [const { OnceLock::new() }; 4], store };
-        txn.store.pages.disk.admit(state.page_count.saturating_mul(page_size as u64))?;
-        Ok(txn)
+        ReadTxn::of(store, Some(pin), state)
+    }
+
+    /// The snapshot of a state that is pinned.
+    #[inline]
+    pub(crate) fn of(store: Arc<Store>, pin: Option<Pin>, state: State) -> Result<Self> {
+        let pages = &store.pages;
+        if let Err(error) = pages.disk.admit(state.page_count.saturating_mul(pages.page_size as u64)) {
+            pin.into_iter().for_each(|pin| store.unpin(pin));
+            return Err(error);
+        }
+        let generation = AtomicU64::new(store.generation());
+        Ok(ReadTxn { pin, generation, has_label: false, state, cache: OnceLock::new(), store })
+    }
+
+    /// In a forked process the pin may be the parent's alone; then nothing keeps the pages for this one.
+    #[inline]
+    pub(crate) fn check_process(&self) -> Result<()> {
+        match self.generation.load(Relaxed) == fork::generation() {
+            true => Ok(()),
+            false => self.check_heritage(),
+        }
+    }
+
+    #[cold]
+    fn check_heritage(&self) -> Result<()> {
+        if self.pin.is_some_and(|pin| self.store.inherited(pin).is_none()) {
+            return Err(Error::Forked);
+        }
+        self.generation.store(fork::generation(), Relaxed);
+        Ok(())
+    }
+
+    /// Names the snapshot for [`Database::readers`](crate::Database::readers): up to 48 bytes are kept.
+    pub fn set_label(&mut self, label: &str) {
+        if let Some(pin) = self.pin.filter(|_| self.store.is_own_process()) {
+            self.has_label = true;
+            self.store.readers.set_label(pin, label);
+        }
     }
 
     /// The txn whose state this is.
@@ -249,12 +296,25 @@ impl ReadTxn {
         &self.state
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn pin(&self) -> Option<Pin> {
+        self.pin
+    }
+
+    /// Whether a descriptor pins it, and not a slot of this process.
+    pub(crate) fn is_imported(&self) -> bool {
+        self.pin.is_none()
+    }
+
     fn catalog(&self) -> Tree {
         catalog_tree(&self.state, self.store.pages.page_size)
     }
 
     fn tree<K: Key + ?Sized, V: Codec + ?Sized>(&self, table: Table<K, V>) -> Result<Tree> {
-        for place in &self.cache {
+        for place in self.cache.get().into_iter().flat_map(|cache| cache.iter()) {
             let Some(cached) = place.get() else { break };
             let same_name = std::ptr::eq(cached.name, table.name()) || cached.name == table.name();
             if same_name && cached.types == table.type_id() {
@@ -275,7 +335,7 @@ impl ReadTxn {
             None => Tree::empty(0, schema_of::<K, V>().layout(page_size)),
         };
         let mut cached = CachedTable { name: table.name(), types: table.type_id(), tree };
-        for place in &self.cache {
+        for place in self.cache.get_or_init(Default::default).iter() {
             match place.set(cached) {
                 Ok(()) => break,
                 Err(rejected) => cached = rejected,
@@ -294,7 +354,11 @@ impl ReadTxn {
 
 impl Drop for ReadTxn {
     fn drop(&mut self) {
-        self.store.readers.unpin(self.pin);
+        let Some(pin) = self.pin else { return };
+        if self.has_label && self.store.is_own_process() {
+            self.store.readers.set_label(pin, "");
+        }
+        self.store.unpin(pin);
     }
 }
 
@@ -372,7 +436,7 @@ impl WriteTxn {
             next_table: state.next_table,
             user_version: state.user_version,
             redo: Redo::new(store.log_limit(&state) as usize),
-            durability: store.durability,
+            durability: store.config.durability,
             saved: Vec::new(),
             poisoned: false,
             committing: false,
@@ -412,7 +476,7 @@ impl WriteTxn {
 
     /// What the store's options say.
     pub(crate) fn reset_durability(&mut self) {
-        self.durability = self.dirty.store.durability;
+        self.durability = self.dirty.store.config.durability;
     }
 
     // ---- changing ----
@@ -534,6 +598,7 @@ impl WriteTxn {
     }
 
     fn not_poisoned(&self) -> Result<()> {
+        self.dirty.store.check_process()?;
         if self.poisoned { Err(Error::Poisoned) } else { Ok(()) }
     }
 
@@ -825,7 +890,8 @@ impl WriteTxn {
 
 impl Drop for WriteTxn {
     fn drop(&mut self) {
-        if self.writer.is_none() {
+        // In a forked process it is the parent's to end.
+        if self.writer.is_none() || !self.dirty.store.is_own_process() {
             return;
         }
         if self.committing {
@@ -891,7 +957,7 @@ fn store_record(dirty: &mut Dirty, catalog: &mut Tree, table: &OpenTable) -> Res
 mod tests {
     use super::*;
     use crate::disk::{Observer, Op, Verdict};
-    use crate::store::Config;
+    use crate::options::Config;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     const BLOBS: Table<u64, [u8]> = Table::new("blobs");

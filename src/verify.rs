@@ -6,7 +6,7 @@
 use crate::catalog::{TableInfo, catalog_tree, list_tables};
 use crate::error::Result;
 use crate::format::{OverflowRef, meta_pages};
-use crate::readers::State;
+use crate::shared::State;
 use crate::snapshot::{PageSource, Pages, SourceObject, check_page};
 use crate::space::{Run, Space, Status};
 use crate::store::{Snapshot, Store};

@@ -28,7 +28,7 @@ pub mod record;
 
 use crate::error::{Error, Result};
 use crate::format::{HEADER_LEN, PageKind, SPACE_ID, header_mut, meta_pages};
-use crate::readers::State;
+use crate::shared::State;
 use crate::snapshot::PageSource;
 use record::{FREE, LOG, PART_AT, PENDING, Record, put_given, put_runs, put_varint};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

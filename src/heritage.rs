@@ -1,0 +1,108 @@
+//! What a forked process has of the stores that its parent had open.
+//!
+//! Owns: what happens before and after a fork. Promises: a child has descriptors, and so locks, of its own, so
+//! it neither keeps nor loses any lock of the parent's, even if it never uses the store; the snapshots that were held
+//! at the fork are pinned for the child as well, and it reads them in the inherited mapping. Leaves to
+//! others: opening the store in the child ([`crate::database`]).
+//!
+//! The steps. Before the fork, for every open store: data file and sidecar are opened once more; the new
+//! description of the data file joins the session; pinned snapshots are pinned again by a delegate
+//! ([`crate::readers::Delegate`]) whose lock goes with the new description of the sidecar. In the child: these take the place
+//! of the inherited descriptors. In the parent: they are closed, which leaves the child the only one that has them.
+//!
+//! Where a description cannot be opened anew (no `/proc`, no descriptors left, no right to the file any more)
+//! the child keeps what it has inherited, its snapshots are [`Error::Forked`](crate::Error::Forked), and the
+//! parent's locks last as long as the child.
+
+use crate::descriptor;
+use crate::error::Result;
+use crate::fork::{self, Handlers};
+use crate::lock;
+use crate::readers::Delegate;
+use crate::shared::Pin;
+use crate::store::{REGISTRY, Registry, Store};
+use parking_lot::MutexGuard;
+use std::cell::RefCell;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What a child is to have of one store.
+struct Plan {
+    store: Arc<Store>,
+    data: File,
+    sidecar: File,
+    /// The slots of whoever opened the store, and the child's in their place.
+    pins: Vec<(Pin, Pin)>,
+}
+
+/// A fork under way; nobody else opens or lists stores meanwhile.
+struct Fork {
+    registry: MutexGuard<'static, Registry>,
+    plans: Vec<Plan>,
+}
+
+thread_local! {
+    static FORK: RefCell<Option<Fork>> = const { RefCell::new(None) };
+}
+
+/// Prepares this process for being forked.
+pub fn watch() {
+    static HANDLERS: Handlers = Handlers { before, in_parent, in_child };
+    fork::at_fork(&HANDLERS);
+}
+
+fn before() {
+    let registry = REGISTRY.lock();
+    let stores = registry.all.iter().filter_map(std::sync::Weak::upgrade);
+    let plans = stores.filter(|store| !store.is_finished.load(Relaxed)).filter_map(|store| plan(store).ok());
+    let plans = plans.collect();
+    FORK.set(Some(Fork { registry, plans }));
+}
+
+fn plan(store: Arc<Store>) -> Result<Plan> {
+    let io = |error| store.pages.disk.io_error("open once more", error);
+    let data = descriptor::reopen(store.pages.disk.file(), !store.read_only).map_err(io)?;
+    lock::join(&data, store.session).map_err(io)?;
+    let held = held_snapshots(&store);
+    if held.is_empty() {
+        let sidecar = descriptor::reopen(store.readers.file(), true).map_err(io)?;
+        return Ok(Plan { store, data, sidecar, pins: Vec::new() });
+    }
+    let snapshots: Vec<(u64, &str)> = held.iter().map(|(_, txn)| (*txn, "forked")).collect();
+    let Delegate { file: sidecar, pins } = store.readers.delegate(&snapshots)?;
+    let pins = held.iter().map(|(pin, _)| *pin).zip(pins).collect();
+    Ok(Plan { store, data, sidecar, pins })
+}
+
+/// What is pinned for this process, by the slots of whoever opened the store.
+fn held_snapshots(store: &Store) -> Vec<(Pin, u64)> {
+    if store.is_own_process() {
+        return store.readers.own_pins();
+    }
+    let heritage = store.heritage.lock();
+    let pins = heritage.pins.iter().filter(|_| heritage.generation == fork::generation());
+    pins.filter_map(|(pin, own)| Some((*pin, store.readers.pinned_at(*own)?))).collect()
+}
+
+fn in_parent() {
+    let Some(Fork { registry, plans }) = FORK.take() else { return };
+    drop(registry);
+    drop(plans);
+}
+
+fn in_child() {
+    let Some(Fork { registry, plans }) = FORK.take() else { return };
+    drop(registry);
+    for Plan { store, data, sidecar, pins } in plans {
+        let replaced = fork::replace(store.pages.disk.file(), &data)
+            .and_then(|()| fork::replace(store.readers.file(), &sidecar));
+        // A thread that is not here any more may have had it locked: then the snapshots are lost.
+        if let Some(mut heritage) = store.heritage.try_lock()
+            && replaced.is_ok()
+        {
+            heritage.generation = fork::generation();
+            heritage.pins = pins;
+        }
+    }
+}

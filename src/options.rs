@@ -1,0 +1,74 @@
+//! How a store is opened, and what its commits promise: plain values.
+
+use crate::disk::Observer;
+use crate::format::MIN_PAGE_SIZE;
+use crate::snapshot::Verify;
+use std::sync::Arc;
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct Config {
+    pub page_size: usize,
+    pub create: bool,
+    pub read_only: bool,
+    pub max_size: u64,
+    pub dirty_limit: usize,
+    pub verify: Verify,
+    pub durability: Durability,
+    pub log_limit: u64,
+    pub held_limit: u64,
+    pub ignore_log: bool,
+    pub immutable: bool,
+    pub any_file_system: bool,
+    pub label: Option<String>,
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            page_size: MIN_PAGE_SIZE,
+            create: true,
+            read_only: false,
+            max_size: u64::MAX,
+            dirty_limit: 256 << 20,
+            verify: Verify::Once,
+            durability: Durability::Durable,
+            log_limit: 16 << 20,
+            held_limit: 16 << 20,
+            ignore_log: false,
+            immutable: false,
+            any_file_system: false,
+            label: None,
+            observer: None,
+        }
+    }
+}
+
+impl Config {
+    /// Whether nothing will be written through it.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only || self.immutable
+    }
+
+    /// What others see of this process: the label, or else the name of the program.
+    pub fn label(&self) -> String {
+        let name = || std::fs::read_to_string("/proc/self/comm").map(|name| name.trim_end().to_owned());
+        self.label.clone().unwrap_or_else(|| name().unwrap_or_default())
+    }
+}
+
+/// When a commit counts as done, and which crashes it survives then. None can damage the store. The
+/// stricter one is the greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Durability {
+    /// In the log, not flushed. It survives the death of every process; a power cut or a crash of the
+    /// system may cost the newest commits, but never a part of one, nor an older one without the newer.
+    Eventual,
+    /// On the disk when the commit returns: in the redo log, with one small flush, or in place, whichever
+    /// is cheaper.
+    #[default]
+    Durable,
+    /// On the disk when the commit returns, in place: every commit is a checkpoint. Two flushes.
+    Ordered,
+}
