@@ -15,6 +15,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use zerocopy::IntoBytes;
 
+/// The shortest that a store can be: up to its second meta slot.
+pub const MIN_LEN: u64 = META_OFFSETS[1] + META_LEN as u64;
 /// A longer file of zeros is not what a cut during creation leaves.
 const MAX_BLANK: u64 = 16 << 20;
 /// A new store's length.
@@ -112,8 +114,17 @@ fn create_file(path: &Path, config: &Config) -> Result<()> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)
 }
 
+/// Makes a blank file a new store. The caller is alone.
+///
+/// # Errors
+/// `Io`.
+pub fn fill_if_blank(file: &File, path: &Path, config: &Config) -> Result<()> {
+    let filled = is_blank(file).and_then(|blank| if blank { write_new_store(file, config) } else { Ok(()) });
+    filled.map_err(|error| Error::io(format!("create {}", path.display()), error))
+}
+
 /// Whether a file holds nothing: empty, or zeros only, as a cut during creation can leave it.
-pub fn is_blank(file: &File) -> std::io::Result<bool> {
+fn is_blank(file: &File) -> std::io::Result<bool> {
     let len = file.metadata()?.size();
     if len > MAX_BLANK {
         return Ok(false);
@@ -134,7 +145,7 @@ pub fn is_blank(file: &File) -> std::io::Result<bool> {
 }
 
 /// Fills a blank file: zeros first, flushed; then the meta, which makes it a store.
-pub fn write_new_store(file: &File, config: &Config) -> std::io::Result<()> {
+fn write_new_store(file: &File, config: &Config) -> std::io::Result<()> {
     let page_count = (FIRST_LEN / config.page_size as u64).max(meta_pages(config.page_size) + 2);
     let len = page_count * config.page_size as u64;
     within_limit(len)?;

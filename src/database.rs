@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 use crate::format::check_page_size;
 use crate::handover;
 use crate::heritage;
+#[cfg(feature = "async")]
+use crate::listen::{Listeners, NextCommit};
 use crate::options::{Config, Durability};
 use crate::pins::{self, Reader};
 use crate::session::{Sidecars, name_beside};
@@ -320,13 +322,21 @@ pub struct Database {
 struct Handle {
     store: Arc<Store>,
     batches: Batches,
+    #[cfg(feature = "async")]
+    listeners: Arc<Listeners>,
     /// The same for a process that was forked from the one that opened it.
     successor: OnceLock<Arc<Handle>>,
 }
 
 impl Handle {
     fn new(store: Arc<Store>) -> Arc<Self> {
-        Arc::new(Handle { store, batches: Batches::default(), successor: OnceLock::new() })
+        Arc::new(Handle {
+            store,
+            batches: Batches::default(),
+            #[cfg(feature = "async")]
+            listeners: Arc::default(),
+            successor: OnceLock::new(),
+        })
     }
 
     /// That of this process.
@@ -624,6 +634,18 @@ impl Database {
         Ok(is_over.then(|| readers.published().txn))
     }
 
+    /// The async form of [`Database::wait_for_commit`]: resolves to the newest published txn as soon as it is newer than
+    /// `after`. Dropping it ends the wait. While any such future waits, one thread of this process does so for all of
+    /// them. Only with the feature `async`; it needs no executor in particular.
+    ///
+    /// # Errors
+    /// Now: those of opening the store again behind a fork. When it resolves: `Io` when the thread cannot be started.
+    #[cfg(feature = "async")]
+    pub fn next_commit(&self, after: u64) -> Result<NextCommit> {
+        let handle = self.handle.current()?;
+        Ok(NextCommit::new(Arc::clone(&handle.store), Arc::clone(&handle.listeners), after))
+    }
+
     /// The snapshots that are held, in all processes and in descriptors, oldest first, with what each keeps from being
     /// reused. Reads the space records: O(free extents).
     ///
@@ -631,9 +653,10 @@ impl Database {
     /// Those of [`Database::begin_read`]; `Corrupt` when the space records are damaged.
     pub fn readers(&self) -> Result<Vec<Reader>> {
         let store = self.store()?;
-        // So that the space records stay; it does not count itself.
+        let found = store.readers.list()?;
+        // So that the space records stay; it is not among them.
         let txn = self.begin_read()?;
-        pins::list(store, txn.state(), txn.pin())
+        pins::list(store, txn.state(), found)
     }
 
     /// Frees the snapshots of processes that died. Returns how many. Writers do so by themselves before the file would

@@ -84,11 +84,17 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Takes over a file that is at least `needed` bytes long and maps it.
+    /// Takes over a file that is at least `needed` bytes long and mapped.
     ///
     /// # Errors
-    /// `Io` when it cannot be mapped, `Corrupt` when it is shorter.
-    pub fn new(file: File, path: &Path, observer: Option<Arc<dyn Observer>>, needed: u64) -> Result<Self> {
+    /// `Corrupt` when it is shorter.
+    pub fn new(
+        file: File,
+        map: DataMap,
+        path: &Path,
+        observer: Option<Arc<dyn Observer>>,
+        needed: u64,
+    ) -> Result<Self> {
         let disk = Disk {
             file,
             path: path.to_owned(),
@@ -97,7 +103,6 @@ impl Disk {
             newest_map: AtomicUsize::new(0),
             known_len: AtomicU64::new(0),
         };
-        let map = DataMap::reserve(&disk.file, needed)?;
         let _ = disk.maps[0].set(map);
         disk.admit(needed)?;
         Ok(disk)

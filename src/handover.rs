@@ -13,6 +13,7 @@ use crate::create;
 use crate::descriptor;
 use crate::error::{Error, Result};
 use crate::lock;
+use crate::map::DataMap;
 use crate::options::Config;
 use crate::readers::Readers;
 use crate::session::Sidecars;
@@ -192,8 +193,9 @@ fn import(fd: impl AsFd) -> Result<ReadTxn> {
     let state = State::from_words(words[2..].first_chunk().expect("as many were asked for"));
     let config = Config { read_only: true, ..Config::default() };
     let (meta, _) = create::read_meta(&data, &path, false)?;
+    let map = DataMap::reserve(&data, create::MIN_LEN)?;
     let readers = Readers::beside(sidecar)?;
-    let store = Arc::new(Store::with(data, &path, &config, meta, readers, lock::IMMUTABLE)?);
+    let store = Arc::new(Store::with(data, map, &path, &config, meta, readers, lock::IMMUTABLE)?);
     store.is_finished.store(true, std::sync::atomic::Ordering::Relaxed);
     ReadTxn::of(store, None, state)
 }

@@ -43,6 +43,8 @@ mod txn;
 mod batch;
 mod handover;
 mod pins;
+#[cfg(feature = "async")]
+mod listen;
 mod database;
 
 pub use catalog::TableInfo;
@@ -53,6 +55,8 @@ pub use disk::{Observer, Op, Verdict};
 pub use error::{Error, Result};
 pub use format::Schema;
 pub use group::Ticket;
+#[cfg(feature = "async")]
+pub use listen::NextCommit;
 pub use options::Durability;
 pub use pins::Reader;
 pub use snapshot::Verify;

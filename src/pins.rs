@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::readers;
-use crate::shared::{Pin, Pinned, State};
+use crate::shared::{Pinned, State};
 use crate::space::{Space, Status};
 use crate::store::{Snapshot, Store};
 use std::time::Duration;
@@ -30,14 +30,12 @@ pub struct Reader {
     pub is_dead: bool,
 }
 
-/// The snapshots that are held, oldest txn first, but for that of the caller, who has pinned `state` by it.
+/// The snapshots that were `found`, oldest txn first. `state` is pinned by the caller.
 ///
 /// # Errors
 /// `Io`; `Corrupt` when the space records are damaged.
-pub fn list(store: &Store, state: &State, own: Option<Pin>) -> Result<Vec<Reader>> {
+pub fn list(store: &Store, state: &State, mut found: Vec<(Pinned, bool)>) -> Result<Vec<Reader>> {
     let now = readers::now();
-    let mut found = store.readers.list()?;
-    found.retain(|(pinned, _)| Some(pinned.pin) != own);
     found.sort_by_key(|(pinned, _)| (pinned.txn, pinned.since));
     let mut txns: Vec<u64> = found.iter().map(|(pinned, _)| pinned.txn).collect();
     // The checkpoint needs its pages too, but is nobody's.

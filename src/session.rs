@@ -13,11 +13,13 @@ use crate::descriptor;
 use crate::error::{Error, Result};
 use crate::lock::{self, Mode};
 use crate::readers::session_of;
+use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -171,12 +173,15 @@ fn is_forbidden(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
-/// Leaves word where the sidecar is. Not every file system can.
-pub fn leave_hint(data: &File, path: &Path) {
+/// Leaves word where the sidecar is, if it is beside the file. Not every file system can.
+pub fn leave_hint(data: &File, sidecar: &File, path: &Path) {
     let name = name_beside(path);
-    if read_hint(data).as_ref() != Some(&name) {
-        let _ =
-            rustix::fs::fsetxattr(data, HINT, name.as_os_str().as_bytes(), rustix::fs::XattrFlags::empty());
+    let is_beside = || {
+        let (here, there) = (sidecar.metadata().ok()?, std::fs::metadata(&name).ok()?);
+        Some((here.dev(), here.ino()) == (there.dev(), there.ino()))
+    };
+    if is_beside() == Some(true) && read_hint(data).as_ref() != Some(&name) {
+        let _ = rustix::fs::fsetxattr(data, HINT, name.as_os_str().as_bytes(), XattrFlags::empty());
     }
 }
 

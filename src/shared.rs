@@ -17,6 +17,7 @@
 //!         | 12 newest txn known to be on the disk | 13 bytes of the log known to be
 //!         | 14 newest txn that is to be published only when it is on the disk
 //!         | 15 number of failed flushes | 16 heads
+//!         | 17 number of snapshots that were pinned once more, for somebody else
 //!         words 64–191: eight states of 16 words, that of publication p in place p mod 8
 //!         words 192–255: four states likewise, the heads
 //!         words 256–319: for failed flush f, in place f mod 64, the newest txn that it did not cost
@@ -29,7 +30,9 @@
 //! reader stores the published txn in its slot, then reads the number of publications again and starts
 //! over if it changed. A writer publishes, then looks at the slots. All four are sequentially consistent:
 //! either the writer sees the slot, or the reader's second look comes after the publication. The number
-//! of used slots is raised before the slot is taken, so the same holds for a slot behind it.
+//! of used slots is raised before the slot is taken, so the same holds for a slot behind it. A snapshot that is pinned
+//! in a second slot, to be unpinned in the first, would escape a writer that has passed the second and not yet
+//! the first; so this is counted, and the writer looks again.
 //!
 //! Invariants:
 //! 1. The state of publication `p` is written before the number of publications becomes `p`.
@@ -63,6 +66,7 @@ const FLUSHED_WORD: usize = 13;
 const ASKED_WORD: usize = 14;
 const FAILURES_WORD: usize = 15;
 const HEADS_WORD: usize = 16;
+const HANDOVERS_WORD: usize = 17;
 const PUBLISHED: Ring = Ring { count_word: PUBLICATIONS_WORD, first_word: 64, states: 8 };
 const HEADS: Ring = Ring { count_word: HEADS_WORD, first_word: 192, states: 4 };
 const FAILED_AT_WORD: usize = 256;
@@ -222,8 +226,6 @@ pub struct Pin {
 /// What a slot says of a snapshot.
 #[derive(Clone, Debug)]
 pub struct Pinned {
-    /// The slot.
-    pub pin: Pin,
     /// The txn.
     pub txn: u64,
     /// The process that pinned it, by its index.
@@ -496,11 +498,20 @@ impl<W: Words> Shared<W> {
         }
     }
 
-    /// Pins a txn in a slot of a block that nobody else uses yet. The txn is pinned elsewhere meanwhile.
+    /// Pins a txn in a slot of a block that nobody else uses yet. The txn is pinned elsewhere meanwhile, and may be
+    /// unpinned there afterwards. The caller keeps others from doing the same.
     pub fn pin_at(&self, block: usize, at: usize, txn: u64) -> Pin {
         self.use_slot(block, at);
         self.words.word(slot_word(block, at)).store(txn, SeqCst);
+        let handovers = self.words.word(HANDOVERS_WORD);
+        handovers.store(handovers.load(Relaxed) + 1, SeqCst);
         Pin { word: slot_word(block, at) }
+    }
+
+    /// How often a snapshot was pinned once more. Whoever looks for a pin in all slots looks again if this has
+    /// changed meanwhile.
+    pub fn handovers(&self) -> u64 {
+        self.words.word(HANDOVERS_WORD).load(SeqCst)
     }
 
     /// The txn that is pinned there.
@@ -508,7 +519,7 @@ impl<W: Words> Shared<W> {
         Some(self.words.word(pin.word).load(SeqCst)).filter(|txn| *txn != FREE)
     }
 
-    /// The txns that are pinned in the first blocks, ascending, each once.
+    /// The txns that are pinned in the first blocks, ascending, each once; but see [`Shared::handovers`].
     pub fn pinned(&self, blocks: usize) -> Vec<u64> {
         let mut pinned = Vec::new();
         for block in (0..blocks).filter(|block| self.owner(*block).is_some()) {
@@ -583,7 +594,7 @@ impl<W: Words> Shared<W> {
             let own = self.text(pin.word, SLOT_LABEL);
             let since = self.words.word(pin.word + SINCE_AT).load(Relaxed);
             let label = if own.is_empty() { owner.clone() } else { own };
-            Some(Pinned { pin, txn, process, since, pid, label })
+            Some(Pinned { txn, process, since, pid, label })
         });
         pinned.collect()
     }
@@ -620,3 +631,6 @@ fn block_word(block: usize) -> usize {
 fn slot_word(block: usize, slot: usize) -> usize {
     block_word(block) + (1 + slot) * LINE_WORDS
 }
+
+#[cfg(test)]
+mod model;

@@ -20,6 +20,7 @@ use crate::fork;
 use crate::format::{LIMIT_48, MAX_LOG, META_LEN, META_OFFSETS, Meta, check_page_size};
 use crate::lock::{self, Mode};
 use crate::log::Log;
+use crate::map::DataMap;
 use crate::options::Config;
 use crate::readers::Readers;
 use crate::session::{self, Sidecars, Standing, Wish};
@@ -37,6 +38,8 @@ use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
+/// So often is opening begun again when others come and go meanwhile.
+const MAX_TRIES: usize = 100;
 /// The log's first extent has at least so many bytes.
 pub const MIN_LOG: u64 = 64 << 10;
 
@@ -253,73 +256,61 @@ impl Store {
             (_, true) => Wish::Read,
             _ => Wish::Write,
         };
-        let mut tries = 0;
-        loop {
+        for _ in 0..MAX_TRIES {
             let id = || Ok(create::read_meta(&file, &path, false)?.0.store_id);
             let standing = session::approach(&file, &sidecars, wish, id)?;
-            let copy = |file: &File| file.try_clone().map_err(|error| fail("open the lock file of", error));
             let data = file.try_clone().map_err(|error| fail("open", error))?;
             let mut entering = Entering { data, sidecar: None, stays: false };
-            let alone = match &standing {
-                Standing::Alone(sidecar) => {
-                    entering.sidecar = Some(copy(sidecar)?);
-                    let is_new = wish == Wish::Write
-                        && config.create
-                        && create::is_blank(&file).map_err(|error| fail("read", error))?;
-                    if is_new {
-                        create::write_new_store(&file, config).map_err(|error| fail("create", error))?;
-                    }
-                    true
-                }
-                Standing::Among(sidecar, _) => {
-                    entering.sidecar = Some(copy(sidecar)?);
-                    false
-                }
-                Standing::Immutable => true,
-            };
-            let (meta, _) = create::read_meta(&file, &path, alone)?;
+            if let Standing::Alone(sidecar) | Standing::Among(sidecar, _) = &standing {
+                let copy = sidecar.try_clone().map_err(|error| fail("open the lock file of", error))?;
+                entering.sidecar = Some(copy);
+            }
+            if matches!(standing, Standing::Alone(_)) && wish == Wish::Write && config.create {
+                create::fill_if_blank(&file, &path, config)?;
+            }
+            let (meta, _) = create::read_meta(&file, &path, !matches!(standing, Standing::Among(..)))?;
+            // Before the sidecar, of whose address space less depends.
+            let map = DataMap::reserve(&file, create::MIN_LEN)?;
             let state = State::from_meta(&meta);
             let (readers, session) = match standing {
                 Standing::Alone(sidecar) => {
                     let session = session::new_number()?;
-                    let label = config.label();
-                    let readers = Readers::begin(sidecar, &meta.store_id, session, &state, label)?;
-                    lock::join(&file, session).map_err(|error| fail("lock", error))?;
-                    if !session::is_the_only_session(&file, session)? && tries < 100 {
-                        // Two that only read, by two names, at once: neither may stay alone.
-                        tries += 1;
-                        std::thread::sleep(Duration::from_millis(1 + session % 7));
-                        continue;
-                    }
-                    if let Sidecars::Beside(path) = &sidecars {
-                        session::leave_hint(&file, path);
-                    }
+                    let readers = Readers::begin(sidecar, &meta.store_id, session, &state, config.label())?;
                     (readers, session)
                 }
-                Standing::Among(sidecar, session) => {
-                    let readers = Readers::join(sidecar, config.label())?;
-                    lock::join(&file, session).map_err(|error| fail("lock", error))?;
-                    (readers, session)
-                }
+                Standing::Among(sidecar, session) => (Readers::join(sidecar, config.label())?, session),
                 Standing::Immutable => {
                     let own = descriptor::in_memory("mapleaf-lock")
                         .map_err(|error| fail("create a lock file in memory for", error))?;
-                    let label = config.label();
                     let session = lock::IMMUTABLE;
-                    (Readers::begin(own, &meta.store_id, session, &state, label)?, session)
+                    (Readers::begin(own, &meta.store_id, session, &state, config.label())?, session)
                 }
             };
+            if session != lock::IMMUTABLE {
+                lock::join(&file, session).map_err(|error| fail("lock", error))?;
+                if !session::is_the_only_session(&file, session)? {
+                    // Two that only read, by two names, at once: neither may stay.
+                    drop(entering);
+                    std::thread::sleep(Duration::from_millis(1 + session % 7));
+                    continue;
+                }
+            }
+            if let Sidecars::Beside(path) = &sidecars {
+                session::leave_hint(&file, readers.file(), path);
+            }
             entering.stays = true;
-            let store = Store::with(file, &path, config, meta, readers, session)?;
+            let store = Store::with(file, map, &path, config, meta, readers, session)?;
             let published = store.readers.published().page_count;
             store.pages.disk.admit(published.saturating_mul(store.pages.page_size as u64))?;
             return Ok(store);
         }
+        Err(Error::Busy { detail: format!("{} is opened by others again and again", path.display()) })
     }
 
     /// The parts put together.
     pub fn with(
         file: File,
+        map: DataMap,
         path: &Path,
         config: &Config,
         meta: Meta,
@@ -327,7 +318,7 @@ impl Store {
         session: u64,
     ) -> Result<Store> {
         let page_size = meta.page_size.get() as usize;
-        let disk = Disk::new(file, path, config.observer.clone(), META_OFFSETS[1] + META_LEN as u64)?;
+        let disk = Disk::new(file, map, path, config.observer.clone(), create::MIN_LEN)?;
         let writer = Writer { space: None, quarantine: Vec::new(), heap: Vec::new(), next_txn: 0 };
         Ok(Store {
             pages: Pages::new(disk, page_size, config.verify),

@@ -300,10 +300,6 @@ impl ReadTxn {
         &self.store
     }
 
-    pub(crate) fn pin(&self) -> Option<Pin> {
-        self.pin
-    }
-
     /// Whether a descriptor pins it, and not a slot of this process.
     pub(crate) fn is_imported(&self) -> bool {
         self.pin.is_none()

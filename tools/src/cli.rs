@@ -1,6 +1,6 @@
 //! The command line: the list of commands, and the arguments that several of them share.
 
-use crate::commands::{checkpoint, del, dump, get, load, page, put, scan, stat, tables, verify};
+use crate::commands::{checkpoint, del, dump, get, load, page, put, readers, scan, stat, tables, verify};
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
 use clap::{Args, Parser, Subcommand};
@@ -53,6 +53,8 @@ pub enum Command {
     Scan(scan::Args),
     /// List the tables
     Tables(tables::Args),
+    /// List the snapshots that are held, in all processes, with what each keeps from being reused
+    Readers(readers::Args),
     /// Print a page byte by byte, labelled as in the format document
     Page(page::Args),
     /// Bring everything committed to its place, replaying the log of a store that was not closed
@@ -72,6 +74,7 @@ impl Command {
             Command::Del(args) => del::run(args),
             Command::Scan(args) => scan::run(args),
             Command::Tables(args) => tables::run(args),
+            Command::Readers(args) => readers::run(args),
             Command::Page(args) => page::run(args),
             Command::Checkpoint(args) => checkpoint::run(args),
         }
@@ -89,6 +92,7 @@ impl Command {
             Command::Del(args) => &args.file,
             Command::Scan(args) => &args.file,
             Command::Tables(args) => &args.file,
+            Command::Readers(args) => &args.file,
             Command::Page(args) => &args.file,
             Command::Checkpoint(args) => &args.file,
         }

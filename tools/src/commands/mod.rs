@@ -7,6 +7,7 @@ pub mod get;
 pub mod load;
 pub mod page;
 pub mod put;
+pub mod readers;
 pub mod scan;
 pub mod stat;
 pub mod tables;
