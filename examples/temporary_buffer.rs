@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             w.put(LINES, &hash, &[i as u8; LINE]).map(drop)
         })
     })?;
-    let (megabytes, in_heap) = (COUNT * LINE as u64 >> 20, heap()?.saturating_sub(heap_before) >> 20);
+    let (megabytes, in_heap) = ((COUNT * LINE as u64) >> 20, heap()?.saturating_sub(heap_before) >> 20);
     println!("buffered {megabytes} MiB, {in_heap} MiB of them in the heap");
     assert!(in_heap < megabytes / 2, "most of it is in the file");
 

@@ -668,6 +668,19 @@ impl Database {
         self.store()?.readers.reap()
     }
 
+    /// Reads the whole store into the system's cache, which all processes share, in huge pages (2 MiB) where the file
+    /// system has them (ext4, xfs), and maps it so: random reads then miss the processor's address cache less often. For
+    /// stores that are mostly read: a small write into a huge page costs about ten times one into a small page. Of what
+    /// others have mapped in small pages it stays so. Reads the file once, and takes as much memory.
+    ///
+    /// # Errors
+    /// `Io`, also where a sector cannot be read.
+    pub fn preload(&self) -> Result<()> {
+        let txn = self.begin_read()?;
+        let store = self.store()?;
+        store.pages.disk.preload(txn.state().page_count * store.pages.page_size as u64)
+    }
+
     /// What the store did in this process since it was opened.
     pub fn counters(&self) -> Counters {
         self.handle.current().unwrap_or(&self.handle).store.counters.read()

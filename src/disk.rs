@@ -250,6 +250,29 @@ impl Disk {
         let _ = self.map().will_need(offset, len);
     }
 
+    /// Reads the first `len` bytes, which lie inside the file, into the system's cache, in huge pages where it can, and
+    /// maps them.
+    ///
+    /// # Errors
+    /// `Io`, also where a sector cannot be read.
+    pub fn preload(&self, len: u64) -> Result<()> {
+        let read = || {
+            // What is there in small pieces goes first: they stay what they are. Both are only advice.
+            let _ = self.map().let_go(0, len);
+            let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+            crate::map::read_in_huge_pages(&self.file, len as usize)?;
+            self.map().populate(0, len)
+        };
+        match read() {
+            // The kernel cannot (before 5.14): it reads what it likes.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.will_need(0, len);
+                Ok(())
+            }
+            other => other.map_err(|error| self.io_error("preload", error)),
+        }
+    }
+
     /// Asks the system to begin writing what is dirty in the range, without waiting for it.
     pub fn start_write_back(&self, offset: u64, len: u64) {
         if len > 0 {

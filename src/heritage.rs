@@ -101,6 +101,7 @@ fn in_child() {
         if let Some(mut heritage) = store.heritage.try_lock()
             && replaced.is_ok()
         {
+            pins.iter().for_each(|(_, own)| store.readers.set_pid(*own, std::process::id()));
             heritage.generation = fork::generation();
             heritage.pins = pins;
         }

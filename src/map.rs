@@ -8,7 +8,7 @@
 #![allow(unsafe_code)]
 
 use crate::error::{Error, Result};
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -82,10 +82,31 @@ impl DataMap {
         self.raw.advise_range(Advice::WillNeed, offset as usize, len as usize)
     }
 
+    /// Lets go of what of the range is mapped; it is mapped again when it is touched.
+    pub fn let_go(&self, offset: u64, len: u64) -> io::Result<()> {
+        // SAFETY: claims M1 and M2: the pages of a shared mapping of a file keep what they hold; whoever reads them
+        // meanwhile finds them again.
+        unsafe { self.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, offset as usize, len as usize) }
+    }
+
+    /// Reads the range and maps it.
+    pub fn populate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.raw.advise_range(Advice::PopulateRead, offset as usize, len as usize)
+    }
+
     /// Waits until the range is on the disk.
     pub fn sync(&self, offset: u64, len: u64) -> io::Result<()> {
         self.raw.flush_range(offset as usize, len as usize)
     }
+}
+
+/// Reads the first `len` bytes of the file into the system's cache, in pieces as large as a huge page where the
+/// file system can.
+pub fn read_in_huge_pages(file: &File, len: usize) -> io::Result<()> {
+    let raw = MmapOptions::new().len(len).map_raw_read_only(file)?;
+    // Only advice; the mapping ends here, so that what is read later is read as before.
+    let _ = raw.advise(Advice::HugePage);
+    raw.advise(Advice::PopulateRead)
 }
 
 /// Asks the system to begin writing what is dirty in the range of the file. Only advice: where it fails,
@@ -103,6 +124,12 @@ pub trait Words {
 
     /// Word `i`.
     fn word(&self, i: usize) -> &Self::Word;
+
+    /// What is in the words from `i` on, each loaded for itself.
+    #[inline(always)]
+    fn load_all<const N: usize>(&self, i: usize) -> [u64; N] {
+        std::array::from_fn(|at| self.word(i + at).load(Ordering::Acquire))
+    }
 }
 
 /// An atomic word.
@@ -202,6 +229,17 @@ impl Words for SharedWords {
         // SAFETY: claim W1: mappings are page-aligned, so words are aligned; the memory is only
         // ever touched through atomics, by every process; and it lives as long as the borrow.
         unsafe { AtomicU64::from_ptr(word) }
+    }
+
+    /// The same with one look at the bounds for all.
+    #[inline(always)]
+    fn load_all<const N: usize>(&self, i: usize) -> [u64; N] {
+        let count = self.raw.len() / 8;
+        assert!(i <= count && N <= count - i, "words {i}..+{N} of {count}");
+        let first = self.place(i).cast::<[AtomicU64; N]>();
+        // SAFETY: claims M1 (all of them are inside the mapping, by the assertion) and W1, for each of them.
+        let words = unsafe { &*first };
+        std::array::from_fn(|at| Word::load(&words[at], Ordering::Acquire))
     }
 }
 

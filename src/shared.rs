@@ -188,6 +188,7 @@ impl State {
     }
 
     /// From the words of [`State::to_words`].
+    #[inline(always)]
     pub fn from_words(words: &[u64; STATE_WORDS]) -> Self {
         State {
             txn: words[0],
@@ -328,10 +329,10 @@ impl<W: Words> Shared<W> {
     }
 
     /// The state in place `count`; whole if that is still the newest afterwards.
-    #[inline]
+    #[inline(always)]
     fn state_of(&self, ring: &Ring, count: u64) -> State {
         let base = ring.first_word + (count % ring.states) as usize * STATE_WORDS;
-        State::from_words(&std::array::from_fn(|i| self.words.word(base + i).load(Acquire)))
+        State::from_words(&self.words.load_all(base))
     }
 
     /// Makes `state` the newest for readers. The caller holds the flush lock.
@@ -560,6 +561,12 @@ impl<W: Words> Shared<W> {
         self.words.word(block_word(block) + PID_AT).store(u64::from(pid), Relaxed);
         self.put_text(block_word(block), OWNER_LABEL, label);
         self.words.word(block_word(block)).store(process as u64 + 1, SeqCst);
+    }
+
+    /// Says that the block of this slot is another process's now; for display.
+    pub fn set_pid(&self, pin: Pin, pid: u32) {
+        let block = pin.word / PAGE_WORDS - 1;
+        self.words.word(block_word(block) + PID_AT).store(u64::from(pid), Relaxed);
     }
 
     /// Frees a block with all its slots. Its owner is dead.

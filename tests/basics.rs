@@ -6,6 +6,7 @@ use mapleaf::{Database, Error, Options, Table};
 
 const NUMBERS: Table<u64, u64> = Table::new("numbers");
 const WORDS: Table<str, [u8]> = Table::new("words");
+const BLOBS: Table<u64, [u8]> = Table::new("blobs");
 
 #[test]
 fn what_was_put_is_there_after_reopening() {
@@ -261,4 +262,20 @@ fn a_file_opened_twice_is_one_store() {
     drop(w);
     again.write(|w| w.put(NUMBERS, &1, &1)).unwrap();
     assert_eq!(db.begin_read().unwrap().get(NUMBERS, &1).unwrap(), Some(1));
+}
+
+#[test]
+fn preloading_changes_nothing_for_whoever_reads_meanwhile() {
+    let db = TestDb::new();
+    db.write(|w| (0..2000u64).try_for_each(|i| w.put(BLOBS, &i, &[i as u8; 1000][..]).map(drop))).unwrap();
+    let r = db.begin_read().unwrap();
+    let held = r.get(BLOBS, &77).unwrap().unwrap();
+    std::thread::scope(|threads| {
+        threads.spawn(|| (0..5).for_each(|_| db.preload().unwrap()));
+        for i in (0..2000).cycle().take(20_000) {
+            assert_eq!(r.get(BLOBS, &i).unwrap().unwrap(), [i as u8; 1000]);
+        }
+    });
+    assert_eq!(held, [77; 1000]);
+    Database::in_memory().unwrap().preload().unwrap();
 }

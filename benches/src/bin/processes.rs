@@ -5,7 +5,8 @@
 //! `beside` (1 million pairs): random gets, a new snapshot for every 100, without and with a second process that
 //! commits durable single puts one after another, each process on a CPU of its own: the disk's interrupts may all
 //! go to one of the two (/proc/interrupts), so both placements are measured. `memory` (5.5 million pairs, 1.5 GB):
-//! ten processes scan the whole store and stay; what /proc/PID/smaps says of their mappings of FILE.
+//! ten processes scan the whole store and stay; what /proc/PID/smaps says of their mappings of FILE, as it was loaded
+//! and after `Database::preload`.
 //!
 //! FILE is loaded where there is none. For comparison the second process also does what shares nothing with the
 //! first: atomic additions, dependent loads from 256 MB of its own, flushes of a page of a file of its own. In
@@ -170,7 +171,18 @@ fn beside(path: &Path, pairs: u64) -> Result<(), Error> {
 }
 
 fn memory(path: &Path, pairs: u64) -> Result<(), Error> {
-    open_loaded(path, pairs)?.close()?;
+    let db = open_loaded(path, pairs)?;
+    db.checkpoint()?;
+    drop(db);
+    scan_in_ten(path, pairs, "as loaded")?;
+    // SAFETY: the file is this program's own.
+    let db = unsafe { Options::new().open(path)? };
+    db.preload()?;
+    drop(db);
+    scan_in_ten(path, pairs, "preloaded")
+}
+
+fn scan_in_ten(path: &Path, pairs: u64, how: &str) -> Result<(), Error> {
     let mut workers: Vec<Worker> = (0..SCANNERS).map(|seed| Worker::start(path, pairs, seed)).collect();
     for worker in &mut workers {
         worker.run("scan", Duration::ZERO);
@@ -180,16 +192,18 @@ fn memory(path: &Path, pairs: u64) -> Result<(), Error> {
     for (i, worker) in workers.iter().enumerate() {
         let found = mapped(worker.child.id(), &path);
         let [rss, pss, pmd] = found.map(|bytes| bytes / MIB);
-        println!("reader {i}: Rss {rss:.1} MiB, Pss {pss:.1}, FilePmdMapped {pmd:.1}");
+        println!("{how}: reader {i}: Rss {rss:.1} MiB, Pss {pss:.1}, FilePmdMapped {pmd:.1}");
         sums.iter_mut().zip(found).for_each(|(sum, bytes)| *sum += bytes);
     }
     workers.into_iter().for_each(Worker::end);
     let (file, [rss, pss, pmd]) = (len(&path) as f64, sums);
-    println!("sum of Rss: {:.1} MiB", rss / MIB);
-    println!("sum of Pss: {:.1} MiB", pss / MIB);
-    println!("sum of FilePmdMapped: {:.1} MiB", pmd / MIB);
-    println!("file: {:.1} MiB", file / MIB);
-    println!("sum of Pss to the file: {:.4}", pss / file);
+    println!(
+        "{how}: sums of ten: Rss {:.1} MiB, Pss {:.1}, FilePmdMapped {:.1}",
+        rss / MIB,
+        pss / MIB,
+        pmd / MIB
+    );
+    println!("{how}: file {:.1} MiB; sum of Pss to the file: {:.4}", file / MIB, pss / file);
     Ok(())
 }
 

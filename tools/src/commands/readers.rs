@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The arguments of readers.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Oldest txn first. A snapshot retains the pages that it sees and that are out of use otherwise: they are not reused before it ends. Several may see the same page; \"alone\" counts those that no other sees, so that they come free with this one. The pid is as its process knows it.\n\nWriters free the snapshots of dead processes by themselves before the file would grow. What a store that nobody has open was read by does not matter any more.\n\nExamples:\n  mapleaf readers app.maple\n  mapleaf readers --json app.maple | jq '.[] | select(.dead).pid'\n  mapleaf readers --reap app.maple"
+    after_help = "Oldest txn first. A snapshot retains the pages that it sees and that are out of use otherwise: they are not reused before it ends. Several may see the same page; \"alone\" counts those that no other sees, so that they come free with this one. The pid is as its process knows it.\n\nWriters free the snapshots of dead processes by themselves before the file would grow. When nobody has the store open, nobody holds a snapshot of it.\n\nExamples:\n  mapleaf readers app.maple\n  mapleaf readers --json app.maple | jq '.[] | select(.dead).pid'\n  mapleaf readers --reap app.maple"
 )]
 pub struct Args {
     /// The store
