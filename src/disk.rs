@@ -1,7 +1,7 @@
 //! The data file: every write, flush, growth and truncation goes through here.
 //!
-//! Owns: the one descriptor of the store, its mappings, and the seam ([`Observer`]) at which tests
-//! record and fail operations. Promises: writes are whole or an error; a flush goes through the one
+//! Owns: the descriptors of the store, its mappings, and the seam ([`Observer`]) at which tests
+//! record and fail operations. Promises: writes are whole or an error; all flushes go through one
 //! descriptor; no byte behind the end of the file is ever touched. Leaves to others: what is
 //! written where, and in which order ([`crate::commit`]).
 //!
@@ -9,6 +9,7 @@
 //! 1. `known_len` is at most the file's length (checked with fstat before it is raised).
 //! 2. Mappings are only added, never removed, while the store is open; a slice stays where it is.
 
+use crate::descriptor;
 use crate::error::{Error, Result};
 use crate::map::DataMap;
 use rustix::fs::FallocateFlags;
@@ -73,9 +74,32 @@ pub trait Observer: Send + Sync {
     fn before(&self, op: &Op<'_>) -> Verdict;
 }
 
+/// A file as it is mapped. A mapping keeps the open file description that it was made through, and so its locks, in a
+/// forked child too; so it is not the one that has the locks. All mappings, and all flushes, go through this one:
+/// what went wrong with writing back is reported once per description.
+pub struct Mapped {
+    file: File,
+    first: DataMap,
+}
+
+impl Mapped {
+    /// Opens the file once more and maps it, with `needed` bytes at least. Where it cannot be opened anew the same
+    /// description serves.
+    ///
+    /// # Errors
+    /// `Io` when it cannot be mapped.
+    pub fn new(file: &File, needed: u64) -> Result<Self> {
+        let again = descriptor::reopen(file, false).or_else(|_| file.try_clone());
+        let file = again.map_err(|error| Error::io("open the data file once more", error))?;
+        Ok(Mapped { first: DataMap::reserve(&file, needed)?, file })
+    }
+}
+
 /// The data file of an open store.
 pub struct Disk {
     file: File,
+    /// What is mapped and flushed.
+    mapped: File,
     path: PathBuf,
     observer: Option<Arc<dyn Observer>>,
     maps: [OnceLock<DataMap>; MAX_MAPS],
@@ -90,20 +114,21 @@ impl Disk {
     /// `Corrupt` when it is shorter.
     pub fn new(
         file: File,
-        map: DataMap,
+        mapped: Mapped,
         path: &Path,
         observer: Option<Arc<dyn Observer>>,
         needed: u64,
     ) -> Result<Self> {
         let disk = Disk {
             file,
+            mapped: mapped.file,
             path: path.to_owned(),
             observer,
             maps: [const { OnceLock::new() }; MAX_MAPS],
             newest_map: AtomicUsize::new(0),
             known_len: AtomicU64::new(0),
         };
-        let _ = disk.maps[0].set(map);
+        let _ = disk.maps[0].set(mapped.first);
         disk.admit(needed)?;
         Ok(disk)
     }
@@ -159,7 +184,7 @@ impl Disk {
                 break;
             }
             let next = self.maps.get(newest + 1).ok_or_else(|| Error::invalid("too many mappings"))?;
-            let _ = next.set(DataMap::reserve(&self.file, len)?);
+            let _ = next.set(DataMap::reserve(&self.mapped, len)?);
             let _ = self.newest_map.compare_exchange(newest, newest + 1, Ordering::AcqRel, Ordering::Acquire);
         }
         self.known_len.fetch_max(len, Ordering::AcqRel);
@@ -260,7 +285,7 @@ impl Disk {
             // What is there in small pieces goes first: they stay what they are. Both are only advice.
             let _ = self.map().let_go(0, len);
             let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
-            crate::map::read_in_huge_pages(&self.file, len as usize)?;
+            crate::map::read_in_huge_pages(&self.mapped, len as usize)?;
             self.map().populate(0, len)
         };
         match read() {

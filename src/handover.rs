@@ -11,9 +11,9 @@
 
 use crate::create;
 use crate::descriptor;
+use crate::disk::Mapped;
 use crate::error::{Error, Result};
 use crate::lock;
-use crate::map::DataMap;
 use crate::options::Config;
 use crate::readers::Readers;
 use crate::session::Sidecars;
@@ -140,19 +140,22 @@ fn unpack(fd: impl AsFd, kind: u64, words: usize, take: bool) -> Result<Parcel> 
     let foreign =
         || Error::invalid("the descriptor is not one of a mapleaf store or snapshot of this version");
     let [data, sidecar] = <[File; 2]>::try_from(files).map_err(|_| foreign())?;
-    let (head, path) = message.split_at_checked(words * 8).ok_or_else(foreign)?;
-    let head: Vec<u64> = head
-        .chunks_exact(8)
-        .map(|eight| u64::from_le_bytes(*eight.first_chunk().expect("eight bytes")))
-        .collect();
-    match head[..] {
-        [MAGIC, found, ..] if found == kind => {}
-        [MAGIC, ..] if kind == STORE => {
+    let word = |at: usize| {
+        let eight = message.get(at * 8..).and_then(|rest| rest.first_chunk());
+        eight.map(|eight| u64::from_le_bytes(*eight)).ok_or_else(foreign)
+    };
+    match (word(0)?, word(1)?) {
+        (MAGIC, found) if found == kind => {}
+        (MAGIC, STORE) => {
+            return Err(Error::invalid("the descriptor is one of a store: use Database::from_fd"));
+        }
+        (MAGIC, SNAPSHOT) => {
             return Err(Error::invalid("the descriptor is one of a snapshot: use ReadTxn::import"));
         }
-        [MAGIC, ..] => return Err(Error::invalid("the descriptor is one of a store: use Database::from_fd")),
         _ => return Err(foreign()),
     }
+    let head = (0..words).map(word).collect::<Result<Vec<u64>>>()?;
+    let path = &message[words * 8..];
     Ok(Parcel { words: head, path: OsStr::from_bytes(path).into(), data, sidecar })
 }
 
@@ -193,9 +196,9 @@ fn import(fd: impl AsFd) -> Result<ReadTxn> {
     let state = State::from_words(words[2..].first_chunk().expect("as many were asked for"));
     let config = Config { read_only: true, ..Config::default() };
     let (meta, _) = create::read_meta(&data, &path, false)?;
-    let map = DataMap::reserve(&data, create::MIN_LEN)?;
+    let mapped = Mapped::new(&data, create::MIN_LEN)?;
     let readers = Readers::beside(sidecar)?;
-    let store = Arc::new(Store::with(data, map, &path, &config, meta, readers, lock::IMMUTABLE)?);
+    let store = Arc::new(Store::with(data, mapped, &path, &config, meta, readers, lock::IMMUTABLE)?);
     store.is_finished.store(true, std::sync::atomic::Ordering::Relaxed);
     ReadTxn::of(store, None, state)
 }

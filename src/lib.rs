@@ -12,10 +12,10 @@ compile_error!("mapleaf needs 64-bit Linux: it relies on OFD locks and a large a
 mod error;
 mod format;
 mod page;
+mod descriptor;
 mod map;
 mod fork;
 mod lock;
-mod descriptor;
 mod disk;
 mod log;
 mod snapshot;

@@ -69,6 +69,11 @@ pub fn is_held(file: &File, byte: i64) -> io::Result<bool> {
     Ok(fcntl(file, libc::F_OFD_GETLK, byte, 1, libc::F_WRLCK)? != libc::F_UNLCK)
 }
 
+/// Whether anyone has one of so many process indices on this sidecar.
+pub fn is_any_process(sidecar: &File, count: usize) -> io::Result<bool> {
+    Ok(fcntl(sidecar, libc::F_OFD_GETLK, PROCESS, count as i64, libc::F_WRLCK)? != libc::F_UNLCK)
+}
+
 // ---- sessions, on the data file ----
 
 /// Becomes the only one who has the store open, if nobody else has.

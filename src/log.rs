@@ -282,7 +282,7 @@ mod tests {
     fn disk() -> (Disk, tempfile::NamedTempFile) {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(64 * 4096).unwrap();
-        let map = crate::map::DataMap::reserve(file.as_file(), 64 * 4096).unwrap();
+        let map = crate::disk::Mapped::new(file.as_file(), 64 * 4096).unwrap();
         let disk = Disk::new(file.reopen().unwrap(), map, file.path(), None, 64 * 4096).unwrap();
         (disk, file)
     }

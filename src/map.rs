@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::descriptor;
 use crate::error::{Error, Result};
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use std::fs::File;
@@ -172,11 +173,14 @@ pub struct SharedWords {
 }
 
 impl SharedWords {
-    /// Maps `len` bytes, of which the caller touches only those inside the file.
+    /// Maps `len` bytes, of which the caller touches only those inside the file. Through a description of its own,
+    /// where there can be one: a mapping keeps it, and so its locks, in a forked child too.
     ///
     /// # Errors
     /// `Io` when the system refuses.
     pub fn map(file: &File, len: usize) -> Result<Self> {
+        let again = descriptor::reopen(file, true);
+        let file = again.as_ref().unwrap_or(file);
         let raw = MmapOptions::new()
             .len(len)
             .map_raw(file)

@@ -30,7 +30,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 use std::time::{Duration, Instant};
 
-const MAX_PROCESSES: usize = 1 << 16;
+/// Processes that there can be at a time.
+pub const MAX_PROCESSES: usize = 1 << 16;
 /// So many blocks there may be before anyone looks for those of the dead.
 const FEW_BLOCKS: usize = 64;
 const EMPTY: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);

@@ -11,15 +11,16 @@
 
 use crate::descriptor;
 use crate::error::{Error, Result};
+use crate::format::MAGIC;
 use crate::lock::{self, Mode};
-use crate::readers::session_of;
+use crate::readers::{MAX_PROCESSES, session_of};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ pub fn approach(
 ) -> Result<Standing> {
     let io = |error| Error::io("lock the store", error);
     let mut tries = 0;
-    loop {
+    'again: loop {
         if wish == Wish::Immutable {
             return join_immutable(data, true);
         }
@@ -87,10 +88,18 @@ pub fn approach(
         }
         for sidecar in found {
             lock::lock(&sidecar, lock::ADMIN, Mode::Exclusive).map_err(io)?;
+            if seems_alone && !is_free(&sidecar, sidecars)? {
+                continue 'again;
+            }
             let alone = match wish {
                 Wish::Write => lock::try_be_alone(data).map_err(io)?,
                 _ => lock::is_alone_but_for(data, None).map_err(io)?,
             };
+            if alone && !seems_alone {
+                // The others have just gone; then it may be another sidecar.
+                lock::leave(data).map_err(io)?;
+                continue 'again;
+            }
             if alone {
                 return Ok(Standing::Alone(sidecar));
             }
@@ -111,6 +120,36 @@ pub fn approach(
             return Err(unreachable_sidecar(data)?);
         }
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether a session can be begun in the sidecar, which is locked. One that the session of another store uses, which
+/// had this name before, is left to it: it loses the name.
+///
+/// # Errors
+/// `InvalidArgument` when it is a store; `Io`.
+fn is_free(sidecar: &File, sidecars: &Sidecars) -> Result<bool> {
+    let Sidecars::Beside(path) = sidecars else { return Ok(true) };
+    let name = name_beside(path);
+    let fail = |error| Error::io(format!("examine the lock file {}", name.display()), error);
+    let here = sidecar.metadata().map_err(fail)?;
+    let is_there = std::fs::metadata(&name).is_ok_and(|it| (it.dev(), it.ino()) == (here.dev(), here.ino()));
+    if !is_there {
+        // Removed or replaced since it was opened.
+        return Ok(false);
+    }
+    if lock::is_any_process(sidecar, MAX_PROCESSES).map_err(fail)? {
+        std::fs::remove_file(&name).map_err(fail)?;
+        return Ok(false);
+    }
+    let mut first = [0; 8];
+    let is_store = sidecar.read_exact_at(&mut first, 0).is_ok() && first == MAGIC;
+    match is_store {
+        true => Err(Error::invalid(format!(
+            "{} is a store, but its name is that of a lock file; give it another one",
+            name.display()
+        ))),
+        false => Ok(true),
     }
 }
 

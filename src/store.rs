@@ -14,13 +14,12 @@
 use crate::counters::Counting;
 use crate::create;
 use crate::descriptor;
-use crate::disk::Disk;
+use crate::disk::{Disk, Mapped};
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::format::{LIMIT_48, MAX_LOG, META_LEN, META_OFFSETS, Meta, check_page_size};
 use crate::lock::{self, Mode};
 use crate::log::Log;
-use crate::map::DataMap;
 use crate::options::Config;
 use crate::readers::Readers;
 use crate::session::{self, Sidecars, Standing, Wish};
@@ -270,7 +269,7 @@ impl Store {
             }
             let (meta, _) = create::read_meta(&file, &path, !matches!(standing, Standing::Among(..)))?;
             // Before the sidecar, of whose address space less depends.
-            let map = DataMap::reserve(&file, create::MIN_LEN)?;
+            let mapped = Mapped::new(&file, create::MIN_LEN)?;
             let state = State::from_meta(&meta);
             let (readers, session) = match standing {
                 Standing::Alone(sidecar) => {
@@ -299,7 +298,7 @@ impl Store {
                 session::leave_hint(&file, readers.file(), path);
             }
             entering.stays = true;
-            let store = Store::with(file, map, &path, config, meta, readers, session)?;
+            let store = Store::with(file, mapped, &path, config, meta, readers, session)?;
             let published = store.readers.published().page_count;
             store.pages.disk.admit(published.saturating_mul(store.pages.page_size as u64))?;
             return Ok(store);
@@ -310,7 +309,7 @@ impl Store {
     /// The parts put together.
     pub fn with(
         file: File,
-        map: DataMap,
+        mapped: Mapped,
         path: &Path,
         config: &Config,
         meta: Meta,
@@ -318,7 +317,7 @@ impl Store {
         session: u64,
     ) -> Result<Store> {
         let page_size = meta.page_size.get() as usize;
-        let disk = Disk::new(file, map, path, config.observer.clone(), create::MIN_LEN)?;
+        let disk = Disk::new(file, mapped, path, config.observer.clone(), create::MIN_LEN)?;
         let writer = Writer { space: None, quarantine: Vec::new(), heap: Vec::new(), next_txn: 0 };
         Ok(Store {
             pages: Pages::new(disk, page_size, config.verify),
@@ -437,21 +436,24 @@ impl Store {
 
     /// Gives a slot back; in a forked process the one that this process has instead of it.
     #[inline]
-    pub fn unpin(&self, pin: Pin) {
+    pub fn unpin(&self, pin: Pin, txn: u64) {
         if self.is_own_process() {
             return self.readers.unpin(pin);
         }
-        if let Some(own) = self.inherited(pin) {
+        if let Some(own) = self.inherited(pin, txn) {
             self.readers.unpin(own);
         }
     }
 
-    /// The slot that this process, which was forked, has instead of one of its parent.
+    /// The slot that this process, which was forked, has instead of one of its parent with this txn. (Another thread
+    /// may have given the parent's slot back and taken it for another txn just before the fork.)
     #[cold]
-    pub fn inherited(&self, pin: Pin) -> Option<Pin> {
+    pub fn inherited(&self, pin: Pin, txn: u64) -> Option<Pin> {
         let heritage = self.heritage.lock();
-        let found = heritage.pins.iter().find(|(parents, _)| *parents == pin);
-        found.filter(|_| heritage.generation == fork::generation()).map(|(_, own)| *own)
+        let found = heritage.pins.iter().find(|(parents, _)| *parents == pin).map(|(_, own)| *own);
+        found.filter(|own| {
+            heritage.generation == fork::generation() && self.readers.pinned_at(*own) == Some(txn)
+        })
     }
 
     // ---- the writer's turn ----
@@ -540,6 +542,10 @@ impl Store {
     /// Whether a flush has failed, or whoever did it died, or nobody has looked at the log yet. The
     /// caller has the turn.
     pub fn is_unsettled(&self) -> Result<bool> {
+        // Who made a checkpoint died before it was the head: whoever builds on the head would write over it.
+        if self.readers.checkpoint().is_some_and(|(txn, _)| txn > self.readers.head().txn) {
+            return Ok(true);
+        }
         let is_under_way = || self.readers.flush_state() == FlushState::UnderWay;
         if !is_under_way() {
             return Ok(self.readers.flush_state() != FlushState::Settled);

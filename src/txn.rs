@@ -240,7 +240,7 @@ impl ReadTxn {
     pub(crate) fn of(store: Arc<Store>, pin: Option<Pin>, state: State) -> Result<Self> {
         let pages = &store.pages;
         if let Err(error) = pages.disk.admit(state.page_count.saturating_mul(pages.page_size as u64)) {
-            pin.into_iter().for_each(|pin| store.unpin(pin));
+            pin.into_iter().for_each(|pin| store.unpin(pin, state.txn));
             return Err(error);
         }
         let generation = AtomicU64::new(store.generation());
@@ -258,7 +258,7 @@ impl ReadTxn {
 
     #[cold]
     fn check_heritage(&self) -> Result<()> {
-        if self.pin.is_some_and(|pin| self.store.inherited(pin).is_none()) {
+        if self.pin.is_some_and(|pin| self.store.inherited(pin, self.state.txn).is_none()) {
             return Err(Error::Forked);
         }
         self.generation.store(fork::generation(), Relaxed);
@@ -354,7 +354,7 @@ impl Drop for ReadTxn {
         if self.has_label && self.store.is_own_process() {
             self.store.readers.set_label(pin, "");
         }
-        self.store.unpin(pin);
+        self.store.unpin(pin, self.state.txn);
     }
 }
 
@@ -903,10 +903,12 @@ impl Drop for WriteTxn {
 
 impl PageSource for WriteTxn {
     fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
+        self.dirty.store.check_process()?;
         self.dirty.page(page, birth)
     }
 
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
+        self.dirty.store.check_process()?;
         self.dirty.overflow(run)
     }
 }

@@ -91,6 +91,7 @@ fn child() {
         "open" | "read_only" | "ignore_log" => answer(&db),
         "obey" => obey(&db, &stuck),
         "storm" => storm(&db),
+        "hold" => hold_some(&db),
         other => panic!("{other}"),
     }
 }
@@ -264,6 +265,22 @@ impl Observer for SticksInFlush {
         }
         Verdict::Proceed
     }
+}
+
+/// Holds some snapshots at any time and judges each before it lets it go, until it is killed or its input ends.
+fn hold_some(db: &Database) {
+    let ended = end_of_input();
+    let mut rng = SmallRng::seed_from_u64(std::process::id().into());
+    let mut held: Vec<ReadTxn> = Vec::new();
+    report("holding");
+    while !ended.is_finished() {
+        held.push(db.begin_read().unwrap());
+        if held.len() > 8 {
+            check_sum(&held.swap_remove(rng.random_range(0..held.len())));
+        }
+    }
+    held.iter().for_each(|snapshot| drop(check_sum(snapshot)));
+    report("judged");
 }
 
 /// Transfers beside others of its kind, at random levels, until it is killed or its input ends. Reports its name
@@ -1184,6 +1201,50 @@ fn writers_of_all_levels_that_are_killed_at_random_lose_nothing_that_was_acknowl
         reader.into_iter().for_each(|reader| drop(reader.end()));
         place.to_replay();
     }
+}
+
+#[test]
+fn two_hundred_rounds_of_killed_writers_and_readers_leave_the_store_whole_and_small() {
+    const ROLES: [&str; 4] = ["storm", "storm", "hold", "hold"];
+    let place = Place::with_accounts();
+    let mut rng = SmallRng::seed_from_u64(7);
+    let start = |role: &str| (role.to_owned(), Process::start(role, &place.file()));
+    let mut all: Vec<(String, Process)> = ROLES.map(start).into();
+    let mut acknowledged = Vec::new();
+    let mut kill = |(role, process): (String, Process)| {
+        let last = process.kill().pop();
+        acknowledged.extend(last.filter(|_| role == "storm"));
+        role
+    };
+    let mut lens = Vec::new();
+    for round in 0..200 {
+        std::thread::sleep(Duration::from_millis(rng.random_range(0..40)));
+        // Mostly one, sometimes everybody at once: then the next one is the first.
+        let victims = if round % 16 == 15 { all.len() } else { 1 };
+        let mut gone = Vec::new();
+        for _ in 0..victims {
+            gone.push(kill(all.swap_remove(rng.random_range(0..all.len()))));
+        }
+        let db = place.open();
+        check_sum(&db.begin_read().unwrap());
+        let turn = db.begin_write_deadline(Instant::now() + Duration::from_secs(20)).unwrap();
+        let mut w = turn.expect("the turn is not stuck");
+        w.put(WORDS, "round", &[round as u8]).unwrap();
+        w.commit().unwrap();
+        if round % 8 == 7 {
+            assert_clean(&db);
+        }
+        lens.push(place.len());
+        gone.iter().for_each(|role| all.push(start(role)));
+    }
+    all.into_iter().for_each(|process| drop(kill(process)));
+    let db = place.open();
+    check_acknowledged(&db, &acknowledged);
+    assert_eq!(db.reap().unwrap(), 0, "whoever comes first begins with an empty table");
+    assert!(db.readers().unwrap().is_empty());
+    assert_clean(&db);
+    let (early, late) = (lens[50..100].iter().max().unwrap(), lens[150..].iter().max().unwrap());
+    assert!(*late <= early + early / 4, "it grows: {lens:?}");
 }
 
 /// `reports` say of each writer what it was told last.

@@ -196,6 +196,7 @@ fn must_fail(with: &str, runs: usize, model: impl Fn() + Send + Sync + 'static) 
         let text = cause.downcast_ref::<String>().cloned();
         Some(text.or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
     });
+    println!("found: {found:?}");
     let found = found.expect("the checker does not find what is wrong here");
     assert!(found.contains(with), "it finds something else: {found}");
 }
@@ -234,8 +235,10 @@ enum Fault {
     HeadBeforeRecord,
     /// A txn is taken for good by its number alone, however many flushes have failed.
     FailuresUncounted,
-    /// The turn is not said to be open, so that ids come twice.
-    TurnUnsaid,
+    /// A commit that only others are to see is said to be lost, though a leader who died has published it.
+    KeptSaidLost,
+    /// Nobody looks whether the head is older than the checkpoint, because a writer died between the two.
+    HeadBehindCheckpoint,
     /// A failed flush is only an error.
     FailureForgotten,
 }
@@ -451,12 +454,12 @@ fn three_readers(fault: Fault) -> impl Fn() + Send + Sync + 'static {
 
 #[test]
 fn a_reader_sees_what_it_pinned_for_as_long_as_it_holds_it() {
-    check_random(5_000, three_readers(Fault::Nothing));
+    check_random(2_500, three_readers(Fault::Nothing));
 }
 
 #[test]
 fn a_reader_that_is_overtaken_sees_what_it_pinned() {
-    check_pct(5_000, 4, three_readers(Fault::Nothing));
+    check_pct(2_500, 4, three_readers(Fault::Nothing));
 }
 
 /// Every interleaving of one reader with one publication.
@@ -541,8 +544,8 @@ fn growing(fault: Fault) -> impl Fn() + Send + Sync + 'static {
 
 #[test]
 fn blocks_of_the_dead_are_given_on_and_those_of_the_living_are_not() {
-    check_random(4_000, growing(Fault::Nothing));
-    check_pct(2_000, 3, growing(Fault::Nothing));
+    check_random(2_000, growing(Fault::Nothing));
+    check_pct(1_000, 3, growing(Fault::Nothing));
 }
 
 /// A snapshot goes from a slot of one block to one of another, as with `Readers::delegate`.
@@ -586,8 +589,8 @@ fn hand_over(fault: Fault, from: usize, to: usize) -> impl Fn() + Send + Sync + 
 #[test]
 fn a_snapshot_that_is_handed_over_is_seen_where_hand_overs_are_counted() {
     for (from, to) in [(0, 1), (1, 0)] {
-        check_random(2_000, hand_over(Fault::HandOverCounted, from, to));
-        check_pct(2_000, 3, hand_over(Fault::HandOverCounted, from, to));
+        check_random(1_000, hand_over(Fault::HandOverCounted, from, to));
+        check_pct(1_000, 3, hand_over(Fault::HandOverCounted, from, to));
     }
 }
 
@@ -595,8 +598,8 @@ fn a_snapshot_that_is_handed_over_is_seen_where_hand_overs_are_counted() {
 #[ignore = "finding F1: a scan may see the new slot too early and the old one too late"]
 fn a_snapshot_that_is_handed_over_is_seen() {
     for (from, to) in [(0, 1), (1, 0)] {
-        check_random(2_000, hand_over(Fault::Nothing, from, to));
-        check_pct(2_000, 3, hand_over(Fault::Nothing, from, to));
+        check_random(1_000, hand_over(Fault::Nothing, from, to));
+        check_pct(1_000, 3, hand_over(Fault::Nothing, from, to));
     }
 }
 
@@ -666,7 +669,7 @@ enum Content {
 
 /// A place in the cache and on the disk.
 #[derive(Clone, Copy)]
-struct Cell2 {
+struct Block {
     cached: Content,
     on_disk: Content,
     /// Whether a flush writes it.
@@ -675,7 +678,7 @@ struct Cell2 {
 
 /// The file, the cache before it, and what is to be checked.
 struct Disk {
-    cells: BTreeMap<Place, Cell2>,
+    cells: BTreeMap<Place, Block>,
     /// Pages of the file.
     len: u64,
     /// So many flushes from now one fails.
@@ -708,7 +711,7 @@ impl Disk {
 
     fn write(&mut self, place: Place, content: Content) {
         let cell = self.cells.entry(place);
-        let cell = cell.or_insert(Cell2 { cached: content, on_disk: Content::Zeros, dirty: true });
+        let cell = cell.or_insert(Block { cached: content, on_disk: Content::Zeros, dirty: true });
         (cell.cached, cell.dirty) = (content, true);
         if let Place::Page(page) = place {
             self.len = self.len.max(page + 1);
@@ -832,7 +835,6 @@ impl Turns {
 
     /// Nobody has the store open, and somebody opens it.
     fn start(mut disk: Disk, fault: Fault) -> Self {
-        println!("T start");
         let shared = new_words(0);
         let (base, extent, _) = disk.newest_meta(false);
         disk.shown = base.txn;
@@ -878,14 +880,12 @@ impl Turns {
     }
 
     fn publish(&self, state: &State) {
-        println!("T {} publish {} {:?}", me(), state.txn, self.shared.flush_state());
         self.shown(state);
         self.shared.publish(state);
         self.look(|disk| disk.shown = state.txn);
     }
 
     fn set_head(&self, state: &State) {
-        println!("T {} head {} {:?}", me(), state.txn, state.log);
         self.look(|disk| {
             let (now, gone) = (disk.contents(state.txn), disk.contents(disk.shown));
             // A head that a failure has overtaken is put right by the next turn.
@@ -993,6 +993,11 @@ impl<'t> Process<'t> {
     }
 
     fn is_unsettled(&self) -> bool {
+        let shared = self.shared();
+        let is_behind = || shared.checkpoint().is_some_and(|(txn, _)| txn > shared.head().txn);
+        if self.turns.fault != Fault::HeadBehindCheckpoint && is_behind() {
+            return true;
+        }
         match self.shared().flush_state() {
             FlushState::Settled => false,
             FlushState::UnderWay => {
@@ -1010,9 +1015,7 @@ impl<'t> Process<'t> {
             self.turns.disk(|disk| disk.cut(head.page_count));
         }
         self.next_txn = self.next_txn.max(head.txn + 1);
-        if self.turns.fault != Fault::TurnUnsaid {
-            self.shared().set_open_turn(self.next_txn);
-        }
+        self.shared().set_open_turn(self.next_txn);
         head
     }
 
@@ -1056,7 +1059,6 @@ impl<'t> Process<'t> {
     }
 
     fn take_over(&mut self) {
-        println!("T {} take over", me());
         let shared = self.shared();
         if shared.checkpoint().is_some_and(|(txn, _)| txn > shared.published().txn) {
             let (state, ..) = self.checkpoint_in_use();
@@ -1067,7 +1069,6 @@ impl<'t> Process<'t> {
     }
 
     fn take_back_records(&mut self) {
-        println!("T {} take back", me());
         let (shared, published) = (self.shared(), self.shared().published());
         let (durable, flushed) = shared.durable();
         let from = if published.txn > durable { published.log.offset } else { flushed };
@@ -1206,13 +1207,6 @@ impl<'t> Process<'t> {
     fn recover_with_lead(&mut self) -> Result<(), Lost> {
         let (turns, shared, fresh) = (self.turns, self.shared(), self.unopened);
         let (base, extent, slot) = self.checkpoint_in_use();
-        println!(
-            "T {} recover base {} fresh {fresh} extent {extent} turn {:?} next {}",
-            me(),
-            base.txn,
-            shared.open_turn(),
-            self.next_txn
-        );
         if shared.checkpoint().is_none() {
             for slot in 0..2 {
                 turns.disk(|disk| {
@@ -1231,7 +1225,6 @@ impl<'t> Process<'t> {
         let found: Vec<u64> = records.iter().map(|(txn, _)| *txn).take_while(|txn| *txn <= wanted).collect();
         let last = found.last().copied().unwrap_or(base.txn);
         assert!(last >= shared.durable().0, "the log ends at {last}, {:?} is durable", shared.durable());
-        println!("T found {found:?} of {records:?} published {}", published.txn);
         let page_count = base.page_count.max(published.page_count).max(head.page_count);
         if fresh && found.is_empty() {
             turns.disk(|disk| disk.cut(page_count));
@@ -1281,7 +1274,6 @@ impl<'t> Process<'t> {
     fn write(&mut self, wish: Wish) -> Result<u64, Lost> {
         let (base, failures) = self.begin();
         let txn = self.next_txn;
-        println!("T {} begin {txn} {wish:?}", me());
         // Whatever becomes of it, its page was written.
         self.next_txn = txn + 1;
         let (done, is_clean) = self.commit(wish, base, txn, failures);
@@ -1295,15 +1287,7 @@ impl<'t> Process<'t> {
             Ok(()) if wish == Wish::Handed => {}
             Ok(()) => self.turns.acknowledge(txn, wish != Wish::Eventual),
             Err(Lost) if !was_handed_over => {}
-            Err(Lost) => {
-                println!(
-                    "T {} lost {txn} failures {failures} now {} kept {:?}",
-                    me(),
-                    self.shared().failures(),
-                    self.shared().kept_at_failure(failures)
-                );
-                self.turns.look(|disk| disk.lost.push(txn))
-            }
+            Err(Lost) => self.turns.look(|disk| disk.lost.push(txn)),
         }
         outcome.map(|()| txn)
     }
@@ -1379,10 +1363,20 @@ impl<'t> Process<'t> {
         match wish {
             Wish::Eventual => match self.lead(Self::publish_eventual) {
                 Ok(()) => (Ok(true), true),
+                // Another leader may have published it, and died.
+                Err(_) if self.is_kept(txn, failures) => (Ok(true), true),
                 Err(lost) => (Err(lost), false),
             },
             _ => (Ok(false), true),
         }
+    }
+
+    /// Whether a flush that failed since has not cost it.
+    fn is_kept(&self, txn: u64, failures: u64) -> bool {
+        let shared = self.shared();
+        self.turns.fault != Fault::KeptSaidLost
+            && shared.failures() != failures
+            && shared.kept_at_failure(failures).is_some_and(|kept| kept >= txn)
     }
 
     /// As `Ticket::wait`.
@@ -1426,7 +1420,6 @@ fn process(turns: &Turns, steps: u32, work: impl FnOnce(&mut Process<'_>)) -> bo
     let mut process = Process::new(turns);
     let lives = mortal(steps, || work(&mut process)).is_some();
     process.bury();
-    println!("T {} lives {lives}", me());
     lives
 }
 
@@ -1454,8 +1447,17 @@ fn reopen(turns: Arc<Turns>) -> Turns {
 
 const WISHES: [Wish; 5] = [Wish::Durable, Wish::Handed, Wish::Eventual, Wish::Ordered, Wish::Crowded];
 
+/// Steps after which a writer dies; two turns have some hundred.
+const DEATHS: std::ops::Range<u32> = 1..600;
+const NO_DEATHS: std::ops::Range<u32> = u32::MAX - 1..u32::MAX;
+
 /// Writers at the same time, of whom some die and some flushes fail; a reader; and a power cut.
-fn writers(fault: Fault, deaths: bool, failures: bool) -> impl Fn() + Send + Sync + 'static {
+fn writers(
+    fault: Fault,
+    wishes: &'static [Wish],
+    steps: std::ops::Range<u32>,
+    failures: bool,
+) -> impl Fn() + Send + Sync + 'static {
     move || {
         let turns = Turns::new(fault);
         let mut random = shuttle::rand::thread_rng();
@@ -1465,11 +1467,11 @@ fn writers(fault: Fault, deaths: bool, failures: bool) -> impl Fn() + Send + Syn
         let mut threads: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
         for _ in 0..3 {
             let turns = Arc::clone(&turns);
-            let wishes: Vec<Wish> = (0..2).map(|_| WISHES[random.gen_range(0..WISHES.len())]).collect();
-            let steps = if deaths { random.gen_range(1..600) } else { u32::MAX };
+            let wanted: Vec<Wish> = (0..2).map(|_| wishes[random.gen_range(0..wishes.len())]).collect();
+            let steps = random.gen_range(steps.clone());
             threads.push(Box::new(move || {
                 process(&turns, steps, |process| {
-                    wishes.iter().for_each(|wish| drop(process.write(*wish)));
+                    wanted.iter().for_each(|wish| drop(process.write(*wish)));
                 });
             }));
         }
@@ -1495,20 +1497,20 @@ fn writers(fault: Fault, deaths: bool, failures: bool) -> impl Fn() + Send + Syn
 
 #[test]
 fn what_was_acknowledged_stays_while_writers_take_turns() {
-    check_random(1_000, writers(Fault::Nothing, false, false));
-    check_pct(500, 3, writers(Fault::Nothing, false, false));
+    check_random(1_000, writers(Fault::Nothing, &WISHES, NO_DEATHS, false));
+    check_pct(500, 3, writers(Fault::Nothing, &WISHES, NO_DEATHS, false));
 }
 
 #[test]
 fn what_was_acknowledged_stays_though_writers_die() {
-    check_random(1_500, writers(Fault::Nothing, true, false));
-    check_pct(1_000, 3, writers(Fault::Nothing, true, false));
+    check_random(1_500, writers(Fault::Nothing, &WISHES, DEATHS, false));
+    check_pct(1_000, 3, writers(Fault::Nothing, &WISHES, DEATHS, false));
 }
 
 #[test]
 fn what_was_acknowledged_stays_though_flushes_fail_and_writers_die() {
-    check_random(1_000, writers(Fault::Nothing, false, true));
-    check_random(1_500, writers(Fault::Nothing, true, true));
+    check_random(1_000, writers(Fault::Nothing, &WISHES, NO_DEATHS, true));
+    check_random(1_500, writers(Fault::Nothing, &WISHES, DEATHS, true));
 }
 
 /// One process dies at each of its steps, one behind the other; the next, which takes over, at some of its own.
@@ -1544,22 +1546,36 @@ fn a_turn_is_taken_over_at_every_step() {
 
 #[test]
 fn the_checker_finds_turns_that_leave_out_a_step() {
-    must_fail("published before it is on the disk", 3_000, writers(Fault::PublishBeforeFlush, true, false));
-    must_fail("is not published", 3_000, writers(Fault::DurableBeforePublishing, true, false));
-    must_fail("", 3_000, writers(Fault::NoTakeOver, true, false));
-    must_fail("", 3_000, writers(Fault::FlushUnsaid, true, false));
-    must_fail("", 3_000, writers(Fault::CheckpointSaidEarly, true, false));
+    must_fail(
+        "published before it is on the disk",
+        3_000,
+        writers(Fault::PublishBeforeFlush, &WISHES, DEATHS, false),
+    );
+    must_fail(
+        "is not published",
+        3_000,
+        writers(Fault::DurableBeforePublishing, &[Wish::Durable], 1..300, false),
+    );
+    must_fail("", 3_000, writers(Fault::NoTakeOver, &WISHES, DEATHS, false));
+    must_fail("", 3_000, writers(Fault::FlushUnsaid, &WISHES, DEATHS, false));
+    must_fail("", 3_000, writers(Fault::CheckpointSaidEarly, &WISHES, DEATHS, false));
 }
 
 #[test]
 fn the_checker_finds_writers_that_do_not_tell_the_next() {
-    must_fail("published before it is on the disk", 3_000, writers(Fault::Unasked, true, false));
-    must_fail("", 3_000, writers(Fault::HeadBeforeRecord, true, false));
-    must_fail("", 3_000, writers(Fault::TurnUnsaid, true, false));
+    must_fail("published before it is on the disk", 3_000, writers(Fault::Unasked, &WISHES, DEATHS, false));
+    must_fail("", 3_000, writers(Fault::HeadBeforeRecord, &[Wish::Durable], NO_DEATHS, false));
 }
 
 #[test]
 fn the_checker_finds_failed_flushes_that_are_forgotten() {
-    must_fail("", 3_000, writers(Fault::FailureForgotten, true, true));
-    must_fail("", 3_000, writers(Fault::FailuresUncounted, true, true));
+    must_fail("", 3_000, writers(Fault::FailureForgotten, &WISHES, DEATHS, true));
+    must_fail("", 3_000, writers(Fault::FailuresUncounted, &WISHES, DEATHS, true));
+}
+
+/// What the real code does not see to yet: findings F2 and F3.
+#[test]
+fn the_checker_finds_what_a_leader_leaves_that_dies_at_a_bad_moment() {
+    must_fail("page", 20_000, writers(Fault::HeadBehindCheckpoint, &WISHES, DEATHS, false));
+    must_fail("was said to be lost", 20_000, writers(Fault::KeptSaidLost, &WISHES, DEATHS, false));
 }
