@@ -58,7 +58,9 @@ fn fork(work: impl FnOnce(&mut UnixStream) -> Result<(), String>) -> Forked {
         }));
     });
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    [&ours, &theirs].map(|link| link.set_read_timeout(Some(2 * PATIENCE)).unwrap());
+    for link in [&ours, &theirs] {
+        link.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+    }
     // SAFETY: the child runs only `work`, with this thread alone, and ends without leaving it.
     match unsafe { libc::fork() } {
         0 => {
@@ -456,9 +458,9 @@ fn one_who_may_only_read_leaves_no_trace() {
             open(&Options::new(), &path).close().unwrap();
             assert!(directory.path().join("a.maple-lock").exists());
         }
-        [&path, &dead].map(|file| {
+        for file in [&path, &dead] {
             std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o444)).unwrap();
-        });
+        }
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o555)).unwrap();
         let before = listing(directory.path());
         as_nobody(|_| {

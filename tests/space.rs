@@ -3,7 +3,7 @@
 mod common;
 
 use common::TestDb;
-use mapleaf::{Durability, Error, Observer, Op, Options, Table, Verdict};
+use mapleaf::{Durability, Error, Observer, Op, Options, ReadTxn, Table, Verdict};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -138,4 +138,36 @@ fn rewriting_the_same_keys_keeps_the_file_as_it_is() {
     let stats = db.stats().unwrap();
     let used = stats.page_count - stats.free_pages - stats.pending_pages;
     assert!(stats.page_count < 4 * 200 * 4, "{} pages for {used} in use", stats.page_count);
+}
+
+/// What comes free all at once joins into extents that reach across the place up to which the records describe the file
+/// anew: the part behind it was forgotten once.
+#[test]
+fn pages_of_many_snapshots_that_end_at_once_come_free_and_none_is_lost() {
+    const COUNTER: Table<str, u64> = Table::new("counter");
+    let mut db = TestDb::new();
+    db.write(|w| (0..400).try_for_each(|key| w.put(BLOBS, &key, &[0; 600][..]).map(drop))).unwrap();
+    let churn = |db: &TestDb, round: u64| {
+        db.write(|w| {
+            w.set_durability(Durability::Eventual);
+            for i in 0..20 {
+                let len = 300 + (round * 37 + i * 11) % 500;
+                w.put(BLOBS, &((round * 20 + i) % 400), &vec![i as u8; len as usize])?;
+            }
+            w.put(COUNTER, "round", &round).map(drop)
+        })
+        .unwrap();
+    };
+    for times in 1..=3 {
+        let held: Vec<ReadTxn> = (0..100 * times)
+            .map(|round| {
+                churn(&db, round);
+                db.begin_read().unwrap()
+            })
+            .collect();
+        drop(held);
+        (0..300).for_each(|round| churn(&db, round));
+        db.reopen();
+        common::assert_clean(&db);
+    }
 }

@@ -659,9 +659,15 @@ impl Space {
         let mut list = Vec::with_capacity(limit.min(MUCH));
         let (mut count, mut last, mut to) = (0, self.cursor, self.page_count);
         let room = limit.saturating_sub(bytes.len() + 30);
-        for (start, (len, status)) in self.extents.range(self.cursor..) {
+        // Pages that came free since may have joined an extent across the cursor: what is behind it belongs here.
+        let across = self.extents.range(..self.cursor).next_back();
+        let across =
+            across.map(|(start, (len, status))| (start + len, *status)).filter(|(end, _)| *end > self.cursor);
+        let across = across.map(|(end, status)| (self.cursor, end - self.cursor, status));
+        let behind = self.extents.range(self.cursor..).map(|(start, (len, status))| (*start, *len, *status));
+        for (start, len, status) in across.into_iter().chain(behind) {
             if list.len() + EXTENT_ROOM > room {
-                to = *start;
+                to = start;
                 break;
             }
             put_varint(&mut list, start - last);
