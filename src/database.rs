@@ -11,6 +11,7 @@ use crate::handover;
 use crate::heritage;
 #[cfg(feature = "async")]
 use crate::listen::{Listeners, NextCommit};
+use crate::lock;
 use crate::options::{Config, Durability};
 use crate::pins::{self, Reader};
 use crate::session::{Sidecars, name_beside};
@@ -277,8 +278,10 @@ fn ready(store: &Arc<Store>, ignore_log: bool) -> Result<()> {
     if !store.read_only {
         return WriteTxn::begin(store, Wait::Forever).map(|_| ());
     }
-    // Someone else may be replaying it right now.
-    store.wait_for_writer()?;
+    if store.session != lock::IMMUTABLE {
+        // Someone else may be replaying it right now.
+        store.wait_for_writer()?;
+    }
     let waiting = || -> Result<usize> { Ok(store.log()?.records(&store.pages.disk)?.found().len()) };
     match store.readers.flush_state() == FlushState::Unopened && !ignore_log {
         true => match waiting()? {
@@ -365,12 +368,16 @@ impl Handle {
 fn reopen(store: &Store) -> Result<Arc<Store>> {
     let fail = |error| store.pages.disk.io_error("open once more, behind a fork,", error);
     let again = |file: &File, write: bool| descriptor::reopen(file, write).map_err(fail);
-    let origin = Origin {
-        file: again(store.pages.disk.file(), !store.read_only)?,
-        path: store.pages.disk.path().to_owned(),
-        sidecars: Sidecars::Given(again(store.readers.file(), true)?),
+    let immutable = store.session == lock::IMMUTABLE;
+    let sidecars = match immutable {
+        true => Sidecars::Nowhere,
+        false => Sidecars::Given(again(store.readers.file(), true)?),
     };
-    let config = Config { ignore_log: true, immutable: false, ..store.config.clone() };
+    let file = again(store.pages.disk.file(), !store.read_only)?;
+    let origin = Origin { file, path: store.pages.disk.path().to_owned(), sidecars };
+    // What the parent was allowed the child is too.
+    let (read_only, any_file_system, ignore_log) = (store.read_only, true, true);
+    let config = Config { read_only, any_file_system, ignore_log, immutable, ..store.config.clone() };
     Store::open(origin, &config, |store| ready(store, config.ignore_log))
 }
 

@@ -16,7 +16,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::{Once, OnceLock};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, TryLockError};
+use std::time::Duration;
 
 static PAGE: OnceLock<SharedWords> = OnceLock::new();
 /// The newest generation among this process and its ancestors; a child has a copy.
@@ -75,6 +76,19 @@ pub fn at_fork(handlers: &'static Handlers) {
         // with which the C library forgets them.
         let _ = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
     });
+}
+
+/// Locks, in a process that was forked; `None` where whoever held it at the fork is not there to let it go.
+pub fn lock_unless_lost<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    // Nobody holds these locks for long.
+    for _ in 0..200 {
+        match mutex.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    None
 }
 
 /// What runs at a fork.

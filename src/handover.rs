@@ -131,8 +131,9 @@ struct Parcel {
 }
 
 fn unpack(fd: impl AsFd, kind: u64, words: usize, take: bool) -> Result<Parcel> {
-    let unpacked = descriptor::unpack(fd, take).map_err(|error| Error::io("receive a store", error))?;
-    let Some((message, files)) = unpacked else {
+    let receive = |take| descriptor::unpack(&fd, take).map_err(|error| Error::io("receive a store", error));
+    // What is judged stays where it is, until it is found to be right.
+    let Some((message, files)) = receive(false)? else {
         let detail =
             "the descriptor holds no store: it is not one from share or export, or was opened before".into();
         return Err(Error::InvalidArgument { detail });
@@ -153,6 +154,9 @@ fn unpack(fd: impl AsFd, kind: u64, words: usize, take: bool) -> Result<Parcel> 
             return Err(Error::invalid("the descriptor is one of a snapshot: use ReadTxn::import"));
         }
         _ => return Err(foreign()),
+    }
+    if take && receive(true)?.is_none() {
+        return Err(Error::invalid("the descriptor was just opened by somebody else"));
     }
     let head = (0..words).map(word).collect::<Result<Vec<u64>>>()?;
     let path = &message[words * 8..];

@@ -20,26 +20,31 @@ use crate::fork::{self, Handlers};
 use crate::lock;
 use crate::readers::Delegate;
 use crate::shared::Pin;
-use crate::store::{REGISTRY, Registry, Store};
-use parking_lot::MutexGuard;
+use crate::store::{Registry, Store, all_steady, registry};
 use std::cell::RefCell;
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, MutexGuard, RwLockWriteGuard};
 
 /// What a child is to have of one store.
 struct Plan {
     store: Arc<Store>,
     data: File,
     sidecar: File,
+    /// The process index whose lock that holds.
+    process: Option<usize>,
     /// The slots of whoever opened the store, and the child's in their place.
     pins: Vec<(Pin, Pin)>,
 }
 
-/// A fork under way; nobody else opens or lists stores meanwhile.
+/// A fork under way. Fields are let go in this order.
 struct Fork {
-    registry: MutexGuard<'static, Registry>,
     plans: Vec<Plan>,
+    /// Nobody opens, closes or lists stores meanwhile.
+    registry: MutexGuard<'static, Registry>,
+    steady: RwLockWriteGuard<'static, ()>,
+    /// The last: dropping one may close a store.
+    stores: Vec<Arc<Store>>,
 }
 
 thread_local! {
@@ -53,26 +58,27 @@ pub fn watch() {
 }
 
 fn before() {
-    let registry = REGISTRY.lock();
-    let stores = registry.all.iter().filter_map(std::sync::Weak::upgrade);
-    let plans = stores.filter(|store| !store.is_finished.load(Relaxed)).filter_map(|store| plan(store).ok());
-    let plans = plans.collect();
-    FORK.set(Some(Fork { registry, plans }));
+    let (steady, registry) = (all_steady(), registry());
+    let stores: Vec<Arc<Store>> = registry.all.iter().filter_map(std::sync::Weak::upgrade).collect();
+    let open = stores.iter().filter(|store| !store.is_finished.load(Relaxed));
+    let plans = open.filter_map(|store| plan(store).ok()).collect();
+    FORK.set(Some(Fork { plans, registry, steady, stores }));
 }
 
-fn plan(store: Arc<Store>) -> Result<Plan> {
+fn plan(store: &Arc<Store>) -> Result<Plan> {
     let io = |error| store.pages.disk.io_error("open once more", error);
     let data = descriptor::reopen(store.pages.disk.file(), !store.read_only).map_err(io)?;
     lock::join(&data, store.session).map_err(io)?;
-    let held = held_snapshots(&store);
+    let held = held_snapshots(store);
+    let store = Arc::clone(store);
     if held.is_empty() {
         let sidecar = descriptor::reopen(store.readers.file(), true).map_err(io)?;
-        return Ok(Plan { store, data, sidecar, pins: Vec::new() });
+        return Ok(Plan { store, data, sidecar, process: None, pins: Vec::new() });
     }
     let snapshots: Vec<(u64, &str)> = held.iter().map(|(_, txn)| (*txn, "forked")).collect();
-    let Delegate { file: sidecar, pins } = store.readers.delegate(&snapshots)?;
+    let Delegate { file: sidecar, process, pins } = store.readers.delegate(&snapshots)?;
     let pins = held.iter().map(|(pin, _)| *pin).zip(pins).collect();
-    Ok(Plan { store, data, sidecar, pins })
+    Ok(Plan { store, data, sidecar, process: Some(process), pins })
 }
 
 /// What is pinned for this process, by the slots of whoever opened the store.
@@ -80,30 +86,36 @@ fn held_snapshots(store: &Store) -> Vec<(Pin, u64)> {
     if store.is_own_process() {
         return store.readers.own_pins();
     }
-    let heritage = store.heritage.lock();
+    let Some(heritage) = store.heritage() else { return Vec::new() };
     let pins = heritage.pins.iter().filter(|_| heritage.generation == fork::generation());
     pins.filter_map(|(pin, own)| Some((*pin, store.readers.pinned_at(*own)?))).collect()
 }
 
 fn in_parent() {
-    let Some(Fork { registry, plans }) = FORK.take() else { return };
-    drop(registry);
-    drop(plans);
+    let_go(FORK.take());
+}
+
+fn let_go(fork: Option<Fork>) {
+    let Some(Fork { plans, registry, steady, stores }) = fork else { return };
+    drop((registry, steady));
+    drop((plans, stores));
 }
 
 fn in_child() {
-    let Some(Fork { registry, plans }) = FORK.take() else { return };
-    drop(registry);
-    for Plan { store, data, sidecar, pins } in plans {
-        let replaced = fork::replace(store.pages.disk.file(), &data)
-            .and_then(|()| fork::replace(store.readers.file(), &sidecar));
+    let Some(fork) = FORK.take() else { return };
+    for Plan { store, data, sidecar, process, pins } in &fork.plans {
+        let replaced = fork::replace(store.pages.disk.file(), data)
+            .and_then(|()| fork::replace(store.readers.file(), sidecar));
+        if replaced.is_err() {
+            continue;
+        }
+        store.readers.adopt(*process);
         // A thread that is not here any more may have had it locked: then the snapshots are lost.
-        if let Some(mut heritage) = store.heritage.try_lock()
-            && replaced.is_ok()
-        {
+        if let Some(mut heritage) = store.heritage() {
             pins.iter().for_each(|(_, own)| store.readers.set_pid(*own, std::process::id()));
             heritage.generation = fork::generation();
-            heritage.pins = pins;
+            heritage.pins.clone_from(pins);
         }
     }
+    let_go(Some(fork));
 }

@@ -78,7 +78,7 @@ pub fn is_any_process(sidecar: &File, count: usize) -> io::Result<bool> {
 
 /// Becomes the only one who has the store open, if nobody else has.
 pub fn try_be_alone(data: &File) -> io::Result<bool> {
-    try_lock_range(data, SESSIONS, SESSION_LIMIT as i64, Mode::Exclusive)
+    try_lock_range(data, SESSIONS, SESSION_LIMIT as i64 + 1, Mode::Exclusive)
 }
 
 /// Whether nobody else has the store open, in a session other than this one.
@@ -104,7 +104,8 @@ pub fn is_changing(data: &File) -> io::Result<bool> {
 
 /// Waits until nobody does that.
 pub fn wait_for_change(data: &File) -> io::Result<()> {
-    let byte = SESSIONS + SESSION_LIMIT as i64 - 1;
+    // The byte behind the sessions, so that who waits does not look like one.
+    let byte = SESSIONS + SESSION_LIMIT as i64;
     lock(data, byte, Mode::Shared)?;
     unlock(data, byte)
 }
@@ -117,12 +118,12 @@ pub fn join(data: &File, session: u64) -> io::Result<()> {
         false => fcntl(data, libc::F_OFD_SETLK, SESSIONS + from as i64, (to - from) as i64, libc::F_UNLCK),
     };
     unlock(0, session)?;
-    unlock(session + 1, SESSION_LIMIT).map(|_| ())
+    unlock(session + 1, SESSION_LIMIT + 1).map(|_| ())
 }
 
 /// Has the store open no longer.
 pub fn leave(data: &File) -> io::Result<()> {
-    fcntl(data, libc::F_OFD_SETLK, SESSIONS, SESSION_LIMIT as i64, libc::F_UNLCK).map(|_| ())
+    fcntl(data, libc::F_OFD_SETLK, SESSIONS, SESSION_LIMIT as i64 + 1, libc::F_UNLCK).map(|_| ())
 }
 
 fn held_as(data: &File, session: u64, len: u64, by: i32) -> io::Result<i32> {

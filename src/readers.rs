@@ -16,22 +16,25 @@
 
 use crate::descriptor;
 use crate::error::{Error, Result};
+use crate::fork;
 use crate::lock::{self, Mode};
 use crate::map::SharedWords;
 use crate::shared::{MAX_BLOCKS, OwnBlocks, PAGE, Pin, Pinned, SLOTS_PER_BLOCK, Shared, State, WAKE_WORD};
-use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
 use rustix::thread::futex;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
+use std::sync;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::{Duration, Instant};
 
 /// Processes that there can be at a time.
 pub const MAX_PROCESSES: usize = 1 << 16;
+/// The index of a process that has none.
+const NOBODY: usize = usize::MAX;
 /// So many blocks there may be before anyone looks for those of the dead.
 const FEW_BLOCKS: usize = 64;
 const EMPTY: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
@@ -40,12 +43,15 @@ const EMPTY: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::K
 pub struct Readers {
     shared: Shared<SharedWords>,
     file: File,
-    process: usize,
+    /// Its index; [`NOBODY`] in a forked process that has none.
+    process: AtomicUsize,
+    /// The generation of the process that opened it.
+    generation: u64,
     own: OwnBlocks,
     /// Blocks known to lie inside the file.
     known_blocks: AtomicUsize,
     /// OFD locks do not tell threads of one process apart; this does.
-    admin: Mutex<()>,
+    admin: sync::Mutex<()>,
     /// For display.
     label: String,
 }
@@ -63,6 +69,8 @@ impl Deref for Readers {
 pub struct Delegate {
     /// The sidecar, opened anew; its description holds the index's lock.
     pub file: File,
+    /// The index.
+    pub process: usize,
     /// One for each of the snapshots.
     pub pins: Vec<Pin>,
 }
@@ -127,17 +135,33 @@ impl Readers {
         Ok(Readers {
             shared: Shared { words: SharedWords::map(&file, (1 + MAX_BLOCKS) * PAGE)? },
             file,
-            process: 0,
+            process: AtomicUsize::new(NOBODY),
+            generation: fork::generation(),
             own: OwnBlocks::new(),
             known_blocks: AtomicUsize::new(0),
-            admin: Mutex::new(()),
+            admin: sync::Mutex::new(()),
             label,
         })
     }
 
-    fn with_process(mut self) -> Result<Self> {
-        self.process = self.claim_process(&self.file)?;
+    fn with_process(self) -> Result<Self> {
+        self.process.store(self.claim_process(&self.file)?, Relaxed);
         Ok(self)
+    }
+
+    /// This process has no more snapshots and no part in the session. The caller holds `ADMIN`.
+    pub fn resign(&self) {
+        let process = self.process.swap(NOBODY, Relaxed);
+        if process != NOBODY {
+            // Where this fails the blocks stay, until they are found to be a dead process's.
+            let _ = self.free_blocks_of(process);
+            let _ = lock::unlock(&self.file, lock::PROCESS + process as i64);
+        }
+    }
+
+    /// In a forked process: the index whose lock its description of the sidecar holds now.
+    pub fn adopt(&self, process: Option<usize>) {
+        self.process.store(process.unwrap_or(NOBODY), Relaxed);
     }
 
     /// Takes a free process index through this description of the sidecar, first one that has no blocks. Blocks
@@ -215,7 +239,7 @@ impl Readers {
     fn claim_own_block(&self, seen: usize) -> Result<()> {
         let _admin = self.lock_admin()?;
         if self.own.count() == seen {
-            self.own.add(self.claim_block(self.process)?);
+            self.own.add(self.claim_block(self.process.load(Relaxed))?);
         }
         Ok(())
     }
@@ -299,7 +323,7 @@ impl Readers {
                 pins.push(pin);
             }
         }
-        Ok(Delegate { file, pins })
+        Ok(Delegate { file, process, pins })
     }
 
     /// The pinned slots of this process.
@@ -329,7 +353,9 @@ impl Readers {
 
     fn dead_processes(&self) -> Result<BTreeSet<usize>> {
         let mut dead = BTreeSet::new();
-        for process in self.owners()?.into_iter().filter(|owner| *owner != self.process) {
+        // The kernel does not speak of one's own locks.
+        let own = self.process.load(Relaxed);
+        for process in self.owners()?.into_iter().filter(|owner| *owner != own) {
             let held = lock::is_held(&self.file, lock::PROCESS + process as i64)
                 .map_err(|error| Error::io("examine a process slot", error))?;
             if !held {
@@ -344,7 +370,10 @@ impl Readers {
     /// # Errors
     /// `Io`.
     pub fn lock_admin(&self) -> Result<impl Drop + '_> {
-        let guard = self.admin.lock();
+        let guard = match self.generation == fork::generation() {
+            true => self.admin.lock().unwrap_or_else(sync::PoisonError::into_inner),
+            false => fork::lock_unless_lost(&self.admin).ok_or(Error::Forked)?,
+        };
         lock::lock(&self.file, lock::ADMIN, Mode::Exclusive)
             .map_err(|error| Error::io("lock the lock file", error))?;
         Ok(AdminLock { file: &self.file, _guard: guard })
@@ -407,7 +436,7 @@ pub fn now() -> u64 {
 
 struct AdminLock<'a> {
     file: &'a File,
-    _guard: parking_lot::MutexGuard<'a, ()>,
+    _guard: sync::MutexGuard<'a, ()>,
 }
 
 impl Drop for AdminLock<'_> {

@@ -25,6 +25,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const HINT: &str = "user.mapleaf.lock-file";
+/// So often, a millisecond apart, the sidecar is looked for.
+const TRIES: usize = 100;
+
 /// Where the sidecar may be.
 pub enum Sidecars {
     /// Beside the file of this name, or where the hint says.
@@ -88,7 +91,10 @@ pub fn approach(
         }
         for sidecar in found {
             lock::lock(&sidecar, lock::ADMIN, Mode::Exclusive).map_err(io)?;
-            if seems_alone && !is_free(&sidecar, sidecars)? {
+            if seems_alone && !is_free(&sidecar, sidecars, tries)? {
+                tries += 1;
+                drop(sidecar);
+                std::thread::sleep(Duration::from_millis(1));
                 continue 'again;
             }
             let alone = match wish {
@@ -104,19 +110,18 @@ pub fn approach(
                 return Ok(Standing::Alone(sidecar));
             }
             if let Some(session) = session_of(&sidecar, &store_id()?)?
+                && session != lock::IMMUTABLE
                 && lock::is_session(data, session).map_err(io)?
             {
                 return Ok(Standing::Among(sidecar, session));
             }
         }
+        if wish == Wish::Read && is_immutable(data)? {
+            return join_immutable(data, false);
+        }
         // The others may just be coming or going.
         tries += 1;
-        if tries > 50
-            || !(lock::is_changing(data).map_err(io)? || lock::is_alone_but_for(data, None).map_err(io)?)
-        {
-            if wish == Wish::Read && is_immutable(data)? {
-                return join_immutable(data, false);
-            }
+        if tries > TRIES {
             return Err(unreachable_sidecar(data)?);
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -128,7 +133,7 @@ pub fn approach(
 ///
 /// # Errors
 /// `InvalidArgument` when it is a store; `Io`.
-fn is_free(sidecar: &File, sidecars: &Sidecars) -> Result<bool> {
+fn is_free(sidecar: &File, sidecars: &Sidecars, tries: usize) -> Result<bool> {
     let Sidecars::Beside(path) = sidecars else { return Ok(true) };
     let name = name_beside(path);
     let fail = |error| Error::io(format!("examine the lock file {}", name.display()), error);
@@ -139,7 +144,10 @@ fn is_free(sidecar: &File, sidecars: &Sidecars) -> Result<bool> {
         return Ok(false);
     }
     if lock::is_any_process(sidecar, MAX_PROCESSES).map_err(fail)? {
-        std::fs::remove_file(&name).map_err(fail)?;
+        // Who is just dying, or closing, lets its locks go one after the other.
+        if tries >= TRIES {
+            std::fs::remove_file(&name).map_err(fail)?;
+        }
         return Ok(false);
     }
     let mut first = [0; 8];

@@ -33,7 +33,7 @@ use std::io::IoSlice;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{self, Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
@@ -61,7 +61,7 @@ pub struct Store {
     /// Whether this handle no longer counts: its sidecar may be anyone's by now, and is not touched.
     pub is_finished: AtomicBool,
     /// What a process that was forked has instead of the pins of its parent.
-    pub heritage: Mutex<Heritage>,
+    pub heritage: sync::Mutex<Heritage>,
     /// The generation of the process that opened it.
     generation: u64,
     /// The session; [`lock::IMMUTABLE`] without a sidecar.
@@ -158,8 +158,25 @@ pub struct Registry {
     pub all: Vec<Weak<Store>>,
 }
 
-/// The one that there is.
-pub static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
+// The locks that a fork takes are the standard library's, which have no queue: a child can let them go although
+// threads waited for them that it does not have.
+static REGISTRY: LazyLock<sync::Mutex<Registry>> = LazyLock::new(sync::Mutex::default);
+static STEADY: sync::RwLock<()> = sync::RwLock::new(());
+
+/// The one registry that there is.
+pub fn registry() -> sync::MutexGuard<'static, Registry> {
+    REGISTRY.lock().unwrap_or_else(sync::PoisonError::into_inner)
+}
+
+/// Keeps this process from being forked while descriptors and locks come and go.
+pub fn steady() -> sync::RwLockReadGuard<'static, ()> {
+    STEADY.read().unwrap_or_else(sync::PoisonError::into_inner)
+}
+
+/// Waits until none of that is under way.
+pub fn all_steady() -> sync::RwLockWriteGuard<'static, ()> {
+    STEADY.write().unwrap_or_else(sync::PoisonError::into_inner)
+}
 
 impl Registry {
     fn place(&mut self, key: Key) -> Place {
@@ -227,13 +244,15 @@ impl Store {
             .file
             .metadata()
             .map_err(|error| Error::io(format!("examine {}", origin.path.display()), error))?;
-        let place = REGISTRY.lock().place((meta.dev(), meta.ino(), config.is_read_only()));
+        let place = registry().place((meta.dev(), meta.ino(), config.is_read_only()));
         let mut place = place.lock();
         if let Some(store) = place.upgrade() {
             return Ok(store);
         }
+        let opening = steady();
         let store = Arc::new(Store::start(origin, config)?);
-        REGISTRY.lock().add(&store);
+        registry().add(&store);
+        drop(opening);
         ready(&store)?;
         *place = Arc::downgrade(&store);
         Ok(store)
@@ -285,6 +304,10 @@ impl Store {
                     (Readers::begin(own, &meta.store_id, session, &state, config.label())?, session)
                 }
             };
+            if let Sidecars::Beside(path) = &sidecars {
+                // Before others can see that there is a session.
+                session::leave_hint(&file, readers.file(), path);
+            }
             if session != lock::IMMUTABLE {
                 lock::join(&file, session).map_err(|error| fail("lock", error))?;
                 if !session::is_the_only_session(&file, session)? {
@@ -293,9 +316,6 @@ impl Store {
                     std::thread::sleep(Duration::from_millis(1 + session % 7));
                     continue;
                 }
-            }
-            if let Sidecars::Beside(path) = &sidecars {
-                session::leave_hint(&file, readers.file(), path);
             }
             entering.stays = true;
             let store = Store::with(file, mapped, &path, config, meta, readers, session)?;
@@ -328,7 +348,7 @@ impl Store {
             counters: Counting::default(),
             written_back: AtomicU64::new(0),
             is_finished: AtomicBool::new(false),
-            heritage: Mutex::default(),
+            heritage: sync::Mutex::default(),
             generation: fork::generation(),
             session,
             log: Mutex::new(Arc::new(Log::of(&meta))),
@@ -445,11 +465,16 @@ impl Store {
         }
     }
 
+    /// What this process has inherited; `None` where that is locked by a thread that the parent had at the fork.
+    pub fn heritage(&self) -> Option<sync::MutexGuard<'_, Heritage>> {
+        fork::lock_unless_lost(&self.heritage)
+    }
+
     /// The slot that this process, which was forked, has instead of one of its parent with this txn. (Another thread
     /// may have given the parent's slot back and taken it for another txn just before the fork.)
     #[cold]
     pub fn inherited(&self, pin: Pin, txn: u64) -> Option<Pin> {
-        let heritage = self.heritage.lock();
+        let heritage = self.heritage()?;
         let found = heritage.pins.iter().find(|(parents, _)| *parents == pin).map(|(_, own)| *own);
         found.filter(|own| {
             heritage.generation == fork::generation() && self.readers.pinned_at(*own) == Some(txn)
@@ -666,6 +691,8 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub fn unshare(&self) -> Result<()> {
+        // In this order: a sidecar that has processes but no session is taken for another store's.
+        self.readers.resign();
         lock::leave(self.pages.disk.file()).map_err(|error| self.pages.disk.io_error("unlock", error))
     }
 }

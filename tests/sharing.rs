@@ -1266,7 +1266,7 @@ fn assert_together(a: &mut Process, b: &mut Process, what: &str) {
         both[one].obey("abort");
         both[one].obey("pin");
         assert_eq!(both[two].obey("readers"), "1", "{what}");
-        both[two].obey("churn 60");
+        both[two].obey("churn 12");
         both[one].obey("check");
         both[one].obey("unpin");
     }
@@ -1879,7 +1879,7 @@ fn an_exported_snapshot_stays_whatever_becomes_of_its_exporter() {
             "is killed" => exporter.take().unwrap().kill(),
             _ => {}
         }
-        churn(&db, 100);
+        churn(&db, 50);
         db.reap().unwrap();
         let readers = db.readers().unwrap();
         assert_eq!((readers.len(), readers[0].txn, &readers[0].label[..]), (1, txn, "for you"), "{ends}");
@@ -1894,13 +1894,13 @@ fn an_exported_snapshot_stays_whatever_becomes_of_its_exporter() {
         // And handed on.
         let again = first.export("and on").unwrap();
         drop((first, exported));
-        churn(&db, 100);
+        churn(&db, 50);
         let last = import(&again);
         assert_eq!(digest(&last), before, "{ends}");
         drop(again);
         others.iter_mut().for_each(|other| drop(other.obey("check")));
         drop(last);
-        churn(&db, 50);
+        churn(&db, 20);
         others.iter_mut().for_each(|other| drop(other.obey("check")));
         assert_eq!(db.readers().unwrap().len(), 1);
         // By and by nobody has it any more.
@@ -1910,9 +1910,9 @@ fn an_exported_snapshot_stays_whatever_becomes_of_its_exporter() {
         drop(exporter);
         db.reap().unwrap();
         assert!(db.readers().unwrap().is_empty(), "{ends}: {:?}", db.readers());
-        churn(&db, 200);
+        churn(&db, 120);
         let len = place.len();
-        churn(&db, 200);
+        churn(&db, 120);
         assert_eq!(place.len(), len, "{ends}: the file grows");
         assert_clean(&db);
         drop(db);
