@@ -114,6 +114,23 @@ fn create_file(path: &Path, config: &Config) -> Result<()> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)
 }
 
+/// Refuses what is neither a store nor a blank file to make one of, before anything is made beside it.
+///
+/// # Errors
+/// `NotAStore`; `Io`.
+pub fn refuse_others(file: &File, path: &Path, config: &Config) -> Result<()> {
+    match read_meta(file, path, false) {
+        Err(error @ Error::NotAStore { .. }) => {
+            let may_create = config.create && !config.is_read_only();
+            match may_create && is_blank(file).unwrap_or(false) {
+                true => Ok(()),
+                false => Err(error),
+            }
+        }
+        other => other.map(drop),
+    }
+}
+
 /// Makes a blank file a new store. The caller is alone.
 ///
 /// # Errors

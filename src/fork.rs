@@ -13,7 +13,7 @@
 use crate::map::{SharedWords, Word, Words};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, TryLockError};
@@ -106,10 +106,20 @@ pub struct Handlers {
 /// # Errors
 /// The system's.
 pub fn replace(file: &File, other: &File) -> io::Result<()> {
+    put_under(file.as_raw_fd(), other)
+}
+
+/// The same for a descriptor that is open in a thread which this process, a forked one, does not have.
+pub fn replace_raw(fd: RawFd, other: &File) {
+    // Where it fails the parent's locks last as long as this process.
+    let _ = put_under(fd, other);
+}
+
+fn put_under(fd: RawFd, other: &File) -> io::Result<()> {
     loop {
-        // SAFETY: claim L1: both descriptors are open for as long as the files are borrowed; the number stays
-        // that of an open file, now the other one, so whoever owns it may go on using and closing it.
-        let result = unsafe { libc::dup3(other.as_raw_fd(), file.as_raw_fd(), libc::O_CLOEXEC) };
+        // SAFETY: claim L1: both descriptors are open, as the callers know; the number stays that of an open
+        // file, now the other one, so whoever owns it may go on using and closing it.
+        let result = unsafe { libc::dup3(other.as_raw_fd(), fd, libc::O_CLOEXEC) };
         if result != -1 {
             return Ok(());
         }

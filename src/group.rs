@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::lock::{self, Mode};
 use crate::log::{Log, RECORD_HEAD};
 use crate::shared::{FlushState, State};
-use crate::store::{Store, steady};
+use crate::store::{Store, Transient};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -393,7 +393,10 @@ impl Store {
         if is_over || self.read_only || !self.is_own_process() || readers.checkpoint().is_none() {
             return Ok(());
         }
-        let _steady = steady();
+        // A child would not end it.
+        let mut transient = Transient::default();
+        transient.add(self.pages.disk.file());
+        transient.add(readers.file());
         // Nobody can begin anew before this is given back, which is the last thing that touches the sidecar.
         let _admin = readers.lock_admin()?;
         if self.is_unsettled()? {

@@ -18,7 +18,7 @@ use crate::options::Config;
 use crate::readers::Readers;
 use crate::session::Sidecars;
 use crate::shared::{STATE_WORDS, State};
-use crate::store::{Origin, Store};
+use crate::store::{Origin, Store, steady};
 use crate::txn::ReadTxn;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -37,6 +37,8 @@ const SNAPSHOT: u64 = 2;
 /// # Errors
 /// `Io`, also when this process may not open its own files anew.
 pub fn share(store: &Store) -> Result<OwnedFd> {
+    // A child that another thread forks meanwhile would keep what is opened here.
+    let _steady = steady();
     let data = data_in_session(store, !store.read_only)?;
     let fail = |error| store.pages.disk.io_error("open the lock file once more of", error);
     let sidecar = descriptor::reopen(store.readers.file(), true).map_err(fail)?;
@@ -56,6 +58,7 @@ fn export(txn: &ReadTxn, label: &str) -> Result<OwnedFd> {
         // What it holds can be held by others too.
         return pack(store, &words, &[store.pages.disk.file(), store.readers.file()]);
     }
+    let _steady = steady();
     let data = data_in_session(store, false)?;
     let delegate = store.readers.delegate(&[(txn.txn_id(), label)])?;
     pack(store, &words, &[&data, &delegate.file])
@@ -173,7 +176,10 @@ pub fn origin_of(fd: OwnedFd, config: &mut Config) -> Result<Origin> {
         let Parcel { path, data, sidecar, .. } = unpack(&fd, STORE, 2, true)?;
         Origin { file: data, path, sidecars: Sidecars::Given(sidecar) }
     } else {
-        origin_of_file(fd.into()).map_err(fail)?
+        origin_of_file(fd.into()).map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidInput => Error::invalid(error.to_string()),
+            _ => fail(error),
+        })?
     };
     let flags = rustix::fs::fcntl_getfl(&origin.file).map_err(|error| fail(error.into()))?;
     config.read_only |= !flags.contains(rustix::fs::OFlags::RDWR);
@@ -181,6 +187,10 @@ pub fn origin_of(fd: OwnedFd, config: &mut Config) -> Result<Origin> {
 }
 
 fn origin_of_file(file: File) -> std::io::Result<Origin> {
+    if !file.metadata()?.is_file() {
+        let detail = "the descriptor is neither one of a file nor one from Database::share";
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, detail));
+    }
     let flags = rustix::fs::fcntl_getfl(&file)?;
     let path = descriptor::name(&file).unwrap_or_else(|_| "(descriptor)".into());
     let (here, there) = (file.metadata()?, std::fs::metadata(&path));

@@ -40,6 +40,8 @@ struct Plan {
 /// A fork under way. Fields are let go in this order.
 struct Fork {
     plans: Vec<Plan>,
+    /// What takes the place of descriptors of stores that other threads are just opening or closing.
+    nothing: Option<File>,
     /// Nobody opens, closes or lists stores meanwhile.
     registry: MutexGuard<'static, Registry>,
     steady: RwLockWriteGuard<'static, ()>,
@@ -62,7 +64,8 @@ fn before() {
     let stores: Vec<Arc<Store>> = registry.all.iter().filter_map(std::sync::Weak::upgrade).collect();
     let open = stores.iter().filter(|store| !store.is_finished.load(Relaxed));
     let plans = open.filter_map(|store| plan(store).ok()).collect();
-    FORK.set(Some(Fork { plans, registry, steady, stores }));
+    let nothing = if registry.transient.is_empty() { None } else { File::open("/dev/null").ok() };
+    FORK.set(Some(Fork { plans, nothing, registry, steady, stores }));
 }
 
 fn plan(store: &Arc<Store>) -> Result<Plan> {
@@ -96,13 +99,16 @@ fn in_parent() {
 }
 
 fn let_go(fork: Option<Fork>) {
-    let Some(Fork { plans, registry, steady, stores }) = fork else { return };
+    let Some(Fork { plans, registry, steady, stores, .. }) = fork else { return };
     drop((registry, steady));
     drop((plans, stores));
 }
 
 fn in_child() {
-    let Some(fork) = FORK.take() else { return };
+    let Some(mut fork) = FORK.take() else { return };
+    if let Some(nothing) = &fork.nothing {
+        fork.registry.transient.iter().for_each(|fd| fork::replace_raw(*fd, nothing));
+    }
     for Plan { store, data, sidecar, process, pins } in &fork.plans {
         let replaced = fork::replace(store.pages.disk.file(), data)
             .and_then(|()| fork::replace(store.readers.file(), sidecar));
@@ -117,5 +123,6 @@ fn in_child() {
             heritage.pins.clone_from(pins);
         }
     }
+    fork.registry.transient.clear();
     let_go(Some(fork));
 }

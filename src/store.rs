@@ -30,6 +30,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::IoSlice;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -156,6 +157,33 @@ pub struct Registry {
     open: HashMap<Key, Place>,
     /// Every one that is in this process's memory, also those of a parent.
     pub all: Vec<Weak<Store>>,
+    /// Descriptors of stores that are just being opened or closed, by threads that a child will not have.
+    pub transient: Vec<RawFd>,
+}
+
+/// Descriptors that a child is to let go of at once, until this ends; they are open longer.
+#[derive(Default)]
+pub struct Transient {
+    fds: Vec<RawFd>,
+}
+
+impl Transient {
+    /// Adds one.
+    pub fn add(&mut self, file: &File) {
+        self.fds.push(file.as_raw_fd());
+        registry().transient.push(file.as_raw_fd());
+    }
+}
+
+impl Drop for Transient {
+    fn drop(&mut self) {
+        let mut registry = registry();
+        for fd in &self.fds {
+            if let Some(place) = registry.transient.iter().position(|it| it == fd) {
+                registry.transient.swap_remove(place);
+            }
+        }
+    }
 }
 
 // The locks that a fork takes are the standard library's, which have no queue: a child can let them go although
@@ -168,7 +196,7 @@ pub fn registry() -> sync::MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(sync::PoisonError::into_inner)
 }
 
-/// Keeps this process from being forked while descriptors and locks come and go.
+/// Keeps this process from being forked while descriptors with locks are not in the registry yet.
 pub fn steady() -> sync::RwLockReadGuard<'static, ()> {
     STEADY.read().unwrap_or_else(sync::PoisonError::into_inner)
 }
@@ -249,10 +277,10 @@ impl Store {
         if let Some(store) = place.upgrade() {
             return Ok(store);
         }
-        let opening = steady();
-        let store = Arc::new(Store::start(origin, config)?);
+        let mut transient = Transient::default();
+        let store = Arc::new(Store::start(origin, config, &mut transient)?);
         registry().add(&store);
-        drop(opening);
+        drop(transient);
         ready(&store)?;
         *place = Arc::downgrade(&store);
         Ok(store)
@@ -261,14 +289,15 @@ impl Store {
     /// The store at `path` once more, as another process would open it.
     #[cfg(test)]
     pub fn open_apart(path: &Path, config: &Config) -> Result<Arc<Store>> {
-        Store::start(Origin::at(path, config)?, config).map(Arc::new)
+        Store::start(Origin::at(path, config)?, config, &mut Transient::default()).map(Arc::new)
     }
 
     /// A store of its own files, which nobody else can know of.
-    pub fn start(origin: Origin, config: &Config) -> Result<Store> {
+    fn start(origin: Origin, config: &Config, transient: &mut Transient) -> Result<Store> {
         let Origin { file, path, sidecars } = origin;
         let fail = |doing: &str, error| Error::io(format!("{doing} {}", path.display()), error);
         create::refuse_network(&file, &path, config)?;
+        create::refuse_others(&file, &path, config)?;
         let wish = match (config.immutable, config.read_only) {
             (true, _) => Wish::Immutable,
             (_, true) => Wish::Read,
@@ -276,13 +305,17 @@ impl Store {
         };
         for _ in 0..MAX_TRIES {
             let id = || Ok(create::read_meta(&file, &path, false)?.0.store_id);
-            let standing = session::approach(&file, &sidecars, wish, id)?;
             let data = file.try_clone().map_err(|error| fail("open", error))?;
+            let steady = steady();
+            let standing = session::approach(&file, &sidecars, wish, id)?;
             let mut entering = Entering { data, sidecar: None, stays: false };
             if let Standing::Alone(sidecar) | Standing::Among(sidecar, _) = &standing {
                 let copy = sidecar.try_clone().map_err(|error| fail("open the lock file of", error))?;
+                [sidecar, &copy].into_iter().for_each(|file| transient.add(file));
                 entering.sidecar = Some(copy);
             }
+            [&file, &entering.data].into_iter().for_each(|file| transient.add(file));
+            drop(steady);
             if matches!(standing, Standing::Alone(_)) && wish == Wish::Write && config.create {
                 create::fill_if_blank(&file, &path, config)?;
             }
