@@ -41,6 +41,8 @@ const NETWORK: [(u64, &str); 15] = [
     (0xbacb_acbc, "vmhgfs"),
 ];
 
+const OVERLAYFS: u64 = 0x794c_7630;
+
 /// Refuses a file on a network file system, unless the options say otherwise.
 ///
 /// # Errors
@@ -75,7 +77,22 @@ pub fn open_file(path: &Path, config: &Config) -> Result<File> {
         }
         other => other,
     }
+    .and_then(|file| match config.read_only && !config.immutable && is_overlay(&file) {
+        true => open_upper(path, &options),
+        false => Ok(file),
+    })
     .map_err(|error| Error::io(format!("open {}", path.display()), error))
+}
+
+fn is_overlay(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_type as u64 & 0xffff_ffff == OVERLAYFS)
+}
+
+/// The first who opens a file of an overlay's lower layer to write makes a copy of it, and whoever had it open to read keeps
+/// the old one. So it is opened to write once, where that is allowed, before it is opened to read.
+fn open_upper(path: &Path, to_read: &OpenOptions) -> std::io::Result<File> {
+    let _ = OpenOptions::new().read(true).write(true).open(path);
+    to_read.open(path)
 }
 
 /// Creates the store so that it is there whole or not at all: in an unnamed file that gets its name

@@ -245,6 +245,8 @@ impl Origin {
 
 /// What the locks of an opening are worth; lets them go when it ends.
 struct Entering {
+    /// The first: it ends before they are closed.
+    transient: Transient,
     data: File,
     sidecar: Option<File>,
     stays: bool,
@@ -277,10 +279,7 @@ impl Store {
         if let Some(store) = place.upgrade() {
             return Ok(store);
         }
-        let mut transient = Transient::default();
-        let store = Arc::new(Store::start(origin, config, &mut transient)?);
-        registry().add(&store);
-        drop(transient);
+        let store = Store::start(origin, config)?;
         ready(&store)?;
         *place = Arc::downgrade(&store);
         Ok(store)
@@ -289,11 +288,11 @@ impl Store {
     /// The store at `path` once more, as another process would open it.
     #[cfg(test)]
     pub fn open_apart(path: &Path, config: &Config) -> Result<Arc<Store>> {
-        Store::start(Origin::at(path, config)?, config, &mut Transient::default()).map(Arc::new)
+        Store::start(Origin::at(path, config)?, config)
     }
 
     /// A store of its own files, which nobody else can know of.
-    fn start(origin: Origin, config: &Config, transient: &mut Transient) -> Result<Store> {
+    fn start(origin: Origin, config: &Config) -> Result<Arc<Store>> {
         let Origin { file, path, sidecars } = origin;
         let fail = |doing: &str, error| Error::io(format!("{doing} {}", path.display()), error);
         create::refuse_network(&file, &path, config)?;
@@ -308,13 +307,18 @@ impl Store {
             let data = file.try_clone().map_err(|error| fail("open", error))?;
             let steady = steady();
             let standing = session::approach(&file, &sidecars, wish, id)?;
-            let mut entering = Entering { data, sidecar: None, stays: false };
+            // Declared behind what they name, so that they end before it is closed.
+            let mut transient = Transient::default();
+            transient.add(&file);
+            let mut entering =
+                Entering { transient: Transient::default(), data, sidecar: None, stays: false };
+            entering.transient.add(&entering.data);
             if let Standing::Alone(sidecar) | Standing::Among(sidecar, _) = &standing {
+                transient.add(sidecar);
                 let copy = sidecar.try_clone().map_err(|error| fail("open the lock file of", error))?;
-                [sidecar, &copy].into_iter().for_each(|file| transient.add(file));
+                entering.transient.add(&copy);
                 entering.sidecar = Some(copy);
             }
-            [&file, &entering.data].into_iter().for_each(|file| transient.add(file));
             drop(steady);
             if matches!(standing, Standing::Alone(_)) && wish == Wish::Write && config.create {
                 create::fill_if_blank(&file, &path, config)?;
@@ -345,7 +349,7 @@ impl Store {
                 lock::join(&file, session).map_err(|error| fail("lock", error))?;
                 if !session::is_the_only_session(&file, session)? {
                     // Two that only read, by two names, at once: neither may stay.
-                    drop(entering);
+                    drop((entering, transient));
                     std::thread::sleep(Duration::from_millis(1 + session % 7));
                     continue;
                 }
@@ -354,6 +358,9 @@ impl Store {
             let store = Store::with(file, mapped, &path, config, meta, readers, session)?;
             let published = store.readers.published().page_count;
             store.pages.disk.admit(published.saturating_mul(store.pages.page_size as u64))?;
+            let store = Arc::new(store);
+            // From here on a fork knows it.
+            registry().add(&store);
             return Ok(store);
         }
         Err(Error::Busy { detail: format!("{} is opened by others again and again", path.display()) })
