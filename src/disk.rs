@@ -12,7 +12,7 @@
 use crate::descriptor;
 use crate::error::{Error, Result};
 use crate::map::DataMap;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -84,13 +84,17 @@ pub struct Mapped {
 
 impl Mapped {
     /// Opens the file once more and maps it, with `needed` bytes at least. Where it cannot be opened anew the same
-    /// description serves.
+    /// description serves. It is open for writing where the file is, although nothing is written through the mapping:
+    /// without that the system takes the mapping for a private one, and msync does nothing.
     ///
     /// # Errors
     /// `Io` when it cannot be mapped.
     pub fn new(file: &File, needed: u64) -> Result<Self> {
-        let again = descriptor::reopen(file, false).or_else(|_| file.try_clone());
-        let file = again.map_err(|error| Error::io("open the data file once more", error))?;
+        let open = || {
+            let flags = rustix::fs::fcntl_getfl(file)?;
+            descriptor::reopen(file, flags.contains(OFlags::RDWR)).or_else(|_| file.try_clone())
+        };
+        let file = open().map_err(|error: io::Error| Error::io("open the data file once more", error))?;
         Ok(Mapped { first: DataMap::reserve(&file, needed)?, file })
     }
 }

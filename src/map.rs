@@ -49,7 +49,9 @@ impl DataMap {
         }
         if mapped.is_ok() && len < wanted {
             drop(mapped);
-            mapped = map((len / 4).next_multiple_of(MAP_UNIT).max(needed));
+            // But twice what is needed, or every growth would need one more mapping.
+            let enough = (len / 4).max(needed.saturating_mul(2).min(len));
+            mapped = map(enough.next_multiple_of(MAP_UNIT));
         }
         let raw = mapped.map_err(|error| Error::io(format!("map {needed} bytes of the data file"), error))?;
         // Random: a cold get reads one page, and read-ahead is done along the tree.

@@ -12,6 +12,7 @@ use mapleaf::{Durability, Options, Table};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 
 const NUMBERS: Table<u64, u64> = Table::new("numbers");
@@ -267,4 +268,51 @@ fn flushed_range(call: &str) -> Range<u64> {
     let mut arguments = arguments.split(", ");
     let start = u64::from_str_radix(arguments.next().unwrap().trim_start_matches("0x"), 16).unwrap();
     start..start + arguments.next().unwrap().parse::<u64>().unwrap()
+}
+
+/// Pages of the file that the system has not written to the disk; `None` where it does not say (before Linux 6.5).
+fn dirty_pages(file: &std::fs::File) -> Option<u64> {
+    const CACHESTAT: libc::c_long = 451;
+    let (range, mut found) = ([0u64; 2], [0u64; 5]);
+    // SAFETY: the kernel reads two numbers and writes five.
+    let result = unsafe { libc::syscall(CACHESTAT, file.as_raw_fd(), range.as_ptr(), found.as_mut_ptr(), 0) };
+    (result == 0).then(|| found[1] + found[2])
+}
+
+/// The system calls that flush are made, says another test; here, that they do something.
+#[test]
+fn what_a_commit_has_flushed_is_not_dirty_any_more() {
+    let db = filled();
+    db.checkpoint().unwrap();
+    let file = std::fs::File::open(db.path()).unwrap();
+    let put = |durability: Durability, key: u64| {
+        db.write(|w| {
+            w.set_durability(durability);
+            (0..50).try_for_each(|i| w.put(NUMBERS, &(key + i * 1000), &i).map(drop))
+        })
+        .unwrap();
+    };
+    put(Durability::Eventual, 1);
+    let before = dirty_pages(&file);
+    if before.is_none_or(|pages| pages == 0) {
+        println!("skipped: the system does not say what is dirty, or writes at once");
+        return;
+    }
+    put(Durability::Durable, 2);
+    let log_only = dirty_pages(&file).unwrap();
+    put(Durability::Ordered, 3);
+    // Metadata aside; a page may be dirtied again by nobody.
+    assert_eq!(
+        dirty_pages(&file),
+        Some(0),
+        "an ordered commit flushes all; {before:?}, then {log_only} before"
+    );
+    put(Durability::Eventual, 4);
+    assert!(dirty_pages(&file).unwrap() > 0);
+    db.checkpoint().unwrap();
+    assert_eq!(dirty_pages(&file), Some(0), "a checkpoint flushes all");
+    // Grown, mapped anew or not: still.
+    let big = vec![7; 9 << 20];
+    db.write(|w| w.put(WORDS, "big", &big[..])).unwrap();
+    assert_eq!(dirty_pages(&file), Some(0), "a large commit is a checkpoint");
 }
