@@ -286,16 +286,16 @@ fn hold_some(db: &Database) {
 }
 
 /// Transfers beside others of its kind, at random levels, until it is killed or its input ends. Reports its name
-/// and the last of its own transfers that was acknowledged.
+/// the last of its own transfers that was acknowledged, and the last that it tried.
 fn storm(db: &Database) {
     let ended = end_of_input();
     let seed = std::process::id();
     let mut storm =
         Storm { rng: SmallRng::seed_from_u64(seed.into()), name: seed.to_string(), ..Storm::new() };
-    report(&format!("{} 0", storm.name));
+    report(&format!("{} 0 0", storm.name));
     while !ended.is_finished() {
         storm.step(db);
-        report(&format!("{} {}", storm.name, storm.acknowledged));
+        report(&format!("{} {} {}", storm.name, storm.acknowledged, storm.tried));
     }
 }
 
@@ -1229,10 +1229,15 @@ fn two_hundred_rounds_of_killed_writers_and_readers_leave_the_store_whole_and_sm
         }
         let db = place.open();
         check_sum(&db.begin_read().unwrap());
-        let turn = db.begin_write_deadline(Instant::now() + Duration::from_secs(20)).unwrap();
-        let mut w = turn.expect("the turn is not stuck");
-        w.put(WORDS, "round", &[round as u8]).unwrap();
-        w.commit().unwrap();
+        let commit = || {
+            let turn = db.begin_write_deadline(Instant::now() + Duration::from_secs(20)).unwrap();
+            let mut w = turn.expect("the turn is not stuck");
+            w.put(WORDS, "round", &[round as u8])?;
+            w.commit()
+        };
+        // What is built on a txn whose process was killed while it flushed is lost with it; what comes then is not.
+        let outcomes: Vec<_> = (0..3).map(|_| commit()).collect();
+        assert!(outcomes.iter().any(Result::is_ok), "{outcomes:?}");
         if round % 8 == 7 {
             assert_clean(&db);
         }
@@ -1245,18 +1250,23 @@ fn two_hundred_rounds_of_killed_writers_and_readers_leave_the_store_whole_and_sm
     assert_eq!(db.reap().unwrap(), 0, "whoever comes first begins with an empty table");
     assert!(db.readers().unwrap().is_empty());
     assert_clean(&db);
-    let (early, late) = (lens[50..100].iter().max().unwrap(), lens[150..].iter().max().unwrap());
-    assert!(*late <= early + early / 4, "it grows: {lens:?}");
+    // As long as readers live it is no longer than what their eighteen snapshots can see, and the log.
+    let longest = *lens.iter().max().unwrap();
+    assert!(longest <= 4 << 20, "it grows: {lens:?}");
+    // Nothing of what the dead held is lost: there is room for all that comes.
+    (0..300).for_each(|_| put_as(&db, Durability::Durable, 1, balance(&db, 1)).unwrap());
+    assert!(place.len() <= longest, "{} after {longest}", place.len());
+    assert_clean(&db);
 }
 
 /// `reports` say of each writer what it was told last.
 fn check_acknowledged(db: &Database, reports: &[String]) {
     let r = db.begin_read().unwrap();
     for report in reports {
-        let (name, acknowledged) = report.split_once(' ').unwrap();
-        let found = r.get(COUNTER, name).unwrap().unwrap_or(0);
-        let acknowledged: u64 = acknowledged.parse().unwrap();
-        // What it had under way may be there, too.
-        assert!((acknowledged..=acknowledged + 4).contains(&found), "{report}: {found}");
+        let words: Vec<&str> = report.split(' ').collect();
+        let found = r.get(COUNTER, words[0]).unwrap().unwrap_or(0);
+        let [acknowledged, tried] = [1, 2].map(|at| words[at].parse::<u64>().unwrap());
+        // What it had under way may be there, too. (It may have failed before, and so have tried more.)
+        assert!((acknowledged..=tried + 4).contains(&found), "{report}: {found}");
     }
 }
