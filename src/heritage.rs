@@ -37,7 +37,7 @@ struct Plan {
     pins: Vec<(Pin, Pin)>,
 }
 
-/// A fork under way. Fields are let go in this order.
+/// A fork under way; [`let_go`] ends it.
 struct Fork {
     plans: Vec<Plan>,
     /// What takes the place of descriptors of stores that other threads are just opening or closing.
