@@ -9,7 +9,7 @@
 //! (SCM_RIGHTS) and was closed. The kernel keeps what was sent, however the descriptor travels: by
 //! inheritance, over another socket, past the death of whoever made it.
 
-use rustix::fs::{FileType, MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, FileType, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -19,7 +19,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Most bytes of a message in a parcel.
@@ -42,6 +42,23 @@ pub fn name(file: impl AsFd) -> io::Result<PathBuf> {
 
 fn proc_path(file: impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
+}
+
+/// Whether the file is the one of this name.
+pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let here = file.metadata()?;
+    let there = std::fs::metadata(path);
+    Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino())))
+}
+
+/// Makes what lies behind `offset` empty, without changing the length: for files that keep it.
+pub fn empty_from(file: &File, offset: u64) -> io::Result<()> {
+    let rest = file.metadata()?.size().saturating_sub(offset);
+    if rest > 0 {
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(file, how, offset, rest)?;
+    }
+    Ok(())
 }
 
 /// A file in memory that nobody can make shorter.
@@ -73,8 +90,7 @@ pub fn pack(message: &[u8], files: &[&File]) -> io::Result<OwnedFd> {
 
 /// What is in a parcel; it stays in it unless it is taken out. `None` when it is empty or no parcel.
 pub fn unpack(parcel: impl AsFd, take: bool) -> io::Result<Option<(Vec<u8>, Vec<File>)>> {
-    let stat = rustix::fs::fstat(&parcel)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+    if !is_socket(&parcel)? {
         return Ok(None);
     }
     let mut message = vec![0; MAX_MESSAGE];

@@ -342,18 +342,11 @@ impl Disk {
         self.known_len.fetch_min(len, Ordering::AcqRel);
         self.carry_out(&Op::SetLen { len }, "truncate", || match self.file.set_len(len) {
             // A sealed file keeps its length, but not what is in it.
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => self.empty_from(len),
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                descriptor::empty_from(&self.file, len)
+            }
             other => other,
         })
-    }
-
-    fn empty_from(&self, len: u64) -> io::Result<()> {
-        let rest = self.file.metadata()?.size().saturating_sub(len);
-        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if rest > 0 {
-            rustix::fs::fallocate(&self.file, how, len, rest)?;
-        }
-        Ok(())
     }
 
     fn carry_out(&self, op: &Op<'_>, doing: &str, call: impl FnOnce() -> io::Result<()>) -> Result<()> {

@@ -24,7 +24,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,7 +38,7 @@ const SNAPSHOT: u64 = 2;
 pub fn share(store: &Store) -> Result<OwnedFd> {
     // A child that another thread forks meanwhile would keep what is opened here.
     let _steady = steady();
-    let data = data_in_session(store, !store.read_only)?;
+    let data = store.data_in_session(!store.read_only)?;
     let fail = |error| store.pages.disk.io_error("open the lock file once more of", error);
     let sidecar = descriptor::reopen(store.readers.file(), true).map_err(fail)?;
     pack(store, &[MAGIC, STORE], &[&data, &sidecar])
@@ -59,16 +58,9 @@ fn export(txn: &ReadTxn, label: &str) -> Result<OwnedFd> {
         return pack(store, &words, &[store.pages.disk.file(), store.readers.file()]);
     }
     let _steady = steady();
-    let data = data_in_session(store, false)?;
+    let data = store.data_in_session(false)?;
     let delegate = store.readers.delegate(&[(txn.txn_id(), label)])?;
     pack(store, &words, &[&data, &delegate.file])
-}
-
-fn data_in_session(store: &Store, write: bool) -> Result<File> {
-    let fail = |error| store.pages.disk.io_error("open once more", error);
-    let data = descriptor::reopen(store.pages.disk.file(), write).map_err(fail)?;
-    lock::join(&data, store.session).map_err(fail)?;
-    Ok(data)
 }
 
 fn pack(store: &Store, words: &[u64], files: &[&File]) -> Result<OwnedFd> {
@@ -193,8 +185,7 @@ fn origin_of_file(file: File) -> std::io::Result<Origin> {
     }
     let flags = rustix::fs::fcntl_getfl(&file)?;
     let path = descriptor::name(&file).unwrap_or_else(|_| "(descriptor)".into());
-    let (here, there) = (file.metadata()?, std::fs::metadata(&path));
-    let is_there = there.is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino()));
+    let is_there = descriptor::is_at(&file, &path)?;
     // Locks of its own, if that is allowed: whoever has passed it on may have kept it.
     let file = descriptor::reopen(&file, flags.contains(rustix::fs::OFlags::RDWR)).unwrap_or(file);
     let sidecars = if is_there { Sidecars::Beside(path.clone()) } else { Sidecars::Nowhere };

@@ -17,7 +17,6 @@
 use crate::descriptor;
 use crate::error::Result;
 use crate::fork::{self, Handlers};
-use crate::lock;
 use crate::readers::Delegate;
 use crate::shared::Pin;
 use crate::store::{Registry, Store, all_steady, registry};
@@ -70,8 +69,7 @@ fn before() {
 
 fn plan(store: &Arc<Store>) -> Result<Plan> {
     let io = |error| store.pages.disk.io_error("open once more", error);
-    let data = descriptor::reopen(store.pages.disk.file(), !store.read_only).map_err(io)?;
-    lock::join(&data, store.session).map_err(io)?;
+    let data = store.data_in_session(!store.read_only)?;
     let held = held_snapshots(store);
     let store = Arc::clone(store);
     if held.is_empty() {

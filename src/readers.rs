@@ -20,7 +20,6 @@ use crate::fork;
 use crate::lock::{self, Mode};
 use crate::map::SharedWords;
 use crate::shared::{MAX_BLOCKS, OwnBlocks, PAGE, Pin, Pinned, SLOTS_PER_BLOCK, Shared, State, WAKE_WORD};
-use rustix::fs::FallocateFlags;
 use rustix::thread::futex;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -37,7 +36,6 @@ pub const MAX_PROCESSES: usize = 1 << 16;
 const NOBODY: usize = usize::MAX;
 /// So many blocks there may be before anyone looks for those of the dead.
 const FEW_BLOCKS: usize = 64;
-const EMPTY: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 
 /// The sidecar of an open store; it can do what its words can.
 pub struct Readers {
@@ -105,8 +103,7 @@ impl Readers {
         match file.set_len(0) {
             Ok(()) => {}
             // What is sealed keeps its length, and is emptied.
-            Err(_) => rustix::fs::fallocate(&file, EMPTY, 0, meta.size().max(1))
-                .map_err(|error| Error::io("empty the lock file", error.into()))?,
+            Err(_) => descriptor::empty_from(&file, 0).map_err(io("empty the lock file"))?,
         }
         let len = file.metadata().map_err(io("examine the lock file"))?.size();
         file.set_len(len.max(PAGE as u64)).map_err(io("write the lock file"))?;
@@ -300,7 +297,11 @@ impl Readers {
     pub fn list(&self) -> Result<Vec<(Pinned, bool)>> {
         let dead = self.dead_processes()?;
         let pinned = (0..self.blocks()?).flat_map(|block| self.describe_block(block));
-        Ok(pinned.map(|pinned| (dead.contains(&pinned.process), pinned)).map(|(a, b)| (b, a)).collect())
+        let with_fate = |pinned: Pinned| {
+            let is_dead = dead.contains(&pinned.process);
+            (pinned, is_dead)
+        };
+        Ok(pinned.map(with_fate).collect())
     }
 
     /// Pins snapshots again, in slots whose lock goes with the descriptor that is returned. They are pinned by the

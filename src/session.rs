@@ -20,7 +20,7 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -137,9 +137,7 @@ fn is_free(sidecar: &File, sidecars: &Sidecars, tries: usize) -> Result<bool> {
     let Sidecars::Beside(path) = sidecars else { return Ok(true) };
     let name = name_beside(path);
     let fail = |error| Error::io(format!("examine the lock file {}", name.display()), error);
-    let here = sidecar.metadata().map_err(fail)?;
-    let is_there = std::fs::metadata(&name).is_ok_and(|it| (it.dev(), it.ino()) == (here.dev(), here.ino()));
-    if !is_there {
+    if !descriptor::is_at(sidecar, &name).map_err(fail)? {
         // Removed or replaced since it was opened.
         return Ok(false);
     }
@@ -223,11 +221,7 @@ fn is_forbidden(error: &io::Error) -> bool {
 /// Leaves word where the sidecar is, if it is beside the file. Not every file system can.
 pub fn leave_hint(data: &File, sidecar: &File, path: &Path) {
     let name = name_beside(path);
-    let is_beside = || {
-        let (here, there) = (sidecar.metadata().ok()?, std::fs::metadata(&name).ok()?);
-        Some((here.dev(), here.ino()) == (there.dev(), there.ino()))
-    };
-    if is_beside() == Some(true) && read_hint(data).as_ref() != Some(&name) {
+    if descriptor::is_at(sidecar, &name).unwrap_or(false) && read_hint(data).as_ref() != Some(&name) {
         let _ = rustix::fs::fsetxattr(data, HINT, name.as_os_str().as_bytes(), XattrFlags::empty());
     }
 }

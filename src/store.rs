@@ -489,6 +489,17 @@ impl Store {
         fork::generation() == self.generation
     }
 
+    /// The data file opened once more, with locks of its own, for another process: it has the store open.
+    ///
+    /// # Errors
+    /// `Io`, also when this process may not open the file anew.
+    pub fn data_in_session(&self, write: bool) -> Result<File> {
+        let fail = |error| self.pages.disk.io_error("open once more", error);
+        let data = descriptor::reopen(self.pages.disk.file(), write).map_err(fail)?;
+        lock::join(&data, self.session).map_err(fail)?;
+        Ok(data)
+    }
+
     /// The generation of the process that opened it.
     pub fn generation(&self) -> u64 {
         self.generation
