@@ -108,6 +108,8 @@ pub fn commit(
     if store.readers.failures() != dirty.failures {
         return Err(Failure::Clean(store.lost()));
     }
+    let len = dirty.base.page_count * dirty.page_size() as u64;
+    store.pages.disk.check_in_place(len).map_err(Failure::Clean)?;
     let state = match choose(dirty, &log, redo, durability) {
         Way::Logged => {
             // 1. and 2. Number the pages and write them.

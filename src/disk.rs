@@ -109,6 +109,8 @@ pub struct Disk {
     maps: [OnceLock<DataMap>; MAX_MAPS],
     newest_map: AtomicUsize,
     known_len: AtomicU64,
+    /// Whether the file had a name when it was opened.
+    is_named: bool,
 }
 
 impl Disk {
@@ -123,7 +125,9 @@ impl Disk {
         observer: Option<Arc<dyn Observer>>,
         needed: u64,
     ) -> Result<Self> {
+        let is_named = file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
         let disk = Disk {
+            is_named,
             file,
             mapped: mapped.file,
             path: path.to_owned(),
@@ -160,6 +164,24 @@ impl Disk {
         Ok(self.file.metadata().map_err(|error| self.io_error("examine", error))?.size())
     }
 
+    /// Sees to it that what is written will be found again: the file still has a name, if it had one, and is at least
+    /// `len` bytes long. One fstat.
+    ///
+    /// # Errors
+    /// `FileRemoved`; `Corrupt` when it was truncated; `Io`.
+    pub fn check_in_place(&self, len: u64) -> Result<()> {
+        let metadata = self.file.metadata().map_err(|error| self.io_error("examine", error))?;
+        if self.is_named && metadata.nlink() == 0 {
+            return Err(Error::FileRemoved { path: self.path.clone() });
+        }
+        if metadata.size() < len { Err(self.truncated(metadata.size(), len)) } else { Ok(()) }
+    }
+
+    fn truncated(&self, real: u64, len: u64) -> Error {
+        let path = self.path.display();
+        Error::corrupt(0, format!("{path} has {real} bytes, its meta says {len}: it was truncated"))
+    }
+
     /// Makes the first `len` bytes readable, mapping anew where the reservation is outgrown.
     /// No system call where they were already.
     ///
@@ -177,10 +199,7 @@ impl Disk {
     fn admit_slowly(&self, len: u64) -> Result<()> {
         let real = self.len()?;
         if real < len {
-            return Err(Error::corrupt(
-                0,
-                format!("{} has {real} bytes, its meta says {len}: it was truncated", self.path.display()),
-            ));
+            return Err(self.truncated(real, len));
         }
         loop {
             let newest = self.newest_map.load(Ordering::Acquire);

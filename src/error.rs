@@ -107,6 +107,12 @@ pub enum Error {
         /// The file system.
         name: &'static str,
     },
+    /// The file was removed, or another was put in its place, while it was open. What is committed now would be lost with
+    /// the last handle, so nothing is; reading goes on. Copy what is needed out of this handle, then open the file anew.
+    FileRemoved {
+        /// Where it was.
+        path: std::path::PathBuf,
+    },
     /// An earlier call on this transaction failed half-way; it can only be aborted.
     Poisoned,
     /// The savepoint belongs to another transaction, or was undone by an earlier rollback.
@@ -190,6 +196,12 @@ impl fmt::Display for Error {
                 "{} is on a network file system ({name}), where other machines see neither its locks nor what is mapped; \
                  copy it to a local one, open it as immutable to read it, or allow any file system if only this machine \
                  uses it",
+                path.display()
+            ),
+            Error::FileRemoved { path } => write!(
+                f,
+                "{} was removed or replaced while it was open, and what is committed now would be lost with the \
+                 last process that has it open: copy what is needed out of this handle, and open the file anew",
                 path.display()
             ),
             Error::Poisoned => {
