@@ -109,8 +109,8 @@ pub struct Disk {
     maps: [OnceLock<DataMap>; MAX_MAPS],
     newest_map: AtomicUsize,
     known_len: AtomicU64,
-    /// Whether the file had a name when it was opened.
-    is_named: bool,
+    /// Whether a commit is refused once the file has no name: it had one when it was opened.
+    pub needs_name: bool,
 }
 
 impl Disk {
@@ -125,9 +125,9 @@ impl Disk {
         observer: Option<Arc<dyn Observer>>,
         needed: u64,
     ) -> Result<Self> {
-        let is_named = file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
+        let needs_name = file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
         let disk = Disk {
-            is_named,
+            needs_name,
             file,
             mapped: mapped.file,
             path: path.to_owned(),
@@ -164,14 +164,14 @@ impl Disk {
         Ok(self.file.metadata().map_err(|error| self.io_error("examine", error))?.size())
     }
 
-    /// Sees to it that what is written will be found again: the file still has a name, if it had one, and is at least
+    /// Sees to it that what is written will be found again: the file still has a name, if it needs one, and is at least
     /// `len` bytes long. One fstat.
     ///
     /// # Errors
     /// `FileRemoved`; `Corrupt` when it was truncated; `Io`.
     pub fn check_in_place(&self, len: u64) -> Result<()> {
         let metadata = self.file.metadata().map_err(|error| self.io_error("examine", error))?;
-        if self.is_named && metadata.nlink() == 0 {
+        if self.needs_name && metadata.nlink() == 0 {
             return Err(Error::FileRemoved { path: self.path.clone() });
         }
         if metadata.size() < len { Err(self.truncated(metadata.size(), len)) } else { Ok(()) }
@@ -234,6 +234,31 @@ impl Disk {
     /// `Io`, also when the file ends inside the range.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(buffer, offset).map_err(|error| self.io_error("read", error))
+    }
+
+    /// Reads the page at `offset` with a system call, past the mapping.
+    ///
+    /// # Errors
+    /// `Io`, which names the page.
+    pub fn read_page(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let page = offset / buffer.len() as u64;
+        let read = self.file.read_exact_at(buffer, offset);
+        read.map_err(|error| self.io_error(&format!("read page {page} of"), error))
+    }
+
+    /// Maps the pages of a range that `admit` has seen, and reads them where they are not in memory: touching them raises no
+    /// signal then, as long as they stay there.
+    ///
+    /// # Errors
+    /// `Io`, which names the first page that cannot be read.
+    pub fn read_in(&self, offset: u64, len: u64, page_size: usize) -> Result<()> {
+        if self.map().populate(offset, len).is_ok() {
+            return Ok(());
+        }
+        // Which page it is, and why. Or the kernel cannot (before 5.14): then this has read them.
+        let mut page = vec![0; page_size];
+        let pages = (offset..offset + len).step_by(page_size);
+        pages.into_iter().try_for_each(|offset| self.read_page(offset, &mut page))
     }
 
     /// Writes the slices one behind the other from `offset` on, in calls of at most 64 KiB or what

@@ -48,6 +48,8 @@ pub struct Pages {
     /// Bytes of a page.
     pub page_size: usize,
     verify: Verify,
+    /// Whether pages are read in before they are touched.
+    guarded: bool,
     verified: Verified,
     /// Pages whose whole content was judged: fit to be edited.
     judged: Verified,
@@ -55,8 +57,8 @@ pub struct Pages {
 
 impl Pages {
     /// Pages of this size in this file.
-    pub fn new(disk: Disk, page_size: usize, verify: Verify) -> Self {
-        Pages { disk, page_size, verify, verified: Verified::new(), judged: Verified::new() }
+    pub fn new(disk: Disk, page_size: usize, verify: Verify, guarded: bool) -> Self {
+        Pages { disk, page_size, verify, guarded, verified: Verified::new(), judged: Verified::new() }
     }
 
     /// Page `page` of a file of `page_count` pages, as written by `birth`.
@@ -127,7 +129,7 @@ impl Pages {
     /// The bytes of a run of pages, unjudged.
     ///
     /// # Errors
-    /// `Corrupt` when the run is not inside the file.
+    /// `Corrupt` when the run is not inside the file; `Io` where guarded pages cannot be read.
     #[inline]
     pub fn raw(&self, page: u64, pages: u64, page_count: u64) -> Result<&[u8]> {
         let outside =
@@ -136,8 +138,12 @@ impl Pages {
         if page < meta_pages(self.page_size) || pages == 0 || end > page_count {
             return Err(outside());
         }
-        let len = pages as usize * self.page_size;
-        self.disk.bytes(page * self.page_size as u64, len).ok_or_else(outside)
+        let (offset, len) = (page * self.page_size as u64, pages as usize * self.page_size);
+        let bytes = self.disk.bytes(offset, len).ok_or_else(outside)?;
+        if self.guarded {
+            self.disk.read_in(offset, len as u64, self.page_size)?;
+        }
+        Ok(bytes)
     }
 }
 

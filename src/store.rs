@@ -377,10 +377,11 @@ impl Store {
         session: u64,
     ) -> Result<Store> {
         let page_size = meta.page_size.get() as usize;
-        let disk = Disk::new(file, mapped, path, config.observer.clone(), create::MIN_LEN)?;
+        let mut disk = Disk::new(file, mapped, path, config.observer.clone(), create::MIN_LEN)?;
+        disk.needs_name &= !config.outlives_name;
         let writer = Writer { space: None, quarantine: Vec::new(), heap: Vec::new(), next_txn: 0 };
         Ok(Store {
-            pages: Pages::new(disk, page_size, config.verify),
+            pages: Pages::new(disk, page_size, config.verify, config.guarded),
             readers,
             config: config.clone(),
             read_only: config.is_read_only() || meta.write_features.get() != 0,

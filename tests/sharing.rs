@@ -1483,11 +1483,16 @@ fn a_store_that_takes_the_name_of_one_that_is_open_leaves_that_in_peace() {
         new.obey("pin");
         assert_eq!(old.obey("get"), "5", "{way}");
         old.obey("check");
-        old.obey("add 1");
-        old.obey("churn 50");
+        let mut last = 5;
+        if way == "created where it was" {
+            // It has another name. (Without one, what is committed would be lost: tests/removed.rs.)
+            old.obey("add 1");
+            old.obey("churn 50");
+            last = 6;
+        }
         old.obey("check");
         assert_eq!(old.obey("readers"), "1", "{way}");
-        assert_eq!((old.obey("get"), new.obey("get")), ("6".into(), "1".into()), "{way}");
+        assert_eq!((old.obey("get"), new.obey("get")), (last.to_string(), "1".into()), "{way}");
         new.obey("churn 50");
         new.obey("check");
         new.obey("verify");
