@@ -78,15 +78,22 @@ pub(crate) fn list_tables(source: &SourceObject<'_>, catalog: &Tree) -> Result<V
     let mut tables = Vec::new();
     let mut cursor = Cursor::new(source, catalog, Place::Start)?;
     while let Some((name, stored)) = cursor.next()? {
-        let name = std::str::from_utf8(name)
-            .map_err(|_| Error::corrupt(catalog.root.page, "a table name is not UTF-8"))?;
-        if tables.last().is_some_and(|(last, _, _): &(String, _, _)| &last[..] >= name) {
+        let record = search::resolve(source, stored)?;
+        let table = listed_table(name, record, catalog.layout.page_size)?;
+        if tables.last().is_some_and(|last: &(String, _, _)| last.0 >= table.0) {
             return Err(Error::corrupt(catalog.root.page, "the catalog's names are not in order"));
         }
-        let record = view_record(source, catalog, stored)?;
-        tables.push((name.to_owned(), record.schema(), Tree::of(&record, catalog.layout.page_size)));
+        tables.push(table);
     }
     Ok(tables)
+}
+
+/// The table that an entry of the catalog speaks of.
+pub(crate) fn listed_table(name: &[u8], record: &[u8], page_size: usize) -> Result<(String, Schema, Tree)> {
+    let fail = |detail: String| Error::corrupt(0, format!("the catalog: {detail}"));
+    let name = std::str::from_utf8(name).map_err(|_| fail("a table name is not UTF-8".into()))?;
+    let record = RecordView::parse(record).map_err(fail)?;
+    Ok((name.to_owned(), record.schema(), Tree::of(&record, page_size)))
 }
 
 /// A table name has an allowed length.

@@ -178,7 +178,7 @@ fn is_blank(file: &File) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// Fills a blank file: zeros first, flushed; then the meta, which makes it a store.
+/// Fills a blank file: zeros first, flushed; then the meta, which makes it a store, in both slots.
 fn write_new_store(file: &File, config: &Config) -> std::io::Result<()> {
     let page_count = (FIRST_LEN / config.page_size as u64).max(meta_pages(config.page_size) + 2);
     let len = page_count * config.page_size as u64;
@@ -204,10 +204,14 @@ fn write_new_store(file: &File, config: &Config) -> std::io::Result<()> {
     }
     observe(&Op::Sync { offset: 0, len })?;
     file.sync_all()?;
-    observe(&Op::Write { offset: META_OFFSETS[0], data: &[IoSlice::new(meta.as_bytes())] })?;
-    file.write_all_at(meta.as_bytes(), META_OFFSETS[0])?;
-    observe(&Op::Sync { offset: 0, len: META_LEN as u64 })?;
-    file.sync_all()
+    // The second slot first: zeros in any other place than the first slot of a new store are damage then.
+    for offset in META_OFFSETS.into_iter().rev() {
+        observe(&Op::Write { offset, data: &[IoSlice::new(meta.as_bytes())] })?;
+        file.write_all_at(meta.as_bytes(), offset)?;
+        observe(&Op::Sync { offset, len: META_LEN as u64 })?;
+        file.sync_all()?;
+    }
+    Ok(())
 }
 
 /// The newest of the two slots that can be read. The length is judged only when `alone`: beside a

@@ -92,7 +92,7 @@ fn describe_meta(dump: &mut PageDump, offset: u64) {
         };
         match Meta::parse(&dump.bytes[at..at + META_LEN]) {
             Ok(meta) => describe_slot(dump, at, slot, &meta),
-            Err(None) => dump.field(at, META_LEN, format!("slot {slot}"), "never written"),
+            Err(None) => dump.field(at, META_LEN, format!("slot {slot}"), "zeros"),
             Err(Some(reason)) => {
                 dump.field(at, META_LEN, format!("slot {slot}"), "damaged");
                 dump.problems.push(format!("meta slot {slot}: {reason}"));

@@ -297,7 +297,7 @@ impl Meta {
     /// Judges a slot's 512 bytes by themselves.
     ///
     /// # Errors
-    /// A sentence that says what is wrong; `Err(None)` for a slot of zeros, which was never written.
+    /// A sentence that says what is wrong; `Err(None)` for a slot of zeros.
     pub fn parse(bytes: &[u8]) -> Result<Meta, Option<String>> {
         if bytes.iter().all(|byte| *byte == 0) {
             return Err(None);

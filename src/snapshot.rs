@@ -73,16 +73,7 @@ impl Pages {
             Verify::Never => {}
             Verify::Once | Verify::Always => check_page(bytes, page)?,
         }
-        let head = header(bytes);
-        if head.page.get() != page || head.birth.get() != birth {
-            return Err(Error::corrupt(
-                page,
-                format!(
-                    "expected page {page} born at txn {birth}, found page {} born at {}",
-                    head.page, head.birth
-                ),
-            ));
-        }
+        check_identity(bytes, page, birth)?;
         self.verified.set(page, birth);
         Ok(bytes)
     }
@@ -117,10 +108,7 @@ impl Pages {
         }
         let found = crc32fast::hash(bytes);
         if found != run.checksum {
-            return Err(Error::corrupt(
-                run.page,
-                format!("value of {} bytes has checksum {found:08x}, expected {:08x}", run.len, run.checksum),
-            ));
+            return Err(wrong_value(run, found));
         }
         self.verified.set(run.page, run.birth);
         Ok(bytes)
@@ -132,8 +120,7 @@ impl Pages {
     /// `Corrupt` when the run is not inside the file; `Io` where guarded pages cannot be read.
     #[inline]
     pub fn raw(&self, page: u64, pages: u64, page_count: u64) -> Result<&[u8]> {
-        let outside =
-            || Error::corrupt(page, format!("{pages} pages of a file of {page_count} were referred to"));
+        let outside = || outside(page, pages, page_count);
         let end = page.checked_add(pages).ok_or_else(outside)?;
         if page < meta_pages(self.page_size) || pages == 0 || end > page_count {
             return Err(outside());
@@ -157,6 +144,39 @@ pub fn check_page(bytes: &[u8], page: u64) -> Result<()> {
         return Ok(());
     }
     Err(Error::corrupt(page, format!("its checksum is {stored:08x}, its bytes give {found:08x}")))
+}
+
+/// Compares the page's number and birth with those of the reference to it.
+///
+/// # Errors
+/// `Corrupt` with both sides.
+#[inline]
+pub fn check_identity(bytes: &[u8], page: u64, birth: u64) -> Result<()> {
+    let head = header(bytes);
+    match head.page.get() == page && head.birth.get() == birth {
+        true => Ok(()),
+        false => Err(another_page(bytes, page, birth)),
+    }
+}
+
+#[cold]
+fn another_page(bytes: &[u8], page: u64, birth: u64) -> Error {
+    let head = header(bytes);
+    let found = format!("found page {} born at {}", head.page, head.birth);
+    Error::corrupt(page, format!("expected page {page} born at txn {birth}, {found}"))
+}
+
+/// The error for pages that are not inside the file.
+#[cold]
+pub fn outside(page: u64, pages: u64, page_count: u64) -> Error {
+    Error::corrupt(page, format!("{pages} pages of a file of {page_count} were referred to"))
+}
+
+/// The error for a large value whose bytes are not those that were written.
+#[cold]
+pub fn wrong_value(run: &OverflowRef, found: u32) -> Error {
+    let expected = format!("expected {:08x}", run.checksum);
+    Error::corrupt(run.page, format!("value of {} bytes has checksum {found:08x}, {expected}", run.len))
 }
 
 /// Per page the birth of the version that was verified last. Grows by doubling, never moves.

@@ -404,7 +404,7 @@ impl Store {
         self.template.store_id
     }
 
-    /// What the two meta slots hold right now: a slot, or what is wrong with it (`None`: never written).
+    /// What the two meta slots hold right now: a slot, or what is wrong with it (`None`: zeros).
     pub fn meta_slots(&self) -> Result<[Result<Meta, Option<String>>; 2]> {
         let mut slots = [Err(None), Err(None)];
         for (slot, offset) in slots.iter_mut().zip(META_OFFSETS) {

@@ -1,17 +1,20 @@
 //! Judging a whole store: every page, and that every page is exactly one thing.
 //!
-//! Owns: [`VerifyReport`], [`Stats`], and the walk that both come from. It only reads, goes on after
-//! damage, and works on a live store, as of one snapshot.
+//! Owns: [`VerifyReport`], [`Stats`], and the walk that both come from. It only reads, with system calls, goes on
+//! after damage, and works on a live store, as of one snapshot.
 
-use crate::catalog::{TableInfo, catalog_tree, list_tables};
-use crate::error::Result;
-use crate::format::{OverflowRef, meta_pages};
+use crate::catalog::{TableInfo, catalog_tree, listed_table};
+use crate::copies::{Copies, Kept, is_unreadable};
+use crate::error::{Error, Result};
+use crate::format::{Schema, header, meta_pages};
+use crate::page::{LeafView, Stored};
 use crate::shared::State;
-use crate::snapshot::{PageSource, Pages, SourceObject, check_page};
+use crate::snapshot::check_page;
 use crate::space::{Run, Space, Status};
-use crate::store::{Snapshot, Store};
+use crate::store::Store;
+use crate::tree::Tree;
+pub use crate::tree::check::{Behind, LevelStats, Problem};
 use crate::tree::check::{Findings, check_tree};
-pub use crate::tree::check::{LevelStats, Problem};
 
 /// How often a slot that looks damaged is read again.
 const SECOND_LOOKS: usize = 5;
@@ -38,8 +41,10 @@ pub struct VerifyReport {
     pub tables: u64,
     /// Number of entries in all of them.
     pub entries: u64,
-    /// Everything that is not as it must be; at most 10,000.
+    /// Everything that is not as it must be; at most 100,000.
     pub problems: Vec<Problem>,
+    /// How many problems there are beyond those.
+    pub omitted: u64,
 }
 
 impl VerifyReport {
@@ -93,31 +98,6 @@ pub struct TableStats {
     pub levels: Vec<LevelStats>,
 }
 
-/// Reads the snapshot's pages and compares checksums, whatever was verified before.
-struct Recheck<'s> {
-    pages: &'s Pages,
-    page_count: u64,
-}
-
-impl PageSource for Recheck<'_> {
-    fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
-        check_page(self.pages.raw(page, 1, self.page_count)?, page)?;
-        self.pages.read(page, birth, self.page_count)
-    }
-
-    fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
-        let bytes =
-            &self.pages.raw(run.page, run.pages(self.pages.page_size), self.page_count)?[..run.len as usize];
-        let found = crc32fast::hash(bytes);
-        if found == run.checksum {
-            return Ok(bytes);
-        }
-        let detail =
-            format!("value of {} bytes has checksum {found:08x}, expected {:08x}", run.len, run.checksum);
-        Err(crate::Error::corrupt(run.page, detail))
-    }
-}
-
 /// Judges everything that a pinned state refers to, and the meta slots.
 pub(crate) fn verify(
     store: &Store,
@@ -130,25 +110,32 @@ pub(crate) fn verify(
     for problem in meta_problems(store)? {
         findings.report(None, problem);
     }
-    let source = Recheck { pages: &store.pages, page_count };
-    let walk = walk(&source, state, store.pages.page_size, &mut findings);
+    if let Err(error) = store.log().and_then(|log| log.records(&store.pages.disk)) {
+        findings.report_error(None, error);
+    }
+    let walk = walk(&copies(store, state), state, &mut findings);
     Ok(VerifyReport {
         txn: state.txn,
         page_count,
         tables: walk.tables.len() as u64,
         entries: walk.tables.iter().fold(0, |sum: u64, table| sum.saturating_add(table.info.len)),
         problems: findings.problems,
+        omitted: findings.omitted,
     })
+}
+
+fn copies<'s>(store: &'s Store, state: &State) -> Copies<'s> {
+    let Store { pages, .. } = store;
+    Copies { disk: &pages.disk, page_size: pages.page_size, page_count: state.page_count }
 }
 
 /// Counts everything that a pinned state refers to.
 pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
     let mut ignore = |_| {};
     let mut findings = Findings::new(state.page_count, &mut ignore);
-    let source = Snapshot { pages: &store.pages, page_count: state.page_count };
-    let walk = walk(&source, state, store.pages.page_size, &mut findings);
+    let walk = walk(&copies(store, state), state, &mut findings);
     if let Some(problem) = findings.problems.first() {
-        return Err(crate::Error::corrupt(problem.page.unwrap_or(0), problem.detail.clone()));
+        return Err(Error::corrupt(problem.page.unwrap_or(0), problem.detail.clone()));
     }
     Ok(Stats {
         txn: state.txn,
@@ -168,7 +155,7 @@ pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
     })
 }
 
-/// A slot that holds neither a meta nor zeros is damage: a slot is one sector, so a power cut leaves
+/// A slot that does not hold a meta is damage: a slot is one sector, so a power cut leaves
 /// the old or the new one. But it may be just being written: it is damage if it stays so.
 fn meta_problems(store: &Store) -> Result<Vec<String>> {
     let mut problems = damaged_slots(store)?;
@@ -184,8 +171,11 @@ fn meta_problems(store: &Store) -> Result<Vec<String>> {
 
 fn damaged_slots(store: &Store) -> Result<Vec<String>> {
     let slots = store.meta_slots()?;
+    // Creation writes the second slot, then the first; a cut may come between.
+    let is_new = matches!(&slots[1], Ok(meta) if meta.txn.get() == 1);
     let damaged = |(i, slot): (usize, &Result<_, Option<String>>)| match slot {
         Err(Some(reason)) => Some(format!("meta slot {i} cannot be read: {reason}")),
+        Err(None) if i > 0 || !is_new => Some(format!("meta slot {i} is zeros, and was written once")),
         _ => None,
     };
     Ok(slots.iter().enumerate().filter_map(damaged).collect())
@@ -201,24 +191,25 @@ struct Walk {
 }
 
 /// Walks over everything that a state refers to and marks each page once.
-fn walk(source: &SourceObject<'_>, state: &State, page_size: usize, findings: &mut Findings<'_>) -> Walk {
+fn walk(copies: &Copies<'_>, state: &State, findings: &mut Findings<'_>) -> Walk {
     let mut walk =
         Walk { tables: Vec::new(), catalog: Vec::new(), free: 0, pending: 0, log: 0, space_pages: 0 };
-    findings.mark(0, meta_pages(page_size), "the meta area");
-    let catalog = catalog_tree(state, page_size);
-    walk.catalog = check_tree(source, &catalog, findings);
-    match list_tables(source, &catalog) {
-        Ok(tables) => {
-            for (name, schema, tree) in tables {
+    findings.mark(0, meta_pages(copies.page_size), "the meta area");
+    let mut listed = Vec::new();
+    let mut list = |leaf: &LeafView<'_>| listed.extend((0..leaf.count()).map(|i| table_in(copies, leaf, i)));
+    walk.catalog = check_tree(copies, &catalog_tree(state, copies.page_size), findings, &mut list);
+    for table in listed {
+        match table {
+            Ok((name, schema, tree)) => {
                 findings.table = Some(name.clone());
-                let levels = check_tree(source, &tree, findings);
+                let levels = check_tree(copies, &tree, findings, &mut |_| {});
                 walk.tables.push(TableStats { info: TableInfo::new(name, schema, &tree), levels });
+                findings.table = None;
             }
-            findings.table = None;
+            Err(error) => findings.report_error(None, error),
         }
-        Err(error) => findings.report_error(error),
     }
-    match Space::load(source, state, page_size) {
+    match Space::load(&Kept::new(*copies), state, copies.page_size) {
         Ok(space) => {
             for run in space.record_runs() {
                 walk.space_pages += run.len;
@@ -228,13 +219,50 @@ fn walk(source: &SourceObject<'_>, state: &State, page_size: usize, findings: &m
                 count(&mut walk, run, status);
                 findings.mark(run.start, run.len, word_for(status));
             }
-            if findings.problems.is_empty() {
-                findings.report_lost();
-            }
         }
-        Err(error) => findings.report_error(error),
+        Err(error) => findings.report_error(None, error),
+    }
+    match findings.problems.is_empty() {
+        true => report_lost(findings),
+        false => judge_unreached(copies, findings),
     }
     walk
+}
+
+/// What entry `i` of a leaf of the catalog says.
+fn table_in(copies: &Copies<'_>, leaf: &LeafView<'_>, i: usize) -> Result<(String, Schema, Tree)> {
+    let (name, stored) = leaf.entry(i)?;
+    match stored {
+        Stored::Inline(record) => listed_table(name, record, copies.page_size),
+        Stored::Overflow(run) => listed_table(name, &copies.value(&run)?, copies.page_size),
+    }
+}
+
+/// Pages that nothing refers to in a store where all else is right.
+fn report_lost(findings: &mut Findings<'_>) {
+    for page in findings.unmarked() {
+        findings.report(Some(page), "neither reachable nor free nor pending".into());
+    }
+}
+
+/// Pages that were not come by: behind those that are damaged there may be more.
+fn judge_unreached(copies: &Copies<'_>, findings: &mut Findings<'_>) {
+    let unreached = findings.unmarked();
+    for page in &unreached {
+        match copies.raw(*page) {
+            Err(error) if is_unreadable(&error) => findings.report_error(Some(*page), error),
+            Ok(bytes) if header(&bytes).page.get() == *page => {
+                if let Err(error) = check_page(&bytes, *page) {
+                    findings.report_error(Some(*page), error);
+                }
+            }
+            _ => {}
+        }
+    }
+    if !unreached.is_empty() {
+        let detail = format!("{} pages could not be reached: nothing whole refers to them", unreached.len());
+        findings.report(None, detail);
+    }
 }
 
 fn word_for(status: Status) -> &'static str {
@@ -263,10 +291,10 @@ pub(crate) fn assert_accounting(store: &Store, state: &State, space: &Space) {
     }
     let mut ignore = |_| {};
     let mut findings = Findings::new(state.page_count, &mut ignore);
-    let source = Recheck { pages: &store.pages, page_count: state.page_count };
-    walk(&source, state, store.pages.page_size, &mut findings);
+    let copies = copies(store, state);
+    walk(&copies, state, &mut findings);
     assert!(findings.problems.is_empty(), "after txn {}: {:#?}", state.txn, findings.problems);
-    let stored = Space::load(&source, state, store.pages.page_size).expect("it was just read");
+    let stored = Space::load(&Kept::new(copies), state, copies.page_size).expect("it was just read");
     let unused = |space: &Space| space.extents().map(|(run, _)| run.len).sum::<u64>();
     assert_eq!(unused(&stored), unused(space), "the file and the writer disagree about unused pages");
 }

@@ -1,22 +1,49 @@
 //! Checking a whole tree: every invariant of pages and trees, every page counted once.
 //!
-//! The checker goes on after damage: it reports the page and continues with its neighbours.
+//! The checker goes on after damage: it reports the page, with the keys that lie behind it, and continues with its
+//! neighbours. It reads with system calls, so that a page that cannot be read is one more finding.
 
-use super::{Tree, fetch};
+use super::{Tree, expect_table};
+use crate::copies::Copies;
 use crate::error::Error;
-use crate::format::{ChildRef, HEADER_LEN, MAX_LEVELS};
+use crate::format::{ChildRef, HEADER_LEN, MAX_LEVELS, OverflowRef};
 use crate::page::{Branch, LeafView, Stored, leaf_used};
-use crate::snapshot::PageSource;
 
 /// Something in a file that is not as it must be.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Problem {
     /// The page, where it is one page's.
     pub page: Option<u64>,
     /// The table, where it is known.
     pub table: Option<String>,
+    /// What is reached through the page.
+    pub behind: Option<Behind>,
     /// Expected and found.
     pub detail: String,
+}
+
+/// Part of a table: what is behind a page.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Behind {
+    /// All of its keys are these bytes, or after them.
+    pub from: Vec<u8>,
+    /// All of them are before these bytes; `None`: there is no bound.
+    pub to: Option<Vec<u8>>,
+    /// How many entries it has, as far as the reference to the page says.
+    pub entries: u64,
+}
+
+impl Behind {
+    pub(crate) fn new(low: Option<&[u8]>, high: Option<&[u8]>, entries: u64) -> Self {
+        Behind { from: low.unwrap_or_default().to_vec(), to: high.map(<[u8]>::to_vec), entries }
+    }
+
+    /// One entry.
+    fn of_key(key: &[u8]) -> Self {
+        Behind { from: key.to_vec(), to: Some([key, &[0]].concat()), entries: 1 }
+    }
 }
 
 /// What the pages of one level hold.
@@ -37,34 +64,56 @@ pub struct Findings<'p> {
     pages_seen: u64,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// How many more there are that were not kept.
+    pub omitted: u64,
     /// The table being checked.
     pub table: Option<String>,
+    /// What is behind the page being checked.
+    behind: Option<Behind>,
     progress: &'p mut dyn FnMut(u64),
 }
 
 /// Problems beyond this many are not kept: a file of noise must not fill the memory.
-const MAX_PROBLEMS: usize = 10_000;
+const MAX_PROBLEMS: usize = 100_000;
 
 impl<'p> Findings<'p> {
     /// Nothing seen of a file of `page_count` pages. `progress` gets the number of pages seen.
     pub fn new(page_count: u64, progress: &'p mut dyn FnMut(u64)) -> Self {
         let used = vec![0; (page_count as usize).div_ceil(64)];
-        Findings { used, page_count, pages_seen: 0, problems: Vec::new(), table: None, progress }
+        Findings {
+            used,
+            page_count,
+            pages_seen: 0,
+            problems: Vec::new(),
+            omitted: 0,
+            table: None,
+            behind: None,
+            progress,
+        }
     }
 
     /// Records a problem.
     pub fn report(&mut self, page: Option<u64>, detail: String) {
-        if self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(Problem { page, table: self.table.clone(), detail });
+        if self.problems.len() == MAX_PROBLEMS {
+            self.omitted += 1;
+            return;
+        }
+        self.problems.push(Problem { page, table: self.table.clone(), behind: self.behind.clone(), detail });
+    }
+
+    /// Records an error of reading `page`, or of a page that the error names.
+    pub fn report_error(&mut self, page: Option<u64>, error: Error) {
+        match error {
+            Error::Corrupt { page, detail } => self.report(Some(page), detail),
+            other => self.report(page, other.to_string()),
         }
     }
 
-    /// Records an error of a read.
-    pub fn report_error(&mut self, error: Error) {
-        match error {
-            Error::Corrupt { page, detail } => self.report(Some(page), detail),
-            other => self.report(None, other.to_string()),
-        }
+    /// What `judge` finds is about the page in front of `behind`.
+    fn about(&mut self, behind: Behind, judge: impl FnOnce(&mut Self)) {
+        let outer = self.behind.replace(behind);
+        judge(self);
+        self.behind = outer;
     }
 
     /// Counts a run of pages as seen; false, with a problem, when one was seen before.
@@ -86,23 +135,19 @@ impl<'p> Findings<'p> {
         true
     }
 
-    /// Reports the pages that nobody has marked.
-    pub fn report_lost(&mut self) {
-        let lost: Vec<u64> = (0..self.page_count)
-            .filter(|page| self.used[*page as usize / 64] & 1 << (page % 64) == 0)
-            .take(MAX_PROBLEMS)
-            .collect();
-        for page in lost {
-            self.report(Some(page), "neither reachable nor free nor pending".into());
-        }
+    /// The pages that nobody has marked.
+    pub fn unmarked(&self) -> Vec<u64> {
+        let is_unmarked = |page: &u64| self.used[*page as usize / 64] & 1 << (page % 64) == 0;
+        (0..self.page_count).filter(is_unmarked).collect()
     }
 }
 
-/// Checks a tree and marks its pages. Returns what is on each level, leaves first.
+/// Checks a tree and marks its pages; `visit` gets every leaf that is whole. Returns what is on each level, leaves first.
 pub fn check_tree(
-    source: &(impl PageSource + ?Sized),
+    copies: &Copies<'_>,
     tree: &Tree,
     findings: &mut Findings<'_>,
+    visit: &mut dyn FnMut(&LeafView<'_>),
 ) -> Vec<LevelStats> {
     let mut levels = Vec::new();
     if tree.is_empty() {
@@ -116,8 +161,8 @@ pub fn check_tree(
         return levels;
     }
     levels.resize(usize::from(tree.level) + 1, LevelStats::default());
-    let mut check = Check { source, tree, findings, levels, overflow_pages: 0 };
-    check.page(tree.root, tree.level, None, None);
+    let mut check = Check { copies, tree, visit, levels, overflow_pages: 0 };
+    check.page(findings, tree.root, tree.level, (None, None));
     let (overflow_pages, levels) = (check.overflow_pages, check.levels);
     if overflow_pages != tree.overflow_pages && findings.problems.is_empty() {
         findings.report(
@@ -128,37 +173,49 @@ pub fn check_tree(
     levels
 }
 
-struct Check<'c, 'p, S: ?Sized> {
-    source: &'c S,
+struct Check<'c> {
+    copies: &'c Copies<'c>,
     tree: &'c Tree,
-    findings: &'c mut Findings<'p>,
+    visit: &'c mut dyn FnMut(&LeafView<'_>),
     levels: Vec<LevelStats>,
     overflow_pages: u64,
 }
 
-impl<S: PageSource + ?Sized> Check<'_, '_, S> {
-    /// Checks what `child` refers to; `low` and `high` are the separators around it.
-    fn page(&mut self, child: ChildRef, level: u8, low: Option<&[u8]>, high: Option<&[u8]>) {
-        if !self.findings.mark(child.page, 1, "a tree page") {
-            return;
-        }
-        let checked = match level {
-            0 => self.leaf(child, low, high),
-            _ => self.branch(child, level, low, high),
-        };
-        if let Err(error) = checked {
-            self.findings.report_error(error);
-        }
+/// The separators around what a reference leads to.
+type Bounds<'b> = (Option<&'b [u8]>, Option<&'b [u8]>);
+
+impl Check<'_> {
+    /// Checks what `child` refers to.
+    fn page(&mut self, findings: &mut Findings<'_>, child: ChildRef, level: u8, (low, high): Bounds<'_>) {
+        findings.about(Behind::new(low, high, child.count), |findings| {
+            if !findings.mark(child.page, 1, "a tree page") {
+                return;
+            }
+            let checked = self.fetch(child).and_then(|bytes| match level {
+                0 => self.leaf(findings, child, &bytes, (low, high)),
+                _ => self.branch(findings, child, &bytes, level, (low, high)),
+            });
+            if let Err(error) = checked {
+                findings.report_error(Some(child.page), error);
+            }
+        });
+    }
+
+    fn fetch(&self, child: ChildRef) -> Result<Vec<u8>, Error> {
+        let bytes = self.copies.page(child.page, child.birth)?;
+        expect_table(&bytes, child, self.tree.table)?;
+        Ok(bytes)
     }
 
     fn branch(
         &mut self,
+        findings: &mut Findings<'_>,
         child: ChildRef,
+        bytes: &[u8],
         level: u8,
-        low: Option<&[u8]>,
-        high: Option<&[u8]>,
+        (low, high): Bounds<'_>,
     ) -> Result<(), Error> {
-        let branch = Branch::new(fetch(self.source, child, self.tree.table)?, level)?;
+        let branch = Branch::new(bytes, level)?;
         branch.validate_order()?;
         let count = branch.count();
         let mut separators = vec![Vec::new(); count];
@@ -166,7 +223,7 @@ impl<S: PageSource + ?Sized> Check<'_, '_, S> {
             branch.separator(i, separator)?;
         }
         for separator in &separators[1..] {
-            self.in_bounds(child, separator, low, high);
+            in_bounds(findings, child, separator, (low, high));
         }
         let mut entries: u64 = 0;
         for i in 0..count {
@@ -174,10 +231,9 @@ impl<S: PageSource + ?Sized> Check<'_, '_, S> {
             entries = entries.saturating_add(below.count);
             let low = if i == 0 { low } else { Some(&separators[i][..]) };
             let high = separators.get(i + 1).map(|separator| &separator[..]).or(high);
-            self.page(below, level - 1, low, high);
+            self.page(findings, below, level - 1, (low, high));
         }
-        self.expect_count(child, entries);
-        let bytes = fetch(self.source, child, self.tree.table)?;
+        expect_count(findings, child, entries);
         let head = crate::format::header(bytes);
         let used =
             HEADER_LEN + count * 24 + usize::from(head.prefix_len.get()) + usize::from(head.cell_bytes.get());
@@ -185,44 +241,42 @@ impl<S: PageSource + ?Sized> Check<'_, '_, S> {
         Ok(())
     }
 
-    fn leaf(&mut self, child: ChildRef, low: Option<&[u8]>, high: Option<&[u8]>) -> Result<(), Error> {
-        let bytes = fetch(self.source, child, self.tree.table)?;
+    fn leaf(
+        &mut self,
+        findings: &mut Findings<'_>,
+        child: ChildRef,
+        bytes: &[u8],
+        bounds: Bounds<'_>,
+    ) -> Result<(), Error> {
         let leaf = LeafView::new(bytes)?;
         leaf.validate(&self.tree.layout)?;
         leaf.validate_order()?;
+        (self.visit)(&leaf);
         if leaf.count() == 0 {
-            self.findings.report(Some(child.page), "leaf without entries".into());
+            findings.report(Some(child.page), "leaf without entries".into());
         }
         for i in 0..leaf.count() {
             if i == 0 || i + 1 == leaf.count() {
-                self.in_bounds(child, leaf.key(i)?, low, high);
+                in_bounds(findings, child, leaf.key(i)?, bounds);
             }
             if let Stored::Overflow(run) = leaf.stored(i)? {
-                let pages = run.pages(self.tree.layout.page_size);
-                self.overflow_pages += pages;
-                if !self.findings.mark(run.page, pages, "a large value") {
-                    continue;
-                }
-                if let Err(error) = self.source.overflow(&run) {
-                    self.findings.report_error(error);
-                }
+                let key = leaf.key(i)?;
+                findings.about(Behind::of_key(key), |findings| self.large_value(findings, &run));
             }
         }
-        self.expect_count(child, leaf.count() as u64);
+        expect_count(findings, child, leaf.count() as u64);
         self.count(0, leaf.count(), HEADER_LEN + leaf_used(bytes, &self.tree.layout));
         Ok(())
     }
 
-    fn in_bounds(&mut self, child: ChildRef, key: &[u8], low: Option<&[u8]>, high: Option<&[u8]>) {
-        if low.is_some_and(|low| key < low) || high.is_some_and(|high| key >= high) {
-            self.findings.report(Some(child.page), "holds a key outside the separators above it".into());
+    fn large_value(&mut self, findings: &mut Findings<'_>, run: &OverflowRef) {
+        let pages = run.pages(self.tree.layout.page_size);
+        self.overflow_pages = self.overflow_pages.saturating_add(pages);
+        if !findings.mark(run.page, pages, "a large value") {
+            return;
         }
-    }
-
-    fn expect_count(&mut self, child: ChildRef, entries: u64) {
-        if entries != child.count {
-            let detail = format!("has {entries} entries below, the reference says {}", child.count);
-            self.findings.report(Some(child.page), detail);
+        if let Err(error) = self.copies.judge_value(run) {
+            findings.report_error(Some(run.page), error);
         }
     }
 
@@ -231,5 +285,18 @@ impl<S: PageSource + ?Sized> Check<'_, '_, S> {
         stats.pages += 1;
         stats.entries += entries as u64;
         stats.used_bytes += used as u64;
+    }
+}
+
+fn in_bounds(findings: &mut Findings<'_>, child: ChildRef, key: &[u8], (low, high): Bounds<'_>) {
+    if low.is_some_and(|low| key < low) || high.is_some_and(|high| key >= high) {
+        findings.report(Some(child.page), "holds a key outside the separators above it".into());
+    }
+}
+
+fn expect_count(findings: &mut Findings<'_>, child: ChildRef, entries: u64) {
+    if entries != child.count {
+        let detail = format!("has {entries} entries below, the reference says {}", child.count);
+        findings.report(Some(child.page), detail);
     }
 }

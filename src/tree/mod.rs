@@ -69,10 +69,16 @@ impl Tree {
 #[inline]
 fn fetch(source: &(impl PageSource + ?Sized), child: ChildRef, table: u32) -> Result<&[u8]> {
     let bytes = source.page(child.page, child.birth)?;
-    if header(bytes).table.get() != table {
-        return Err(wrong_table(bytes, child, table));
-    }
+    expect_table(bytes, child, table)?;
     Ok(bytes)
+}
+
+#[inline]
+fn expect_table(bytes: &[u8], child: ChildRef, table: u32) -> Result<()> {
+    match header(bytes).table.get() == table {
+        true => Ok(()),
+        false => Err(wrong_table(bytes, child, table)),
+    }
 }
 
 #[cold]

@@ -1,0 +1,154 @@
+//! Pages by system call, copied: for judging and rescuing a file.
+//!
+//! Owns: [`Copies`], which reads past the mapping, so that a bad sector is an error and no signal, and [`Kept`], the same
+//! as a [`PageSource`]. Promises: what `page` returns has the right checksum, number and birth, whatever was verified before.
+//! Leaves to others: what to do about what is wrong ([`crate::verify`], [`crate::salvage`]).
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::{OverflowRef, header, meta_pages};
+use crate::snapshot::{PageSource, check_identity, check_page, outside, wrong_value};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A large value is judged in pieces of this size.
+const PIECE: usize = 1 << 20;
+
+/// The pages of a file of `page_count` pages.
+#[derive(Clone, Copy)]
+pub struct Copies<'d> {
+    /// The file.
+    pub disk: &'d Disk,
+    /// Bytes of a page.
+    pub page_size: usize,
+    /// Pages of the file.
+    pub page_count: u64,
+}
+
+impl<'d> Copies<'d> {
+    /// Page `page` as it is.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is not inside the file, `Io` when it cannot be read.
+    pub fn raw(&self, page: u64) -> Result<Vec<u8>> {
+        self.check_inside(page, 1)?;
+        let mut bytes = vec![0; self.page_size];
+        self.disk.read_page(page * self.page_size as u64, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Page `page`, which must be whole.
+    ///
+    /// # Errors
+    /// As for [`Copies::raw`]; `Corrupt` when its checksum or number is not right.
+    pub fn whole(&self, page: u64) -> Result<Vec<u8>> {
+        let bytes = self.raw(page)?;
+        check_page(&bytes, page)?;
+        check_identity(&bytes, page, header(&bytes).birth.get())?;
+        Ok(bytes)
+    }
+
+    /// Page `page` as written by txn `birth`.
+    ///
+    /// # Errors
+    /// As for [`Copies::raw`]; `Corrupt` when that is not what is there.
+    pub fn page(&self, page: u64, birth: u64) -> Result<Vec<u8>> {
+        let bytes = self.raw(page)?;
+        check_page(&bytes, page)?;
+        check_identity(&bytes, page, birth)?;
+        Ok(bytes)
+    }
+
+    /// Whether the value that `run` refers to is there, piece by piece.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is outside the file or its checksum is wrong, `Io` when it cannot be read.
+    pub fn judge_value(&self, run: &OverflowRef) -> Result<()> {
+        self.each_piece(run, &mut |_| {})
+    }
+
+    /// The value that `run` refers to.
+    ///
+    /// # Errors
+    /// As for [`Copies::judge_value`].
+    pub fn value(&self, run: &OverflowRef) -> Result<Vec<u8>> {
+        let mut value = Vec::new();
+        self.each_piece(run, &mut |piece| value.extend_from_slice(piece))?;
+        Ok(value)
+    }
+
+    fn each_piece(&self, run: &OverflowRef, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
+        self.check_inside(run.page, run.pages(self.page_size))?;
+        let mut hasher = crc32fast::Hasher::new();
+        let (mut offset, mut left) = (run.page * self.page_size as u64, run.len as usize);
+        let mut buffer = vec![0; self.page_size.max(PIECE.min(left))];
+        while left > 0 {
+            let piece = &mut buffer[..left.min(PIECE)];
+            if self.disk.read_at(offset, piece).is_err() {
+                self.find_unreadable(offset, piece.len())?;
+                self.disk.read_at(offset, piece)?;
+            }
+            hasher.update(piece);
+            visit(piece);
+            (offset, left) = (offset + piece.len() as u64, left - piece.len());
+        }
+        match hasher.finalize() {
+            found if found == run.checksum => Ok(()),
+            found => Err(wrong_value(run, found)),
+        }
+    }
+
+    /// Page by page, so that the error names the one.
+    fn find_unreadable(&self, offset: u64, len: usize) -> Result<()> {
+        let mut page = vec![0; self.page_size];
+        let mut offsets = (offset..offset + len as u64).step_by(self.page_size);
+        offsets.try_for_each(|offset| self.disk.read_page(offset, &mut page))
+    }
+
+    fn check_inside(&self, page: u64, pages: u64) -> Result<()> {
+        let end = page.checked_add(pages).filter(|end| *end <= self.page_count);
+        match page >= meta_pages(self.page_size) && pages > 0 && end.is_some() {
+            true => Ok(()),
+            false => Err(outside(page, pages, self.page_count)),
+        }
+    }
+}
+
+const PARTS: usize = 40;
+
+/// Copies that stay, so that they can be borrowed: for what is read once and is small, such as the catalog.
+pub struct Kept<'d> {
+    copies: Copies<'d>,
+    /// Part `k` has room for `2^k` copies.
+    parts: [OnceLock<Box<[OnceLock<Vec<u8>>]>>; PARTS],
+    next: AtomicUsize,
+}
+
+impl<'d> Kept<'d> {
+    /// Nothing read yet.
+    pub fn new(copies: Copies<'d>) -> Self {
+        Kept { copies, parts: [const { OnceLock::new() }; PARTS], next: AtomicUsize::new(1) }
+    }
+
+    fn keep(&self, bytes: Vec<u8>) -> &[u8] {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let part = number.ilog2() as usize;
+        let room = || (0..1usize << part).map(|_| OnceLock::new()).collect();
+        self.parts[part].get_or_init(room)[number - (1 << part)].get_or_init(|| bytes)
+    }
+}
+
+impl PageSource for Kept<'_> {
+    fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
+        Ok(self.keep(self.copies.page(page, birth)?))
+    }
+
+    fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
+        Ok(self.keep(self.copies.value(run)?))
+    }
+}
+
+/// Whether the error says that bytes could not be read, and not that they are wrong.
+pub fn is_unreadable(error: &Error) -> bool {
+    matches!(error, Error::Io { .. })
+}
