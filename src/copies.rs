@@ -115,12 +115,13 @@ impl<'d> Copies<'d> {
 }
 
 const PARTS: usize = 40;
+type Part = Box<[OnceLock<Vec<u8>>]>;
 
 /// Copies that stay, so that they can be borrowed: for what is read once and is small, such as the catalog.
 pub struct Kept<'d> {
     copies: Copies<'d>,
     /// Part `k` has room for `2^k` copies.
-    parts: [OnceLock<Box<[OnceLock<Vec<u8>>]>>; PARTS],
+    parts: [OnceLock<Part>; PARTS],
     next: AtomicUsize,
 }
 

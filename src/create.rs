@@ -4,7 +4,7 @@
 //! Owns: creation. Promises: a store is there whole or not at all, whenever the power goes. Leaves to others: who
 //! may do it ([`crate::session`]), and everything afterwards ([`crate::store`]).
 
-use crate::disk::{Op, Verdict, within_limit};
+use crate::disk::{Disk, Op, Verdict, within_limit};
 use crate::error::{Error, Result};
 use crate::format::{META_LEN, META_OFFSETS, MIN_PAGE_SIZE, Meta, meta_pages};
 use crate::options::Config;
@@ -214,6 +214,15 @@ fn write_new_store(file: &File, config: &Config) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What the two meta slots hold right now: a slot, or what is wrong with it (`None`: zeros).
+pub fn slots_in(disk: &Disk) -> [Result<Meta, Option<String>>; 2] {
+    META_OFFSETS.map(|offset| {
+        let mut bytes = [0; META_LEN];
+        disk.read_at(offset, &mut bytes).map_err(|error| Some(error.to_string()))?;
+        Meta::parse(&bytes)
+    })
+}
+
 /// The newest of the two slots that can be read. The length is judged only when `alone`: beside a
 /// writer a slot may speak of growth that is just coming or going, and others start from the
 /// published state.
@@ -224,11 +233,10 @@ pub fn read_meta(file: &File, path: &Path, alone: bool) -> Result<(Meta, usize)>
     let mut reasons = Vec::new();
     for (slot, offset) in META_OFFSETS.into_iter().enumerate() {
         let mut bytes = [0; META_LEN];
-        if file.read_exact_at(&mut bytes, offset).is_err() {
-            reasons.push(format!(
-                "slot {slot}: the file has {len} bytes, fewer than a store of {} has",
-                2 * MIN_PAGE_SIZE
-            ));
+        if let Err(error) = file.read_exact_at(&mut bytes, offset) {
+            let short = format!("the file has {len} bytes, fewer than a store of {} has", 2 * MIN_PAGE_SIZE);
+            let is_short = error.kind() == std::io::ErrorKind::UnexpectedEof;
+            reasons.push(format!("slot {slot}: {}", if is_short { short } else { error.to_string() }));
             continue;
         }
         match Meta::parse(&bytes) {

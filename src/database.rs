@@ -275,6 +275,11 @@ impl Options {
         Options { config }.open_origin(origin)
     }
 
+    /// Creates a store at a path where there is nothing.
+    pub(crate) fn create_at(&self, path: &Path) -> Result<Database> {
+        self.open_origin(Origin::at(path, &self.config)?)
+    }
+
     fn open_origin(&self, origin: Origin) -> Result<Database> {
         check_page_size(self.config.page_size)?;
         heritage::watch();

@@ -47,6 +47,7 @@ mod pins;
 #[cfg(feature = "async")]
 mod listen;
 mod database;
+mod salvage;
 
 pub use catalog::TableInfo;
 pub use counters::Counters;
@@ -60,6 +61,7 @@ pub use group::Ticket;
 pub use listen::NextCommit;
 pub use options::Durability;
 pub use pins::Reader;
+pub use salvage::{BadPage, LostRange, LostValue, Salvage, SalvageReport, SalvagedTable};
 pub use snapshot::Verify;
 pub use table::{Entry, Range, Table, TableView};
 pub use txn::{ReadTxn, Savepoint, WriteTxn};

@@ -404,17 +404,6 @@ impl Store {
         self.template.store_id
     }
 
-    /// What the two meta slots hold right now: a slot, or what is wrong with it (`None`: zeros).
-    pub fn meta_slots(&self) -> Result<[Result<Meta, Option<String>>; 2]> {
-        let mut slots = [Err(None), Err(None)];
-        for (slot, offset) in slots.iter_mut().zip(META_OFFSETS) {
-            let mut bytes = [0; META_LEN];
-            self.pages.disk.read_at(offset, &mut bytes)?;
-            *slot = Meta::parse(&bytes);
-        }
-        Ok(slots)
-    }
-
     /// The checkpoint to start from: a slot that is known to be on the disk, or, before the store has
     /// recovered, the newest one that can be read.
     ///
@@ -425,7 +414,7 @@ impl Store {
             let Some((txn, slot)) = self.readers.checkpoint() else {
                 return create::read_meta(self.pages.disk.file(), self.pages.disk.path(), false);
             };
-            let found = match &self.meta_slots()?[slot] {
+            let found = match &create::slots_in(&self.pages.disk)[slot] {
                 Ok(meta) if meta.txn.get() == txn => return Ok((*meta, slot)),
                 other => other.as_ref().map(|meta| meta.txn.get()).map_err(Clone::clone),
             };

@@ -5,6 +5,7 @@
 
 use crate::catalog::{TableInfo, catalog_tree, listed_table};
 use crate::copies::{Copies, Kept, is_unreadable};
+use crate::create::slots_in;
 use crate::error::{Error, Result};
 use crate::format::{Schema, header, meta_pages};
 use crate::page::{LeafView, Stored};
@@ -107,7 +108,7 @@ pub(crate) fn verify(
     let page_count = state.page_count;
     let mut on_pages = |pages| progress(Progress { pages, page_count });
     let mut findings = Findings::new(page_count, &mut on_pages);
-    for problem in meta_problems(store)? {
+    for problem in meta_problems(store) {
         findings.report(None, problem);
     }
     if let Err(error) = store.log().and_then(|log| log.records(&store.pages.disk)) {
@@ -150,27 +151,27 @@ pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
         catalog_pages: walk.catalog.iter().map(|level| level.pages).sum(),
         user_version: state.user_version,
         pinned_txns: store.readers.pinned()?,
-        meta_problems: meta_problems(store)?,
+        meta_problems: meta_problems(store),
         tables: walk.tables,
     })
 }
 
 /// A slot that does not hold a meta is damage: a slot is one sector, so a power cut leaves
 /// the old or the new one. But it may be just being written: it is damage if it stays so.
-fn meta_problems(store: &Store) -> Result<Vec<String>> {
-    let mut problems = damaged_slots(store)?;
+fn meta_problems(store: &Store) -> Vec<String> {
+    let mut problems = damaged_slots(store);
     for _ in 0..SECOND_LOOKS {
         if problems.is_empty() {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
-        problems = damaged_slots(store)?;
+        problems = damaged_slots(store);
     }
-    Ok(problems)
+    problems
 }
 
-fn damaged_slots(store: &Store) -> Result<Vec<String>> {
-    let slots = store.meta_slots()?;
+fn damaged_slots(store: &Store) -> Vec<String> {
+    let slots = slots_in(&store.pages.disk);
     // Creation writes the second slot, then the first; a cut may come between.
     let is_new = matches!(&slots[1], Ok(meta) if meta.txn.get() == 1);
     let damaged = |(i, slot): (usize, &Result<_, Option<String>>)| match slot {
@@ -178,7 +179,7 @@ fn damaged_slots(store: &Store) -> Result<Vec<String>> {
         Err(None) if i > 0 || !is_new => Some(format!("meta slot {i} is zeros, and was written once")),
         _ => None,
     };
-    Ok(slots.iter().enumerate().filter_map(damaged).collect())
+    slots.iter().enumerate().filter_map(damaged).collect()
 }
 
 struct Walk {

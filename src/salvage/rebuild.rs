@@ -1,0 +1,318 @@
+//! One table, rebuilt from what is whole of its tree.
+//!
+//! Owns: the walk from a root, or from nothing; the holes that it finds; and how they are filled. Promises: of two pages
+//! that speak of the same keys the newer one counts; what a newer page says is not there is not brought back by an older one
+//! inside its range. Leaves to others: which pages are whole ([`super::survey`]), and where entries go.
+//!
+//! A **hole** is what a reference leads to that is not whole: a range of keys, as of a birth. Pages behind it that are whole
+//! are found by their numbers alone: those of the table that are not newer, in the order of their births. What is left to
+//! fill is kept as **gaps**, ranges without overlap. Where the root is not known, everything is one hole.
+
+use super::survey::Whole;
+use crate::copies::Copies;
+use crate::error::{Error, Result};
+use crate::format::{ChildRef, header};
+use crate::page::{Branch, LeafView, Stored};
+use crate::tree::check::Behind;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// What gets the entries: key, value, and whether they are from an older version of a page that is lost.
+pub type Sink<'s> = dyn FnMut(&[u8], &[u8], bool) -> Result<()> + 's;
+
+/// Something that is lost, or was, and how much of it was found elsewhere.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hole {
+    /// The page that is not whole; `None`: the root is not known.
+    pub page: Option<u64>,
+    /// What is wrong with it.
+    pub detail: String,
+    /// The keys, and the number of entries that the reference promises.
+    pub behind: Behind,
+    /// Entries that were found in pages behind it.
+    pub found: u64,
+    /// Entries that were found in older versions.
+    pub found_older: u64,
+    /// Whether it is in an older version itself.
+    pub is_older: bool,
+    is_leaf: bool,
+    parent: Option<usize>,
+}
+
+/// A value that could not be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct LostValue {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// What is wrong.
+    pub detail: String,
+}
+
+/// A range that is still to be filled.
+#[derive(Clone, Debug)]
+struct Gap {
+    high: Option<Vec<u8>>,
+    /// No page born later belongs here.
+    newest: u64,
+    hole: usize,
+}
+
+/// A table being rebuilt.
+pub struct Rebuild<'r, 's> {
+    copies: Copies<'r>,
+    table: u32,
+    sink: &'r mut Sink<'s>,
+    /// By their lower bounds.
+    gaps: BTreeMap<Vec<u8>, Gap>,
+    /// All that were found.
+    pub holes: Vec<Hole>,
+    /// Values that could not be read.
+    pub lost_values: Vec<LostValue>,
+    /// Entries that were found, and those of them that are from older versions.
+    pub found: (u64, u64),
+}
+
+/// Where the walk is: the range that counts, the hole that is being filled, and whether with something older.
+#[derive(Clone, Copy)]
+struct Within<'w> {
+    low: &'w [u8],
+    high: Option<&'w [u8]>,
+    hole: Option<usize>,
+    older: bool,
+}
+
+impl<'r, 's> Rebuild<'r, 's> {
+    /// Of the table with this id.
+    pub fn new(copies: Copies<'r>, table: u32, sink: &'r mut Sink<'s>) -> Self {
+        let (gaps, holes, lost_values) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Rebuild { copies, table, sink, gaps, holes, lost_values, found: (0, 0) }
+    }
+
+    /// Everything below the root.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn walk_from(&mut self, root: ChildRef, level: u8) -> Result<()> {
+        self.walk(root, level, WHOLE)
+    }
+
+    /// The root is not known: everything is to be found.
+    pub fn walk_from_nothing(&mut self) {
+        let nothing = ChildRef { page: 0, birth: u64::MAX, count: 0 };
+        self.open(nothing, 1, "the root is not known", WHOLE);
+    }
+
+    /// Fills what is left with these pages, the newest first. `is_older` says which of them were replaced; those are passed
+    /// over unless `older` allows them.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn fill(&mut self, pages: &[Whole], is_older: &dyn Fn(u64) -> bool, older: bool) -> Result<()> {
+        for whole in pages {
+            if self.gaps.is_empty() {
+                break;
+            }
+            let is_older = is_older(whole.page);
+            if is_older && !older {
+                continue;
+            }
+            let Ok(bytes) = self.copies.whole(whole.page) else { continue };
+            let child = ChildRef { page: whole.page, birth: whole.birth, count: 0 };
+            let Some((first, last)) = self.extent(&bytes, whole.level) else { continue };
+            let end = [&last[..], &[0]].concat();
+            for (low, gap) in self.take_gaps(&first, &end, whole.birth, older) {
+                let high = gap.high.as_deref();
+                if low < first {
+                    self.gaps.insert(low.clone(), Gap { high: Some(first.clone()), ..gap.clone() });
+                }
+                if high.is_none_or(|high| &end[..] < high) {
+                    self.gaps.insert(end.clone(), gap.clone());
+                }
+                let older = is_older || self.holes[gap.hole].is_leaf;
+                let high = high.map_or(&end[..], |high| high.min(&end));
+                let low = (&low[..]).max(&first[..]);
+                let within = Within { low, high: Some(high), hole: Some(gap.hole), older };
+                self.walk_page(child, &bytes, whole.level, within)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out the gaps that overlap with `first..end` and may be filled by a page of this birth. Where a leaf is lost, any
+    /// other is an older one.
+    fn take_gaps(&mut self, first: &[u8], end: &[u8], birth: u64, older: bool) -> Vec<(Vec<u8>, Gap)> {
+        let before = self.gaps.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(first))).next_back();
+        let inside = self.gaps.range::<[u8], _>((Bound::Included(first), Bound::Excluded(end)));
+        let fits = |(_, gap): &(&Vec<u8>, &Gap)| {
+            let overlaps = gap.high.as_deref().is_none_or(|high| high > first);
+            overlaps && gap.newest >= birth && (older || !self.holes[gap.hole].is_leaf)
+        };
+        let lows: Vec<Vec<u8>> =
+            before.into_iter().chain(inside).filter(fits).map(|(low, _)| low.clone()).collect();
+        lows.into_iter().filter_map(|low| self.gaps.remove_entry(&low)).collect()
+    }
+
+    /// The first and the last key that can be reached below a page.
+    fn extent(&self, bytes: &[u8], level: u8) -> Option<(Vec<u8>, Vec<u8>)> {
+        Some((self.edge(bytes, level, false)?, self.edge(bytes, level, true)?))
+    }
+
+    fn edge(&self, bytes: &[u8], level: u8, at_end: bool) -> Option<Vec<u8>> {
+        if level == 0 {
+            let leaf = LeafView::new(bytes).ok()?;
+            let i = if at_end { leaf.count().checked_sub(1)? } else { 0 };
+            return leaf.key(i).ok().map(<[u8]>::to_vec);
+        }
+        let branch = Branch::new(bytes, level).ok()?;
+        let i = if at_end { branch.count() - 1 } else { 0 };
+        let child = branch.child(i).ok()?;
+        let below = self.fetch(child, level - 1).ok().and_then(|bytes| self.edge(&bytes, level - 1, at_end));
+        below.or_else(|| {
+            // As far as it is known: from the first separator, up to the last.
+            let mut separator = Vec::new();
+            branch.separator(if at_end { i } else { 1 }, &mut separator).ok()?;
+            Some(separator)
+        })
+    }
+
+    fn fetch(&self, child: ChildRef, level: u8) -> Result<Vec<u8>> {
+        let bytes = self.copies.page(child.page, child.birth)?;
+        let head = header(&bytes);
+        if head.table.get() != self.table || head.level != level {
+            let found = format!("found level {} of table {}", head.level, head.table);
+            return Err(Error::corrupt(
+                child.page,
+                format!("expected level {level} of table {}, {found}", self.table),
+            ));
+        }
+        Ok(bytes)
+    }
+
+    fn walk(&mut self, child: ChildRef, level: u8, within: Within<'_>) -> Result<()> {
+        match self.fetch(child, level) {
+            Ok(bytes) => self.walk_page(child, &bytes, level, within),
+            Err(error) => {
+                self.open(child, level, &detail_of(&error), within);
+                Ok(())
+            }
+        }
+    }
+
+    fn walk_page(&mut self, child: ChildRef, bytes: &[u8], level: u8, within: Within<'_>) -> Result<()> {
+        let walked = match level {
+            0 => self.leaf(bytes, within),
+            _ => self.branch(bytes, level, within),
+        };
+        walked.unwrap_or_else(|error| {
+            self.open(child, level, &detail_of(&error), within);
+            Ok(())
+        })
+    }
+
+    /// The outer error: the page says nothing that can be used.
+    fn leaf(&mut self, bytes: &[u8], within: Within<'_>) -> Result<Result<()>> {
+        let leaf = LeafView::new(bytes)?;
+        leaf.validate_order()?;
+        for i in 0..leaf.count() {
+            leaf.entry(i)?;
+        }
+        for i in 0..leaf.count() {
+            let (key, stored) = leaf.entry(i)?;
+            if key < within.low || within.high.is_some_and(|high| key >= high) {
+                continue;
+            }
+            if let Err(error) = self.entry(key, stored, within) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn entry(&mut self, key: &[u8], stored: Stored<'_>, within: Within<'_>) -> Result<()> {
+        let large;
+        let value = match stored {
+            Stored::Inline(value) => value,
+            Stored::Overflow(run) => match self.copies.value(&run) {
+                Ok(value) => {
+                    large = value;
+                    &large
+                }
+                Err(error) => {
+                    self.lose(key, &error);
+                    return Ok(());
+                }
+            },
+        };
+        match (self.sink)(key, value, within.older) {
+            Ok(()) => self.count(within),
+            Err(
+                error @ (Error::KeyTooLong { .. } | Error::ValueTooLong { .. } | Error::WrongWidth { .. }),
+            ) => self.lose(key, &error),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, key: &[u8], error: &Error) {
+        self.lost_values.push(LostValue { key: key.to_vec(), detail: detail_of(error) });
+    }
+
+    fn count(&mut self, within: Within<'_>) {
+        self.found.0 += 1;
+        self.found.1 += u64::from(within.older);
+        let mut next = within.hole;
+        while let Some(hole) = next {
+            let hole = &mut self.holes[hole];
+            hole.found += u64::from(!within.older);
+            hole.found_older += u64::from(within.older);
+            next = hole.parent;
+        }
+    }
+
+    fn branch(&mut self, bytes: &[u8], level: u8, within: Within<'_>) -> Result<Result<()>> {
+        let branch = Branch::new(bytes, level)?;
+        branch.validate_order()?;
+        let mut separators = vec![Vec::new(); branch.count()];
+        for (i, separator) in separators.iter_mut().enumerate() {
+            branch.separator(i, separator)?;
+        }
+        for (i, separator) in separators.iter().enumerate() {
+            let low = within.low.max(&separator[..]);
+            let next = separators.get(i + 1).map(|next| &next[..]);
+            let high = within.high.into_iter().chain(next).min();
+            if high.is_some_and(|high| low >= high) {
+                continue;
+            }
+            if let Err(error) = self.walk(branch.child(i)?, level - 1, Within { low, high, ..within }) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// There is a hole where `child` should be.
+    fn open(&mut self, child: ChildRef, level: u8, detail: &str, within: Within<'_>) {
+        self.holes.push(Hole {
+            page: (child.page != 0).then_some(child.page),
+            detail: detail.to_owned(),
+            behind: Behind::new(Some(within.low), within.high, child.count),
+            found: 0,
+            found_older: 0,
+            is_older: within.older,
+            is_leaf: level == 0,
+            parent: within.hole,
+        });
+        let (high, hole) = (within.high.map(<[u8]>::to_vec), self.holes.len() - 1);
+        self.gaps.insert(within.low.to_vec(), Gap { high, newest: child.birth, hole });
+    }
+}
+
+const WHOLE: Within<'static> = Within { low: &[], high: None, hole: None, older: false };
+
+fn detail_of(error: &Error) -> String {
+    match error {
+        Error::Corrupt { detail, .. } => detail.clone(),
+        other => other.to_string(),
+    }
+}
