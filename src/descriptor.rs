@@ -61,6 +61,23 @@ pub fn empty_from(file: &File, offset: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the range blocks of its own, zeros where there were none: a store through a mapping into a hole of a file on a full
+/// disk ends the process.
+pub fn reserve(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    while len > 0 {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), offset, len) {
+            Ok(()) => break,
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP) => {
+                let zeros = vec![0; len as usize];
+                return std::os::unix::fs::FileExt::write_all_at(file, &zeros, offset);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// A file in memory that nobody can make shorter.
 pub fn in_memory(name: &str) -> io::Result<File> {
     let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;

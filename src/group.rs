@@ -137,6 +137,7 @@ impl Lead<'_> {
             if !self.unopened {
                 readers.fail();
             }
+            self.store.pages.distrust();
             if is_first {
                 self.take_back_records();
             }

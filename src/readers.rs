@@ -24,7 +24,7 @@ use rustix::thread::futex;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Deref;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -100,15 +100,26 @@ impl Readers {
     ) -> Result<Self> {
         let io = |doing: &'static str| move |error| Error::io(doing, error);
         let meta = file.metadata().map_err(io("examine the lock file"))?;
-        match file.set_len(0) {
-            Ok(()) => {}
+        if meta.size() == 0 {
+            // Copied on write, each store through the mapping would need room on the disk.
+            let flags = rustix::fs::ioctl_getflags(&file).unwrap_or(rustix::fs::IFlags::empty());
+            let _ = rustix::fs::ioctl_setflags(&file, flags | rustix::fs::IFlags::NOCOW);
+        }
+        // The first pages keep their places on a disk that may be full.
+        let kept = meta.size().min(2 * PAGE as u64);
+        match file.set_len(kept) {
+            Ok(()) => {
+                file.write_all_at(&[0; 2 * PAGE][..kept as usize], 0).map_err(io("write the lock file"))?
+            }
             // What is sealed keeps its length, and is emptied.
             Err(_) => descriptor::empty_from(&file, 0).map_err(io("empty the lock file"))?,
         }
         let len = file.metadata().map_err(io("examine the lock file"))?.size();
-        file.set_len(len.max(PAGE as u64)).map_err(io("write the lock file"))?;
+        descriptor::reserve(&file, 0, len.max(PAGE as u64)).map_err(io("write the lock file"))?;
         let readers = Self::over(file, label)?;
         readers.initialise(store_id, session, meta.ino(), state);
+        // Room for snapshots, before the disk is full.
+        readers.add_blocks()?;
         readers.with_process()
     }
 
@@ -142,7 +153,12 @@ impl Readers {
     }
 
     fn with_process(self) -> Result<Self> {
-        self.process.store(self.claim_process(&self.file)?, Relaxed);
+        let process = self.claim_process(&self.file)?;
+        self.process.store(process, Relaxed);
+        // Before the disk is full. Where it is already, the first snapshot says so.
+        if let Ok(block) = self.claim_block(process) {
+            self.own.add(block);
+        }
         Ok(self)
     }
 
@@ -270,7 +286,9 @@ impl Readers {
         }
         let more = (blocks / 4).clamp(1, MAX_BLOCKS - blocks);
         let len = (blocks + more + 1) as u64 * PAGE as u64;
-        self.file.set_len(len).map_err(|error| Error::io("extend the lock file", error))?;
+        let old = self.file.metadata().map_err(|error| Error::io("examine the lock file", error))?.size();
+        descriptor::reserve(&self.file, old, len.saturating_sub(old))
+            .map_err(|error| Error::io("extend the lock file", error))?;
         self.set_blocks(blocks + more);
         Ok(())
     }

@@ -51,6 +51,7 @@ pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
     if store.readers.flush_state() == FlushState::Settled {
         return Ok(());
     }
+    store.heed_failures();
     let fresh = lead.is_first();
     store.counters.recoveries.add(1);
     writer.space = None;

@@ -68,14 +68,22 @@ impl Pages {
     #[inline]
     pub fn read(&self, page: u64, birth: u64, page_count: u64) -> Result<&[u8]> {
         let bytes = self.raw(page, 1, page_count)?;
-        match self.verify {
-            Verify::Once if self.verified.is(page, birth) => return Ok(bytes),
-            Verify::Never => {}
-            Verify::Once | Verify::Always => check_page(bytes, page)?,
+        let is_verified = self.verify == Verify::Once && self.verified.is(page, birth);
+        if !is_verified && self.verify != Verify::Never {
+            check_page(bytes, page)?;
         }
+        // Also where it was verified: after a failed flush some systems put an older version back into the cache.
         check_identity(bytes, page, birth)?;
-        self.verified.set(page, birth);
+        if !is_verified {
+            self.verified.set(page, birth);
+        }
         Ok(bytes)
+    }
+
+    /// Forgets which pages were verified. A failed flush may have put back what was in them before.
+    pub fn distrust(&self) {
+        self.verified.forget();
+        self.judged.forget();
     }
 
     /// Whether all that stands in the page, as written by `birth`, was judged before.
@@ -199,6 +207,12 @@ impl Verified {
             .get(part)
             .and_then(OnceLock::get)
             .is_some_and(|births| births[at].load(Ordering::Relaxed) == birth)
+    }
+
+    fn forget(&self) {
+        for births in self.parts.iter().filter_map(OnceLock::get) {
+            births.iter().for_each(|birth| birth.store(0, Ordering::Relaxed));
+        }
     }
 
     #[inline]

@@ -33,6 +33,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{self, Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
@@ -59,6 +60,8 @@ pub struct Store {
     pub counters: Counting,
     /// How far early write-back has come.
     pub written_back: AtomicU64,
+    /// Number of failed flushes after which this process has looked at its pages anew.
+    distrusted: AtomicU64,
     /// Whether this handle no longer counts: its sidecar may be anyone's by now, and is not touched.
     pub is_finished: AtomicBool,
     /// What a process that was forked has instead of the pins of its parent.
@@ -388,6 +391,7 @@ impl Store {
             flushers: Flushers::default(),
             counters: Counting::default(),
             written_back: AtomicU64::new(0),
+            distrusted: AtomicU64::new(0),
             is_finished: AtomicBool::new(false),
             heritage: sync::Mutex::default(),
             generation: fork::generation(),
@@ -520,6 +524,16 @@ impl Store {
         found.filter(|own| {
             heritage.generation == fork::generation() && self.readers.pinned_at(*own) == Some(txn)
         })
+    }
+
+    /// After a failed flush, of any process, the cache may hold older versions of pages that were verified here.
+    #[inline]
+    pub fn heed_failures(&self) {
+        let failures = self.readers.failures();
+        if self.distrusted.load(Relaxed) != failures {
+            self.pages.distrust();
+            self.distrusted.store(failures, Relaxed);
+        }
     }
 
     // ---- the writer's turn ----

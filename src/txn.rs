@@ -224,6 +224,8 @@ impl PageSource for ReadTxn {
 
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
         self.check_process()?;
+        // Unlike a page, a value does not say which version it is.
+        self.store.heed_failures();
         self.store.pages.read_overflow(run, self.state.page_count)
     }
 }
@@ -238,6 +240,7 @@ impl ReadTxn {
     /// The snapshot of a state that is pinned.
     #[inline]
     pub(crate) fn of(store: Arc<Store>, pin: Option<Pin>, state: State) -> Result<Self> {
+        store.heed_failures();
         let pages = &store.pages;
         if let Err(error) = pages.disk.admit(state.page_count.saturating_mul(pages.page_size as u64)) {
             pin.into_iter().for_each(|pin| store.unpin(pin, state.txn));
