@@ -8,6 +8,8 @@ use crate::disk::{Disk, Op, Verdict, within_limit};
 use crate::error::{Error, Result};
 use crate::format::{META_LEN, META_OFFSETS, MIN_PAGE_SIZE, Meta, meta_pages};
 use crate::options::Config;
+use rustix::io::retry_on_intr;
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::{File, OpenOptions};
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
@@ -166,9 +168,13 @@ fn is_blank(file: &File) -> std::io::Result<bool> {
     let mut buffer = vec![0; 1 << 16];
     let mut offset = 0;
     while offset < len {
-        let got = file.read_at(&mut buffer, offset)?;
+        let got = match file.read_at(&mut buffer, offset) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
         if got == 0 {
-            break;
+            // It is said to be longer: whatever it is, it is not known to be blank.
+            return Ok(false);
         }
         if buffer[..got].iter().any(|byte| *byte != 0) {
             return Ok(false);
@@ -184,7 +190,7 @@ fn write_new_store(file: &File, config: &Config) -> std::io::Result<()> {
     let len = page_count * config.page_size as u64;
     within_limit(len)?;
     let mut id = [0; 16];
-    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
+    retry_on_intr(|| getrandom(&mut id, GetRandomFlags::empty()))?;
     let meta = Meta::new(config.page_size, page_count, id);
     let observe = |op: &Op<'_>| match config.observer.as_ref().map(|observer| observer.before(op)) {
         Some(Verdict::Fail(error)) => Err(error),

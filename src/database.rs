@@ -282,7 +282,7 @@ impl Options {
 
     fn open_origin(&self, origin: Origin) -> Result<Database> {
         check_page_size(self.config.page_size)?;
-        heritage::watch();
+        heritage::watch()?;
         let ready = |store: &Arc<Store>| ready(store, self.config.ignore_log);
         Ok(Database::new(Store::open(origin, &self.config, ready)?))
     }

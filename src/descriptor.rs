@@ -10,7 +10,7 @@
 //! inheritance, over another socket, past the death of whoever made it.
 
 use rustix::fs::{FallocateFlags, FileType, MemfdFlags, SealFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -19,7 +19,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Most bytes of a message in a parcel.
@@ -64,18 +64,13 @@ pub fn empty_from(file: &File, offset: u64) -> io::Result<()> {
 /// Gives the range blocks of its own, zeros where there were none: a store through a mapping into a hole of a file on a full
 /// disk ends the process.
 pub fn reserve(file: &File, offset: u64, len: u64) -> io::Result<()> {
-    while len > 0 {
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), offset, len) {
-            Ok(()) => break,
-            Err(Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP) => {
-                let zeros = vec![0; len as usize];
-                return std::os::unix::fs::FileExt::write_all_at(file, &zeros, offset);
-            }
-            Err(error) => return Err(error.into()),
-        }
+    if len == 0 {
+        return Ok(());
     }
-    Ok(())
+    match retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), offset, len)) {
+        Err(Errno::OPNOTSUPP) => file.write_all_at(&vec![0; len as usize], offset),
+        other => Ok(other?),
+    }
 }
 
 /// A file in memory that nobody can make shorter.

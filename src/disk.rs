@@ -411,8 +411,7 @@ impl Disk {
 /// # Errors
 /// EFBIG when a file of `len` bytes is not allowed.
 pub fn within_limit(len: u64) -> io::Result<()> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-    if limit.is_some_and(|limit| len > limit) {
+    if crate::map::file_size_limit().is_some_and(|limit| len > limit) {
         return Err(rustix::io::Errno::FBIG.into());
     }
     Ok(())

@@ -34,12 +34,24 @@ pub fn generation() -> u64 {
 
 #[cold]
 fn begin_generation() -> u64 {
-    let page = PAGE.get_or_init(|| SharedWords::wiped_on_fork().expect("memory for one page"));
+    let page = PAGE.get_or_init(|| SharedWords::wiped_on_fork().expect("prepared before a store is opened"));
     let next = NEWEST.load(SeqCst) + 1;
     if page.word(0).exchange_if(0, next) {
         NEWEST.store(next, SeqCst);
     }
     Word::load(page.word(0), SeqCst)
+}
+
+/// Gets the memory that this needs, before anything else here is called.
+///
+/// # Errors
+/// `Io` when there is none.
+pub fn prepare() -> io::Result<()> {
+    if PAGE.get().is_none() {
+        // Another thread may have been quicker.
+        let _ = PAGE.set(SharedWords::wiped_on_fork()?);
+    }
+    Ok(())
 }
 
 /// A child was forked, whether or not the kernel has emptied the page.

@@ -15,7 +15,7 @@
 //! parent's locks last as long as the child.
 
 use crate::descriptor;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fork::{self, Handlers};
 use crate::readers::Delegate;
 use crate::shared::Pin;
@@ -53,9 +53,14 @@ thread_local! {
 }
 
 /// Prepares this process for being forked.
-pub fn watch() {
+///
+/// # Errors
+/// `Io` when there is no memory.
+pub fn watch() -> Result<()> {
     static HANDLERS: Handlers = Handlers { before, in_parent, in_child };
+    fork::prepare().map_err(|error| Error::io("get a page of memory", error))?;
     fork::at_fork(&HANDLERS);
+    Ok(())
 }
 
 fn before() {

@@ -70,8 +70,10 @@ impl Log {
     /// `Io` when the system has no random bytes.
     pub fn next(&self, txn: u64) -> Result<Log> {
         let mut seed = [0; 8];
-        rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| Error::io("get random bytes", error.into()))?;
+        rustix::io::retry_on_intr(|| {
+            rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
+        })
+        .map_err(|error| Error::io("get random bytes", error.into()))?;
         Ok(Log { checkpoint: txn, seed: u64::from_le_bytes(seed), ..self.clone() })
     }
 

@@ -99,7 +99,12 @@ impl DataMap {
 
     /// Waits until the range is on the disk.
     pub fn sync(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.raw.flush_range(offset as usize, len as usize)
+        loop {
+            match self.raw.flush_range(offset as usize, len as usize) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
     }
 }
 
@@ -118,6 +123,14 @@ pub fn start_write_back(file: &File, offset: u64, len: u64) {
     let (offset, len) = (offset as libc::off64_t, len as libc::off64_t);
     // SAFETY: claim L1: the descriptor is open for as long as `file` is borrowed; the call touches no memory.
     let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// The longest that this process may make a file; `None`: there is no limit, or the system does not say.
+pub fn file_size_limit() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: claim L1: a pointer to a local, which lives until the call returns.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
 /// Where the words are.

@@ -173,7 +173,7 @@ pub fn is_the_only_session(data: &File, session: u64) -> Result<bool> {
 /// `Io`.
 pub fn new_number() -> Result<u64> {
     let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+    rustix::io::retry_on_intr(|| rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()))
         .map_err(|error| Error::io("get random bytes", error.into()))?;
     Ok((u64::from_le_bytes(bytes) % lock::SESSION_LIMIT).max(lock::IMMUTABLE + 1))
 }
