@@ -1,13 +1,12 @@
 //! Negative controls: recorded logs in which one flush is missing or late. Each must be found wrong, for
 //! the reason that the flush is there.
 
-use crate::disk::Disk;
 use crate::judge::{Effort, Judge};
-use crate::recorder::Event;
 use crate::script::Action;
 use crate::workloads::{beginning, record as steps, single_puts};
 use crate::{Recording, USUAL, record};
 use mapleaf::{Durability, Options};
+use mapleaf_crash::{Disk, Event};
 
 /// What is wrong with a recording whose log is replaced.
 fn violations(recording: &Recording, log: &[Event]) -> Vec<String> {

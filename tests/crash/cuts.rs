@@ -1,13 +1,12 @@
 //! Power cuts at every place of a workload, and writers that are killed there.
 
-use crate::disk::{BLOCK, Disk, FailedFlush, Image};
 use crate::faults::{base, run_with};
-use crate::judge::{Effort, Judge, Permitted, memory_directory};
-use crate::recorder::{Event, Failure, Recorder};
+use crate::judge::{Effort, Judge, Permitted};
 use crate::script::{Action, Session, put};
 use crate::workloads::*;
 use crate::{LARGE, Recording, USUAL, record as run, report, survives};
 use mapleaf::{Durability, Options};
+use mapleaf_crash::{BLOCK, Disk, Event, FailedFlush, Failure, Image, Recorder, memory_directory};
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -5,13 +5,12 @@
 //! cut at any later place is as in [`crate`].
 
 use crate::LARGE;
-use crate::disk::{Disk, FailedFlush, Image};
-use crate::judge::{Effort, Judge, Permitted, memory_directory, sound};
-use crate::recorder::{Failure, Recorder};
+use crate::judge::{Effort, Judge, Permitted, sound};
 use crate::report;
 use crate::script::{Action, Session, Step, delete, put};
 use crate::workloads::{beginning, record, spilling};
 use mapleaf::{Durability, Options};
+use mapleaf_crash::{Disk, FailedFlush, Failure, Image, Recorder, memory_directory};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,7 +91,7 @@ impl Faults {
             actions: actions.to_vec(),
             base: directory.path().join("base.maple"),
             path: directory.path().join("test.maple"),
-            before: Image { len: 0, blocks: Vec::new() },
+            before: Image::default(),
             judge: Judge::new(options),
             _directory: directory,
         };
@@ -391,7 +390,7 @@ fn a_block_of_a_new_log_can_be_used_after_its_first_flush_has_failed() {
             let _ = session.act(&Action::Commit(record(4 + i, 3)));
             let _ = session.act(&Action::CommitAs(Durability::Ordered, steps));
         }
-        let disk = Disk::holding(&Image { len: 0, blocks: Vec::new() }, FailedFlush::LosesFresh);
+        let disk = Disk::holding(&Image::default(), FailedFlush::LosesFresh);
         let effort = Effort { at_flush: 4, from, ..LARGE };
         judge.accept(disk, &recorder.log(), Permitted::new(&session.states()), effort);
     }
@@ -468,7 +467,7 @@ fn a_failing_operation_during_creation_is_an_error_and_creation_works_afterwards
             }
             for rule in [FailedFlush::Keeps, FailedFlush::LosesFresh] {
                 let mut judge = Judge::new(&Options::new());
-                let disk = Disk::holding(&Image { len: 0, blocks: Vec::new() }, rule);
+                let disk = Disk::holding(&Image::default(), rule);
                 judge.accept(disk, &recorder.log(), Permitted::new(&session.states()), crate::USUAL);
             }
         }

@@ -3,10 +3,9 @@
 //! Owns: what is permitted at each place of a log, laying images out with some sidecar beside them, and
 //! cutting the power again while they are opened.
 
-use crate::disk::{Amount, BLOCK, Disk, FailedFlush, Image, Pool};
-use crate::recorder::{Event, Recorder};
 use crate::script::{digest, look, open};
 use mapleaf::{Options, Schema};
+use mapleaf_crash::{Amount, Disk, Event, FailedFlush, Image, Pool, Recorder, memory_directory};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, HashMap};
@@ -130,7 +129,7 @@ impl Judge {
         let given = std::env::var("MAPLEAF_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or(0x6d61_706c);
         Judge {
-            pool: Pool::new(),
+            pool: Pool::default(),
             seed,
             rng: StdRng::seed_from_u64(seed),
             directory: memory_directory(),
@@ -143,9 +142,7 @@ impl Judge {
 
     /// The bytes of a file as an image.
     pub fn image_of(&mut self, path: &Path) -> Image {
-        let bytes = std::fs::read(path).unwrap();
-        let blocks = bytes.chunks(BLOCK).map(|block| self.pool.add(block)).collect();
-        Image { len: bytes.len() as u64, blocks }
+        self.pool.image(&std::fs::read(path).unwrap())
     }
 
     /// Cuts the power before and after every event of `log` and returns what was wrong, at most one
@@ -269,12 +266,7 @@ impl Judge {
             1 => std::fs::write(&sidecar, vec![self.rng.random(); self.rng.random_range(0..9000)]).unwrap(),
             _ => {}
         }
-        let whole = image.len as usize / BLOCK;
-        let mut bytes = Vec::with_capacity(image.len as usize);
-        for at in 0..whole {
-            bytes.extend_from_slice(self.pool.bytes(image.blocks.get(at).copied().unwrap_or(0)));
-        }
-        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(&path, self.pool.file(image)).unwrap();
         path
     }
 }
@@ -333,9 +325,4 @@ pub fn sound(db: &mapleaf::Database) -> Result<u64, String> {
         true => Ok(report.page_count),
         false => Err(format!("is damaged: {:?}", report.problems)),
     }
-}
-
-/// A directory in memory where there is one, else a usual one.
-pub fn memory_directory() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

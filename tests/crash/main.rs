@@ -1,21 +1,11 @@
 //! Crash tests: what a power cut, the death of a process, or a failing operation may leave of a store.
 //!
-//! A recording disk ([`recorder`]) sits at the seam of mapleaf and logs every write, flush,
-//! truncation and growth, and when each commit was started and acknowledged. From the log a simulated
-//! disk ([`disk`]) builds the files that a power cut at any place could leave, and a judge ([`judge`])
-//! opens each with mapleaf. **The model of the disk:**
-//!
-//! 1. The file is blocks of 4 KiB. Since its last successful flush a block may be on the disk in any
-//!    version that it had, independent of all others. Up to 1024 combinations all are tried, beyond
-//!    that samples: everything old, everything new, one block missing, one block early, every
-//!    combination of the redo log's blocks, everything up to some write, random ones.
-//! 2. A block may be torn between two versions at multiples of 512 bytes; a sector is whole.
-//! 3. The length is any that the file had since the last flush, or one between; a flush of any range
-//!    makes it durable. What was never written reads as zeros.
-//! 4. A flush that failed leaves its blocks in any version, and clean: later flushes do not write
-//!    them, only writing them again does. In the worse variant (ext4) blocks that were never flushed
-//!    before read as zeros for ever, until the file is truncated below them.
-//! 5. The sidecar is missing, stale or garbage.
+//! The recorder and the simulated disk are those of the crate `mapleaf-crash`, whose first page is the model of the
+//! disk: a log of every write, flush, truncation and growth, with when each commit was started and acknowledged, and
+//! from it the files that a power cut at any place could leave. Here are mapleaf's own workloads, and a judge
+//! ([`judge`]) who opens each file. Up to 1024 combinations of uncertain blocks all are tried, beyond that samples:
+//! everything old, everything new, one block missing, one block early, every combination of the redo log's blocks,
+//! everything up to some write, random ones. Beside the file the sidecar is missing, stale or garbage.
 //!
 //! **What every image owes:** it opens; `verify` is clean; the tables are, entry for entry, what some
 //! whole txn k left, with acknowledged ≤ k ≤ started, and not one that had failed before the last turn
@@ -34,19 +24,16 @@
 
 mod controls;
 mod cuts;
-mod disk;
 mod faults;
 mod judge;
 mod mutations;
-mod recorder;
 mod script;
 mod turns;
 mod workloads;
 
-use disk::Disk;
-use judge::{Effort, Judge, Permitted, memory_directory, sound};
+use judge::{Effort, Judge, Permitted, sound};
 use mapleaf::{Counters, Options};
-use recorder::{Event, Recorder};
+use mapleaf_crash::{Disk, Event, Recorder, memory_directory};
 use script::{Action, Session};
 use std::sync::Arc;
 use std::time::Instant;

@@ -3,8 +3,8 @@
 //! Owns: steps and actions, the model of what they leave, and the session that carries them out. Asserts
 //! after every action that readers see exactly what they may.
 
-use crate::recorder::{Event, Recorder};
 use mapleaf::{Database, Durability, Options, ReadTxn, Result, Schema, Ticket, WriteTxn};
+use mapleaf_crash::{Event, Recorder};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -5,15 +5,13 @@
 //! append their operations to one file; as only one acts at a time, that is their order. The parent knows
 //! what each txn leaves and what may be seen, in either process, after each turn.
 
-use crate::disk::{Disk, FailedFlush, Image};
-use crate::judge::{Effort, Judge, Permitted, memory_directory, sound};
-use crate::recorder::{Event, Recorder};
+use crate::judge::{Effort, Judge, Permitted, sound};
 use crate::script::{Contents, Step, delete, digest, look, open, put};
 use crate::{LARGE, report};
 use mapleaf::{Database, Durability, Options, ReadTxn, Ticket};
+use mapleaf_crash::{Disk, Event, FailedFlush, Image, Recorder, memory_directory};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -31,8 +29,7 @@ const LOG: &str = "log";
 fn turn_taker() {
     let Ok(directory) = std::env::var(DIRECTORY) else { return };
     let directory = PathBuf::from(directory);
-    let stream = File::options().append(true).create(true).open(directory.join(LOG)).unwrap();
-    let recorder = Arc::new(Recorder::streaming(stream));
+    let recorder = Arc::new(Recorder::streaming(&directory.join(LOG)).unwrap());
     let options = Options::new().held_limit(256 << 10).observer(Arc::clone(&recorder) as _);
     let db = open(&directory.join(STORE), &options).unwrap();
     let mut taker = TurnTaker { db, recorder, handed: Vec::new(), pinned: None };
@@ -370,7 +367,7 @@ impl Turns {
     }
 
     fn judge_with(&self, rule: FailedFlush, judge: &mut Judge, from: usize, effort: Effort) {
-        let disk = Disk::holding(&Image { len: 0, blocks: Vec::new() }, rule);
+        let disk = Disk::holding(&Image::default(), rule);
         let states = self.models.iter().map(|(number, model)| (*number, digest(model))).collect();
         let effort = Effort { from, ..effort };
         let violations = judge.examine(disk, &self.events(), Permitted::new(&states), effort);
