@@ -58,8 +58,11 @@ impl Pool {
     /// The bytes of the file that an image stands for.
     pub fn file(&self, image: &Image) -> Vec<u8> {
         let whole = image.len as usize / BLOCK;
-        let contents = (0..whole).map(|at| image.blocks.get(at).copied().unwrap_or(0));
-        contents.flat_map(|content| self.bytes(content).iter().copied()).collect()
+        let mut bytes = Vec::with_capacity(image.len as usize);
+        for at in 0..whole {
+            bytes.extend_from_slice(self.bytes(image.blocks.get(at).copied().unwrap_or(0)));
+        }
+        bytes
     }
 
     /// A block of which some sectors are of one version and some of another.

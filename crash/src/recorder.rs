@@ -50,6 +50,7 @@ struct State {
     /// A block that cannot be written, and whether the cache has something for it.
     bad: Option<(u64, bool)>,
     reverting: Option<Reverting>,
+    reverts: usize,
     hits: usize,
     hit: Option<(usize, String)>,
 }
@@ -111,6 +112,7 @@ impl State {
             let Event::Reverted { offset, data } = event else { unreachable!("they are built above") };
             file.write_all_at(data, *offset).expect("the file can be written to");
         }
+        self.reverts += usize::from(!reverted.is_empty());
         self.push(Event::Sync { offset, len, failed: true });
         reverted.into_iter().for_each(|event| self.push(event));
     }
@@ -201,6 +203,11 @@ impl Recorder {
     /// How many operations a failure was injected into.
     pub fn hits(&self) -> usize {
         self.locked().hits
+    }
+
+    /// How many flushes have put something back.
+    pub fn reverts(&self) -> usize {
+        self.locked().reverts
     }
 
     /// Where in the log the first failure was injected, and into what.

@@ -10,7 +10,7 @@ use crate::report;
 use crate::script::{Action, Session, Step, delete, put};
 use crate::workloads::{beginning, record, spilling};
 use mapleaf::{Durability, Options};
-use mapleaf_crash::{Disk, FailedFlush, Failure, Image, Recorder, memory_directory};
+use mapleaf_crash::{Disk, Event, FailedFlush, Failure, Image, Recorder, memory_directory};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub fn run_with(
         if let Err(error) = session.act(action) {
             note(hits, &format!("action {number}"), &error);
         }
-        sound(session.db()).unwrap();
+        session.check_pages();
     }
     let permitted = Permitted::new(&session.states());
     let hits = recorder.hits();
@@ -116,25 +116,32 @@ impl Faults {
         run_with(&self.base, &self.path, &self.options, &self.actions, recorder)
     }
 
-    /// One run, in which the operations with these numbers fail, and every cut after them.
+    /// One run, in which the operations with these numbers fail, and every cut after them; where flushes are among
+    /// them, with each thing that a cache may do then.
     fn fail(&mut self, numbers: Range<usize>, failure: Failure) {
-        let run = self.run(Recorder::failing(numbers, failure));
-        let Some((from, what)) = run.recorder.hit() else { return };
+        let run = self.run(Recorder::failing(numbers.clone(), failure));
+        let Some((_, what)) = run.recorder.hit() else { return };
         if matches!(failure, Failure::Short(_)) {
             assert!(run.errors.is_empty(), "short {what} is an error: {:?}", run.errors);
             return;
         }
-        let flush = what.starts_with("flush");
-        assert!(!flush || !run.errors.is_empty(), "failed {what} went unnoticed");
-        for rule in [FailedFlush::Keeps, FailedFlush::LosesFresh] {
-            if rule == FailedFlush::LosesFresh && !flush {
-                continue;
-            }
-            let effort = Effort { at_flush: 4, from, ..LARGE };
-            let disk = Disk::holding(&self.before, rule);
-            let violations = self.judge.examine(disk, &run.recorder.log(), run.permitted.clone(), effort);
-            assert!(violations.is_empty(), "{what}, {rule:?}, {:?}: {}", run.errors, violations[0]);
+        self.judge(&run, FailedFlush::Keeps, "keeps");
+        if run.recorder.log().iter().any(|event| matches!(event, Event::Sync { failed: true, .. })) {
+            self.judge(&run, FailedFlush::LosesFresh, "loses fresh blocks");
+            let before = std::fs::read(&self.base).unwrap();
+            let recorder = Recorder::failing(numbers, failure).reverting(&self.path, &before);
+            let run = self.run(recorder);
+            self.judge(&run, FailedFlush::Keeps, "reverts");
         }
+    }
+
+    fn judge(&mut self, run: &FaultRun, rule: FailedFlush, cache: &str) {
+        let (from, what) = run.recorder.hit().expect("something has failed");
+        assert!(!what.starts_with("flush") || !run.errors.is_empty(), "failed {what} went unnoticed");
+        let effort = Effort { at_flush: 4, from, ..LARGE };
+        let disk = Disk::holding(&self.before, rule);
+        let violations = self.judge.examine(disk, &run.recorder.log(), run.permitted.clone(), effort);
+        assert!(violations.is_empty(), "{what}, cache {cache}, {:?}: {}", run.errors, violations[0]);
     }
 
     /// [`Faults::fail`]; what it finds wrong, or panics with.

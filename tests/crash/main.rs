@@ -27,6 +27,7 @@ mod cuts;
 mod faults;
 mod judge;
 mod mutations;
+mod reverts;
 mod script;
 mod turns;
 mod workloads;

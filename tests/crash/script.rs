@@ -3,7 +3,8 @@
 //! Owns: steps and actions, the model of what they leave, and the session that carries them out. Asserts
 //! after every action that readers see exactly what they may.
 
-use mapleaf::{Database, Durability, Options, ReadTxn, Result, Schema, Ticket, WriteTxn};
+use crate::judge::sound;
+use mapleaf::{Database, Durability, Error, Options, ReadTxn, Result, Schema, Ticket, WriteTxn};
 use mapleaf_crash::{Event, Recorder};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -149,6 +150,10 @@ pub struct Session {
     pending: Vec<(u64, Ticket)>,
     /// Txns whose commit has failed since the last turn began.
     lost: Vec<u64>,
+    /// The last txn that is on the disk for certain.
+    acknowledged: u64,
+    /// How often the cache had reverted when a turn began last: what was lost with it was rebuilt then.
+    rebuilt: usize,
     /// Number of the next txn.
     pub next: u64,
     pinned: Option<(ReadTxn, Contents)>,
@@ -170,6 +175,8 @@ impl Session {
             visible: first,
             pending: Vec::new(),
             lost: Vec::new(),
+            acknowledged: first,
+            rebuilt: 0,
             next: first + 1,
             pinned: None,
         })
@@ -179,7 +186,12 @@ impl Session {
         self.db.as_ref().expect("it is open")
     }
 
-    /// What readers see.
+    /// Everything that readers see.
+    pub fn read(&self) -> Result<Contents> {
+        look(self.db()).map(|(_, contents)| contents)
+    }
+
+    /// What readers must see.
     pub fn model(&self) -> &Contents {
         &self.models[&self.visible]
     }
@@ -223,6 +235,7 @@ impl Session {
 
     fn prepare(&mut self, steps: &[Step]) -> Result<(WriteTxn, Contents)> {
         let mut txn = self.db().begin_write()?;
+        self.fall_back(txn.user_version());
         self.settled();
         let head = self.pending.last().map_or(self.visible, |(number, _)| *number);
         let mut model = self.models[&head].clone();
@@ -240,6 +253,27 @@ impl Session {
             self.lost.clear();
             self.recorder.note(Event::Settled);
         }
+    }
+
+    /// Whether the cache has reverted since a turn began: until the next one pages may be missing that were not on the
+    /// disk yet. What is read then is right or `Corrupt`.
+    fn is_in_doubt(&self) -> bool {
+        self.recorder.reverts() > self.rebuilt
+    }
+
+    /// A turn builds on `base`. Where the cache has reverted, eventual commits that were seen may be gone.
+    fn fall_back(&mut self, base: u64) {
+        if self.is_in_doubt() && self.pending.is_empty() {
+            assert!((self.acknowledged..=self.visible).contains(&base), "{base} in place of {}", self.visible);
+            (base + 1..=self.visible).for_each(|number| self.lose(number));
+            self.visible = base;
+        }
+        self.rebuilt = self.recorder.reverts();
+    }
+
+    fn acknowledge(&mut self, number: u64) {
+        self.acknowledged = self.acknowledged.max(number);
+        self.recorder.note(Event::Acknowledged(number));
     }
 
     fn start(&mut self, model: Contents) -> u64 {
@@ -290,10 +324,13 @@ impl Session {
     fn ended(&mut self, number: u64, done: Event, result: Result<()>) -> Result<()> {
         if result.is_ok() {
             self.visible = number;
-            self.recorder.note(done);
+            match done {
+                Event::Acknowledged(number) => self.acknowledge(number),
+                other => self.recorder.note(other),
+            }
             for (number, ticket) in std::mem::take(&mut self.pending) {
                 ticket.wait().expect("a later one succeeded");
-                self.recorder.note(Event::Acknowledged(number));
+                self.acknowledge(number);
             }
         } else {
             self.lose(number);
@@ -317,7 +354,7 @@ impl Session {
         for (number, ticket) in pending {
             results.push(ticket.wait());
             match results[0].is_ok() {
-                true => self.recorder.note(Event::Acknowledged(number)),
+                true => self.acknowledge(number),
                 false => self.lose(number),
             }
         }
@@ -338,7 +375,7 @@ impl Session {
                 self.pending.push((number, ticket));
             } else if ticket.wait().is_ok() {
                 assert!(!failed && self.pending.is_empty(), "txn {number} succeeds behind one that did not");
-                self.recorder.note(Event::Acknowledged(number));
+                self.acknowledge(number);
                 self.visible = number;
             } else {
                 failed = true;
@@ -349,6 +386,7 @@ impl Session {
 
     fn checkpoint(&mut self) -> Result<()> {
         self.db().checkpoint()?;
+        self.fall_back(look(self.db())?.0);
         self.settled();
         self.visible = self.pending.last().map_or(self.visible, |(number, _)| *number);
         self.ended(self.visible, Event::Acknowledged(self.visible), Ok(()))
@@ -360,7 +398,7 @@ impl Session {
         self.pinned = None;
         let closed = self.db.take().expect("it is open").close();
         if closed.is_ok() && self.recorder.hits() == 0 {
-            self.recorder.note(Event::Acknowledged(self.visible));
+            self.acknowledge(self.visible);
         }
         let mut result = waited.and(closed);
         for _ in 0..100 {
@@ -380,20 +418,44 @@ impl Session {
     fn reopened(&mut self, db: Database) {
         let (found, _) = look(&db).expect("readable");
         let may_be_back = self.recorder.hits() > 1 && self.lost.contains(&found);
-        assert!(found == self.visible || may_be_back, "txn {found} is there in place of {}", self.visible);
+        if !may_be_back {
+            self.fall_back(found);
+            assert!(found == self.visible, "txn {found} is there in place of {}", self.visible);
+        }
         self.visible = found;
-        self.recorder.note(Event::Acknowledged(found));
+        self.acknowledge(found);
         self.db = Some(db);
         self.settled();
     }
 
     /// New readers see the last txn that they may see, an old one what it saw.
     fn check(&self) {
-        let (number, now) = look(self.db()).expect("reading goes on");
-        assert!(number == self.visible, "readers see txn {number} in place of {}", self.visible);
-        assert!(now == *self.model(), "readers see something else than txn {number}");
+        match look(self.db()) {
+            Ok((number, now)) => {
+                assert!(number == self.visible, "readers see txn {number} in place of {}", self.visible);
+                assert!(now == *self.model(), "readers see something else than txn {number}");
+            }
+            Err(error) => self.check_unreadable(&error),
+        }
         if let Some((reader, model)) = &self.pinned {
-            assert!(contents(reader).expect("readable") == *model, "the open reader's snapshot changed");
+            match contents(reader) {
+                Ok(now) => assert!(now == *model, "the open reader's snapshot changed"),
+                // What it saw was nowhere but in the cache.
+                Err(Error::Corrupt { .. }) if self.recorder.reverts() > 0 => {}
+                Err(error) => panic!("the open reader cannot read: {error}"),
+            }
+        }
+    }
+
+    fn check_unreadable(&self, error: &Error) {
+        let may_be = self.is_in_doubt() && matches!(error, Error::Corrupt { .. });
+        assert!(may_be, "reading does not go on: {error}");
+    }
+
+    /// Every page is sound, unless the cache has just lost some.
+    pub fn check_pages(&self) {
+        if let Err(wrong) = sound(self.db()) {
+            assert!(self.is_in_doubt(), "{wrong}");
         }
     }
 }
