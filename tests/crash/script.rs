@@ -264,7 +264,11 @@ impl Session {
     /// A turn builds on `base`. Where the cache has reverted, eventual commits that were seen may be gone.
     fn fall_back(&mut self, base: u64) {
         if self.is_in_doubt() && self.pending.is_empty() {
-            assert!((self.acknowledged..=self.visible).contains(&base), "{base} in place of {}", self.visible);
+            assert!(
+                (self.acknowledged..=self.visible).contains(&base),
+                "{base} in place of {}",
+                self.visible
+            );
             (base + 1..=self.visible).for_each(|number| self.lose(number));
             self.visible = base;
         }

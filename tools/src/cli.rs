@@ -1,6 +1,8 @@
 //! The command line: the list of commands, and the arguments that several of them share.
 
-use crate::commands::{checkpoint, del, dump, get, load, page, put, readers, scan, stat, tables, verify};
+use crate::commands::{
+    checkpoint, del, dump, get, load, page, put, readers, salvage, scan, stat, tables, verify,
+};
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
 use clap::{Args, Parser, Subcommand};
@@ -39,6 +41,8 @@ pub enum Command {
     Stat(stat::Args),
     /// Check every page: checksums, order, counts, references, accounting of space
     Verify(verify::Args),
+    /// Rescue what is whole of a damaged store into a new one
+    Salvage(salvage::Args),
     /// Write tables as text that mapleaf load, mdb_load and db_load read
     Dump(dump::Args),
     /// Read the text of mapleaf dump, mdb_dump or db_dump into the store, all of it or nothing
@@ -67,6 +71,7 @@ impl Command {
         match self {
             Command::Stat(args) => stat::run(args),
             Command::Verify(args) => verify::run(args),
+            Command::Salvage(args) => salvage::run(args),
             Command::Dump(args) => dump::run(args),
             Command::Load(args) => load::run(args),
             Command::Get(args) => get::run(args),
@@ -85,6 +90,7 @@ impl Command {
         match self {
             Command::Stat(args) => &args.file,
             Command::Verify(args) => &args.file,
+            Command::Salvage(args) => &args.file,
             Command::Dump(args) => &args.file,
             Command::Load(args) => &args.file,
             Command::Get(args) => &args.file,

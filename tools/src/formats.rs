@@ -150,6 +150,26 @@ impl Codec {
         }
     }
 
+    /// The text that shows these bytes as a bound of keys. Bounds are as short as they can be: what a number lacks is zeros.
+    pub fn bound(&self, bytes: &[u8]) -> String {
+        let mut padded = bytes.to_vec();
+        if let Codec::Unsigned(width) | Codec::Signed(width) | Codec::Float(width) = self {
+            padded.resize(bytes.len().max(*width), 0);
+        }
+        self.text(&padded).unwrap_or_else(|_| escaped(bytes))
+    }
+
+    /// The words for a range of keys: from `from` on, and before `to` where there is such a bound.
+    pub fn range(&self, from: &[u8], to: Option<&[u8]>) -> String {
+        match (from, to) {
+            (key, Some([rest @ .., 0])) if rest == key => format!("the key {}", self.bound(key)),
+            ([], None) => "all keys".into(),
+            ([], Some(to)) => format!("the keys before {}", self.bound(to)),
+            (from, None) => format!("the keys from {} on", self.bound(from)),
+            (from, Some(to)) => format!("the keys from {} up to {}", self.bound(from), self.bound(to)),
+        }
+    }
+
     /// What stands for these bytes in JSON: a number for integers of up to 64 bits and finite floats, true and false for bool, a
     /// string with [`text`](Self::text) for everything else.
     ///

@@ -12,12 +12,12 @@ pub const MAIN: &str = "";
 
 /// Opens a store that is there, to read it. Others may write to it meanwhile.
 pub fn open_to_read(path: &Path, log: LogArg) -> Result<Database> {
-    open(path, &Options::new().create(false).read_only(true).ignore_log(log.ignore_log))
+    open(path, &Options::new().create(false).read_only(true).ignore_log(log.ignore_log).guarded_reads(true))
 }
 
 /// Opens a store to change it; with `create` it is made if it is not there.
 pub fn open_to_write(path: &Path, create: bool, page_size: Option<usize>) -> Result<Database> {
-    let options = Options::new().create(create);
+    let options = Options::new().create(create).guarded_reads(true);
     open(path, &page_size.into_iter().fold(options, Options::page_size))
 }
 

@@ -8,6 +8,7 @@ pub mod load;
 pub mod page;
 pub mod put;
 pub mod readers;
+pub mod salvage;
 pub mod scan;
 pub mod stat;
 pub mod tables;

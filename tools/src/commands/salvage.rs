@@ -1,0 +1,146 @@
+//! `mapleaf salvage`: rescuing what is whole of a damaged file into a new one. The damaged one is only read.
+
+use crate::cli::JsonArg;
+use crate::failure::{Failure, Outcome, Result, tell};
+use crate::formats::{Codec, Format};
+use crate::output::{Output, print, print_json};
+use crate::progress::Meter;
+use crate::store::shown;
+use mapleaf::{Error, LostRange, LostValue, Salvage, SalvageReport, SalvagedTable};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The arguments of salvage.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Looks at every page. Where both meta slots can be read, the last checkpoint is followed, what is behind damaged pages is found by itself, and the log is carried out; else every table is put together from its pages, the newest first. The file is not changed; nobody can write to it meanwhile. Exit code 1 when something is lost or in doubt; what, is listed on standard output.\n\nExamples:\n  mapleaf salvage broken.maple --output rescued.maple\n  mapleaf salvage broken.maple --dry-run --json | jq '.tables[].lost'"
+)]
+pub struct Args {
+    /// The damaged store
+    pub file: PathBuf,
+    /// The new store; there must be no such file
+    #[arg(short = 'o', long, value_name = "NEW", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    /// Only say what could be recovered
+    #[arg(long, conflicts_with = "output")]
+    dry_run: bool,
+    /// Leave out what is only found in older versions of lost pages
+    #[arg(long)]
+    no_older: bool,
+    #[command(flatten)]
+    json: JsonArg,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result {
+    let salvage = Salvage::of(&args.file).map_err(explained)?.older_versions(!args.no_older);
+    let report = {
+        let mut meter: Option<Meter> = None;
+        let mut progress = |progress: mapleaf::Progress| {
+            let meter =
+                meter.get_or_insert_with(|| Meter::new("salvaging", "pages", Some(progress.page_count)));
+            meter.set(progress.pages);
+        };
+        match &args.output {
+            Some(output) => salvage.write_to(output, &mut progress),
+            None => salvage.survey(&mut progress),
+        }
+        .map_err(explained)?
+    };
+    match args.json.json {
+        true => print_json(&document(&report))?,
+        false => print(|output| print_text(output, &report))?,
+    };
+    if report.is_complete() {
+        return Ok(Outcome::Fine);
+    }
+    tell(&format!(
+        "{}: not everything could be recovered for certain; keep the file as it is",
+        args.file.display()
+    ));
+    Ok(Outcome::Problem)
+}
+
+fn explained(error: Error) -> Failure {
+    match error {
+        Error::Io { context, source } => Failure::problem(format!("cannot {context}: {source}")),
+        other => other.into(),
+    }
+}
+
+fn codec_of(table: &SalvagedTable) -> Codec {
+    Format::Auto.codec(&table.schema.key_type)
+}
+
+fn document(report: &SalvageReport) -> Value {
+    let table = |table: &SalvagedTable| {
+        let codec = codec_of(table);
+        let range = |lost: &LostRange| {
+            let to = lost.behind.to.as_ref().map(|to| codec.bound(to));
+            json!({
+                "page": lost.page, "detail": lost.detail, "from": codec.bound(&lost.behind.from), "to": to,
+                "entries": lost.behind.entries, "found": lost.found, "older": lost.older,
+            })
+        };
+        let value = |lost: &LostValue| json!({ "key": codec.bound(&lost.key), "detail": lost.detail });
+        json!({
+            "table": table.name, "listed": table.is_listed, "entries": table.entries, "older": table.older,
+            "expected": table.expected,
+            "lost": table.lost.iter().map(range).collect::<Vec<_>>(),
+            "lost_values": table.lost_values.iter().map(value).collect::<Vec<_>>(),
+        })
+    };
+    let page = |bad: &mapleaf::BadPage| json!({ "page": bad.page, "detail": bad.detail });
+    json!({
+        "complete": report.is_complete(),
+        "page_size": report.page_size,
+        "page_count": report.page_count,
+        "checkpoint": report.checkpoint,
+        "log_txns": report.log_txns,
+        "notes": report.notes,
+        "bad_pages": report.bad_pages.iter().map(page).collect::<Vec<_>>(),
+        "tables": report.tables.iter().map(table).collect::<Vec<_>>(),
+    })
+}
+
+/// What was recovered, table by table.
+pub fn print_text(output: &mut Output, report: &SalvageReport) -> Result<()> {
+    for note in &report.notes {
+        writeln!(output, "{note}")?;
+    }
+    for bad in &report.bad_pages {
+        writeln!(output, "page {}: {}", bad.page, bad.detail)?;
+    }
+    for table in &report.tables {
+        print_table(output, table)?;
+    }
+    match report.checkpoint {
+        Some(txn) => writeln!(output, "from checkpoint {txn} and {} txns of the log", report.log_txns)?,
+        None => writeln!(output, "from the pages alone: which checkpoint was the last is not known")?,
+    }
+    let judgement = if report.is_complete() { "complete" } else { "not complete, or in doubt" };
+    let entries: u64 = report.tables.iter().map(|table| table.entries).sum();
+    Ok(writeln!(output, "{judgement}: {} tables, {entries} entries", report.tables.len())?)
+}
+
+fn print_table(output: &mut Output, table: &SalvagedTable) -> Result<()> {
+    let codec = codec_of(table);
+    let expected = table.expected.map(|expected| format!(" of {expected}")).unwrap_or_default();
+    let listed = if table.is_listed { "" } else { ", whose name and types are lost" };
+    let older = match table.older {
+        0 => String::new(),
+        older => format!(", {older} of them from older versions"),
+    };
+    writeln!(output, "table {}{listed}: {}{expected} entries{older}", shown(&table.name), table.entries)?;
+    for lost in &table.lost {
+        let keys = codec.range(&lost.behind.from, lost.behind.to.as_deref());
+        let LostRange { page, detail, found, older, .. } = lost;
+        let found = format!("{found} found elsewhere, {older} in older versions");
+        writeln!(output, "  {keys}: {} entries behind page {page} ({detail}); {found}", lost.behind.entries)?;
+    }
+    for lost in &table.lost_values {
+        writeln!(output, "  the value of {}: {}", codec.bound(&lost.key), lost.detail)?;
+    }
+    Ok(())
+}
