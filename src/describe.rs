@@ -65,7 +65,7 @@ pub(crate) fn describe(store: &Store, page: u64) -> Result<PageDump> {
         return Err(Error::invalid(format!("page {page}: the file has {} pages", len / page_size as u64)));
     };
     let mut bytes = vec![0; page_size];
-    store.pages.disk.read_at(offset, &mut bytes)?;
+    store.pages.disk.read_page(offset, &mut bytes)?;
     let mut dump = PageDump { page, kind: String::new(), bytes, fields: Vec::new(), problems: Vec::new() };
     if page < meta_pages(page_size) {
         describe_meta(&mut dump, offset);

@@ -48,7 +48,7 @@ const MANY_KEYS: usize = 16;
 /// anew. `Corrupt` when the checkpoint or an acknowledged part of the log cannot be read.
 pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
     let lead = store.lead()?;
-    if store.readers.flush_state() == FlushState::Settled {
+    if store.readers.flush_state() == FlushState::Settled && !store.is_unsettled()? {
         return Ok(());
     }
     store.heed_failures();

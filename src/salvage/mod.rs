@@ -28,7 +28,7 @@ use crate::space::{RunSet, Space};
 use crate::tree::Tree;
 use crate::txn::WriteTxn;
 use crate::verify::{Behind, Progress};
-use rebuild::Rebuild;
+use rebuild::{Found, Rebuild};
 pub use rebuild::{Hole, LostValue};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -362,6 +362,8 @@ struct Listed {
     schema: Schema,
     tree: Tree,
     is_listed: bool,
+    /// Whether the root is the one as of the checkpoint.
+    is_current: bool,
 }
 
 impl Judged<'_> {
@@ -401,18 +403,26 @@ impl Judged<'_> {
             None => Tree::empty(CATALOG_ID, Schema::bytes().layout(page_size)),
         };
         let mut unreadable = Vec::new();
-        let mut sink = |name: &[u8], record: &[u8], _: bool| {
+        let has_base = self.base.is_some();
+        let mut sink = |name: &[u8], record: &[u8], found: Found| {
             match listed_table(name, record, page_size) {
                 // Of two names of one table the first to come is the newer.
                 Ok((name, schema, tree)) if listed.iter().all(|other| other.tree.table != tree.table) => {
-                    listed.push(Listed { name, schema, tree, is_listed: true });
+                    let is_current = has_base && found == Found::BelowRoot;
+                    listed.push(Listed { name, schema, tree, is_listed: true, is_current });
                 }
                 Ok(_) => {}
                 Err(error) => unreadable.push(format!("{error}")),
             }
             Ok(())
         };
-        let catalog = Listed { name: String::new(), schema: Schema::bytes(), tree: catalog, is_listed: true };
+        let catalog = Listed {
+            name: String::new(),
+            schema: Schema::bytes(),
+            tree: catalog,
+            is_listed: true,
+            is_current: has_base,
+        };
         let found = self.rebuild(&catalog, &mut sink)?;
         let is_complete = self.base.is_some() && found.lost.is_empty() && found.lost_values.is_empty();
         self.notes.extend(unreadable);
@@ -443,7 +453,7 @@ impl Judged<'_> {
             let is_free = |name: &String| listed.iter().all(|other| other.name != *name);
             let name = names.into_iter().find(is_free).expect("some name is free");
             let tree = Tree::empty(table, schema.layout(self.copies.page_size));
-            listed.push(Listed { name, schema, tree, is_listed: false });
+            listed.push(Listed { name, schema, tree, is_listed: false, is_current: false });
         }
     }
 
@@ -464,11 +474,11 @@ impl Judged<'_> {
         let Tree { root, level, table: id, .. } = table.tree;
         let whole = self.survey.of_table(id);
         let mut rebuild = Rebuild::new(self.copies, id, sink);
-        let is_root_known = table.is_listed && (self.base.is_some() || self.is_newest(table));
+        let is_root_known = table.is_current || table.is_listed && self.is_newest(table);
         match is_root_known {
             true if root.page != 0 => rebuild.walk_from(root, level)?,
             true => {}
-            false => rebuild.walk_from_nothing(),
+            false => rebuild.walk_from_nothing(self.newest()),
         }
         match &self.base {
             Some(base) if base.unused.is_some() => {
@@ -492,11 +502,17 @@ impl Judged<'_> {
         })
     }
 
+    /// No page that was written later counts: it is not the checkpoint's.
+    fn newest(&self) -> u64 {
+        self.base.as_ref().map_or(u64::MAX, |base| base.state.txn)
+    }
+
     /// Whether nothing of the table is newer than the root that the catalog names: every change writes a new root.
     fn is_newest(&self, table: &Listed) -> bool {
         let root = table.tree.root;
-        let whole = self.survey.of_table(table.tree.table);
-        whole.first().is_some_and(|newest| newest.birth <= root.birth)
+        let mut whole = self.survey.of_table(table.tree.table).iter();
+        let newest = whole.find(|whole| whole.birth <= self.newest());
+        newest.is_some_and(|newest| newest.birth <= root.birth)
             && self
                 .copies
                 .page(root.page, root.birth)

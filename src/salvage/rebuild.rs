@@ -11,14 +11,25 @@
 use super::survey::Whole;
 use crate::copies::Copies;
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, header};
+use crate::format::{ChildRef, MAX_LEVELS, header};
 use crate::page::{Branch, LeafView, Stored};
 use crate::tree::check::Behind;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// What gets the entries: key, value, and whether they are from an older version of a page that is lost.
-pub type Sink<'s> = dyn FnMut(&[u8], &[u8], bool) -> Result<()> + 's;
+/// How an entry was come by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// Below the root.
+    BelowRoot,
+    /// In a page behind one that is lost.
+    Elsewhere,
+    /// In an older version of a page that is lost.
+    Older,
+}
+
+/// What gets the entries: key, value, and how they were come by.
+pub type Sink<'s> = dyn FnMut(&[u8], &[u8], Found) -> Result<()> + 's;
 
 /// Something that is lost, or was, and how much of it was found elsewhere.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,7 +46,7 @@ pub struct Hole {
     pub found_older: u64,
     /// Whether it is in an older version itself.
     pub is_older: bool,
-    is_leaf: bool,
+    level: u8,
     parent: Option<usize>,
 }
 
@@ -82,6 +93,16 @@ struct Within<'w> {
     older: bool,
 }
 
+impl Within<'_> {
+    fn found(&self) -> Found {
+        match (self.older, self.hole) {
+            (true, _) => Found::Older,
+            (false, Some(_)) => Found::Elsewhere,
+            (false, None) => Found::BelowRoot,
+        }
+    }
+}
+
 impl<'r, 's> Rebuild<'r, 's> {
     /// Of the table with this id.
     pub fn new(copies: Copies<'r>, table: u32, sink: &'r mut Sink<'s>) -> Self {
@@ -97,10 +118,10 @@ impl<'r, 's> Rebuild<'r, 's> {
         self.walk(root, level, WHOLE)
     }
 
-    /// The root is not known: everything is to be found.
-    pub fn walk_from_nothing(&mut self) {
-        let nothing = ChildRef { page: 0, birth: u64::MAX, count: 0 };
-        self.open(nothing, 1, "the root is not known", WHOLE);
+    /// The root is not known: everything is to be found, of pages that are not newer than this.
+    pub fn walk_from_nothing(&mut self, newest: u64) {
+        let nothing = ChildRef { page: 0, birth: newest, count: 0 };
+        self.open(nothing, MAX_LEVELS as u8, "the root is not known", WHOLE);
     }
 
     /// Fills what is left with these pages, the newest first. `is_older` says which of them were replaced; those are passed
@@ -119,9 +140,9 @@ impl<'r, 's> Rebuild<'r, 's> {
             }
             let Ok(bytes) = self.copies.whole(whole.page) else { continue };
             let child = ChildRef { page: whole.page, birth: whole.birth, count: 0 };
-            let Some((first, last)) = self.extent(&bytes, whole.level) else { continue };
-            let end = [&last[..], &[0]].concat();
-            for (low, gap) in self.take_gaps(&first, &end, whole.birth, older) {
+            let first = self.first_key(&bytes, whole.level);
+            let Some((first, end)) = first.zip(self.end(&bytes, whole.level)) else { continue };
+            for (low, gap) in self.take_gaps(&first, &end, whole, older) {
                 let high = gap.high.as_deref();
                 if low < first {
                     self.gaps.insert(low.clone(), Gap { high: Some(first.clone()), ..gap.clone() });
@@ -129,7 +150,7 @@ impl<'r, 's> Rebuild<'r, 's> {
                 if high.is_none_or(|high| &end[..] < high) {
                     self.gaps.insert(end.clone(), gap.clone());
                 }
-                let older = is_older || self.holes[gap.hole].is_leaf;
+                let older = is_older || self.holes[gap.hole].level == whole.level;
                 let high = high.map_or(&end[..], |high| high.min(&end));
                 let low = (&low[..]).max(&first[..]);
                 let within = Within { low, high: Some(high), hole: Some(gap.hole), older };
@@ -139,41 +160,44 @@ impl<'r, 's> Rebuild<'r, 's> {
         Ok(())
     }
 
-    /// Takes out the gaps that overlap with `first..end` and may be filled by a page of this birth. Where a leaf is lost, any
-    /// other is an older one.
-    fn take_gaps(&mut self, first: &[u8], end: &[u8], birth: u64, older: bool) -> Vec<(Vec<u8>, Gap)> {
+    /// Takes out the gaps that overlap with `first..end` and may be filled by this page: one from below what is lost, or an
+    /// older version of it.
+    fn take_gaps(&mut self, first: &[u8], end: &[u8], whole: &Whole, older: bool) -> Vec<(Vec<u8>, Gap)> {
         let before = self.gaps.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(first))).next_back();
         let inside = self.gaps.range::<[u8], _>((Bound::Included(first), Bound::Excluded(end)));
         let fits = |(_, gap): &(&Vec<u8>, &Gap)| {
+            let level = self.holes[gap.hole].level;
             let overlaps = gap.high.as_deref().is_none_or(|high| high > first);
-            overlaps && gap.newest >= birth && (older || !self.holes[gap.hole].is_leaf)
+            let belongs = whole.level < level || older && whole.level == level;
+            overlaps && belongs && gap.newest >= whole.birth
         };
         let lows: Vec<Vec<u8>> =
             before.into_iter().chain(inside).filter(fits).map(|(low, _)| low.clone()).collect();
         lows.into_iter().filter_map(|low| self.gaps.remove_entry(&low)).collect()
     }
 
-    /// The first and the last key that can be reached below a page.
-    fn extent(&self, bytes: &[u8], level: u8) -> Option<(Vec<u8>, Vec<u8>)> {
-        Some((self.edge(bytes, level, false)?, self.edge(bytes, level, true)?))
-    }
-
-    fn edge(&self, bytes: &[u8], level: u8, at_end: bool) -> Option<Vec<u8>> {
+    /// Where what is below a page begins, as far as it can be reached.
+    fn first_key(&self, bytes: &[u8], level: u8) -> Option<Vec<u8>> {
         if level == 0 {
-            let leaf = LeafView::new(bytes).ok()?;
-            let i = if at_end { leaf.count().checked_sub(1)? } else { 0 };
-            return leaf.key(i).ok().map(<[u8]>::to_vec);
+            return LeafView::new(bytes).ok()?.key(0).ok().map(<[u8]>::to_vec);
         }
         let branch = Branch::new(bytes, level).ok()?;
-        let i = if at_end { branch.count() - 1 } else { 0 };
-        let child = branch.child(i).ok()?;
-        let below = self.fetch(child, level - 1).ok().and_then(|bytes| self.edge(&bytes, level - 1, at_end));
-        below.or_else(|| {
-            // As far as it is known: from the first separator, up to the last.
-            let mut separator = Vec::new();
-            branch.separator(if at_end { i } else { 1 }, &mut separator).ok()?;
-            Some(separator)
-        })
+        let below = self.fetch(branch.child(0).ok()?, level - 1).ok();
+        let below = below.and_then(|bytes| self.first_key(&bytes, level - 1));
+        below.or_else(|| separator_of(&branch, 1))
+    }
+
+    /// Where it ends; the bound is not inside.
+    fn end(&self, bytes: &[u8], level: u8) -> Option<Vec<u8>> {
+        if level == 0 {
+            let leaf = LeafView::new(bytes).ok()?;
+            let last = leaf.key(leaf.count().checked_sub(1)?).ok()?;
+            return Some([last, &[0]].concat());
+        }
+        let branch = Branch::new(bytes, level).ok()?;
+        let last = branch.count() - 1;
+        let below = self.fetch(branch.child(last).ok()?, level - 1).ok();
+        below.and_then(|bytes| self.end(&bytes, level - 1)).or_else(|| separator_of(&branch, last))
     }
 
     fn fetch(&self, child: ChildRef, level: u8) -> Result<Vec<u8>> {
@@ -244,7 +268,7 @@ impl<'r, 's> Rebuild<'r, 's> {
                 }
             },
         };
-        match (self.sink)(key, value, within.older) {
+        match (self.sink)(key, value, within.found()) {
             Ok(()) => self.count(within),
             Err(
                 error @ (Error::KeyTooLong { .. } | Error::ValueTooLong { .. } | Error::WrongWidth { .. }),
@@ -300,7 +324,7 @@ impl<'r, 's> Rebuild<'r, 's> {
             found: 0,
             found_older: 0,
             is_older: within.older,
-            is_leaf: level == 0,
+            level,
             parent: within.hole,
         });
         let (high, hole) = (within.high.map(<[u8]>::to_vec), self.holes.len() - 1);
@@ -309,6 +333,13 @@ impl<'r, 's> Rebuild<'r, 's> {
 }
 
 const WHOLE: Within<'static> = Within { low: &[], high: None, hole: None, older: false };
+
+/// Separator `i`, if there is one.
+fn separator_of(branch: &Branch<'_>, i: usize) -> Option<Vec<u8>> {
+    let mut separator = Vec::new();
+    (0 < i && i < branch.count()).then(|| branch.separator(i, &mut separator).ok())??;
+    Some(separator)
+}
 
 fn detail_of(error: &Error) -> String {
     match error {

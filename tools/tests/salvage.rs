@@ -44,9 +44,11 @@ fn verify_names_the_page_and_the_keys_behind_it_in_the_table_s_own_types() {
     damage(&place, leaf);
     let run = place.run(["verify", "d.maple"]);
     assert_eq!(run.code, Some(1), "{run:?}");
-    let line = run.text().lines().find(|line| line.starts_with(&format!("page {leaf}: "))).unwrap().to_owned();
+    let line =
+        run.text().lines().find(|line| line.starts_with(&format!("page {leaf}: "))).unwrap().to_owned();
     assert!(line.contains("table \"numbers\": its checksum is"), "{line}");
-    let lost: Vec<u64> = line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
+    let lost: Vec<u64> =
+        line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
     let [entries, rest @ ..] = &lost[lost.len() - 3..] else { unreachable!() };
     assert!(line.contains("entries behind it: the keys "), "{line}");
     assert!(rest[1] - rest[0] == *entries || line.contains("before") || line.contains(" on)"), "{line}");
@@ -102,7 +104,7 @@ fn salvage_of_a_whole_store_is_complete_and_a_second_one_does_not_overwrite_it()
     place.run(["salvage", "t.maple", "-o", "new.maple"]).fails(1, &["new.maple exists already"]);
     place.run(["salvage", "t.maple"]).fails(2, &["--output"]);
     place.run(["salvage", "t.maple", "--dry-run"]).fine();
-    place.write("noise", &[0x5a; 50_000]);
+    place.write("noise", [0x5a; 50_000]);
     place.run(["salvage", "noise", "--dry-run"]).fails(1, &["nothing to recover"]);
     place.run(["salvage", "missing", "--dry-run"]).fails(1, &["cannot open", "No such file"]);
 }
