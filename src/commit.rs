@@ -293,7 +293,8 @@ fn append(dirty: &Dirty, redo: &Redo, state: State) -> Result<State> {
     // Not that of the beginning: where room was made, it is another.
     let log = dirty.store.log()?;
     let (base, changes) = (&dirty.base, redo.changes().expect("a logged txn has all its changes"));
-    let (record, tail) = log::frame(base.log, state.txn, base.txn, changes);
+    let durable = dirty.store.readers.durable().0.min(base.txn);
+    let (record, tail) = log.frame(base.log, state.txn, base.txn, durable, changes);
     log.write(&dirty.store.pages.disk, base.log.offset, &record)?;
     let counters = &dirty.store.counters;
     counters.logged_commits.add(1);

@@ -301,7 +301,11 @@ fn ready(store: &Arc<Store>, ignore_log: bool) -> Result<()> {
         // Someone else may be replaying it right now.
         store.wait_for_writer()?;
     }
-    let waiting = || -> Result<usize> { Ok(store.log()?.records(&store.pages.disk)?.found().len()) };
+    let waiting = || -> Result<usize> {
+        let records = store.log()?.records(&store.pages.disk)?;
+        records.check()?;
+        Ok(records.found().len())
+    };
     match store.readers.flush_state() == FlushState::Unopened && !ignore_log {
         true => match waiting()? {
             0 => Ok(()),

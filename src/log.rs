@@ -2,7 +2,8 @@
 //!
 //! Owns: the extents of the log, framing and validating records, writing and flushing them. Promises: a
 //! record counts only if it continues the chain of checksums that starts with the seed in the meta
-//! slot; so the log's end is found by looking, and what an earlier round left behind it never counts.
+//! slot; so the log's end is found by looking, and what an earlier round left behind it never counts. An end
+//! that is damage is told from one that a cut left where a record behind it knows better.
 //! Leaves to others: what records say ([`crate::redo`]), when they are written ([`crate::commit`]).
 //!
 //! The log is a chain of extents, filled one behind the other as if they were one. All of them stand in
@@ -11,8 +12,10 @@
 //! known to be on the disk, and not before.
 //!
 //! ```text
-//! record = checksum u32 | length u32 | txn u64 | previous txn u64 | changes … | zeros up to a multiple of 8
-//!          checksum: crc32 of the chain value before it (8 bytes), then of the record behind this field
+//! record = checksum u32 | length u32 | txn u64 | previous txn u64 | durable txn u64 | chain value u64
+//!        | changes … | zeros up to a multiple of 8
+//!          checksum: crc32 of the seed (8 bytes), then of the record behind this field
+//!          durable txn: up to there the log was flushed when the record was written
 //! chain value: the seed; behind a record its txn << 32, exclusive or its checksum
 //! ```
 //!
@@ -27,10 +30,12 @@ use std::io::IoSlice;
 use std::ops::Range;
 
 /// Bytes of a record before its changes.
-pub const RECORD_HEAD: usize = 24;
+pub const RECORD_HEAD: usize = 40;
 /// Most logs that are read are empty.
-const FIRST_READ: u64 = 4096;
+const FIRST_READ: u64 = LOOK_AHEAD + 4096;
 const READ_UNIT: u64 = 1 << 20;
+/// How far behind the end is looked for a record that knows of more.
+const LOOK_AHEAD: u64 = 256 << 10;
 /// Records have multiples of this many bytes.
 const RECORD_UNIT: usize = 8;
 
@@ -167,11 +172,14 @@ impl Log {
             self.read_on(disk, &mut bytes, tail.offset + RECORD_HEAD as u64)?;
             let Some(len) = announced_len(&bytes, tail.offset, previous) else { break };
             self.read_on(disk, &mut bytes, tail.offset + len as u64)?;
-            let Some((txn, end)) = parse(&bytes, tail, previous) else { break };
+            let Some((txn, end)) = parse(self.seed, &bytes, tail, previous) else { break };
             found.push(Record { txn, changes: tail.offset as usize + RECORD_HEAD..end.offset as usize, end });
             (tail, previous) = (end, txn);
         }
-        Ok(Records { bytes, found })
+        self.read_on(disk, &mut bytes, tail.offset + LOOK_AHEAD)?;
+        let lost = lost_behind(self.seed, &bytes, tail.offset as usize, previous);
+        let first_page = self.extents.first().map_or(0, |extent| extent.0);
+        Ok(Records { bytes, found, lost, checkpoint: self.checkpoint, first_page })
     }
 
     /// Reads on in large steps until `bytes` reaches `end` or the end of the log.
@@ -200,12 +208,31 @@ pub struct Record {
 pub struct Records {
     bytes: Vec<u8>,
     found: Vec<Record>,
+    /// A txn behind the end that was on the disk.
+    lost: Option<u64>,
+    checkpoint: u64,
+    first_page: u64,
 }
 
 impl Records {
     /// What was found, in order.
     pub fn found(&self) -> &[Record] {
         &self.found
+    }
+
+    /// Whether the log ends where a cut may have ended it. Where a record behind its end says that more was on the disk, it is
+    /// damaged. (Damage to what was flushed last cannot be told from a cut.)
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn check(&self) -> Result<()> {
+        let Some(lost) = self.lost else { return Ok(()) };
+        let last = self.found.last().map_or(self.checkpoint, |record| record.txn);
+        let detail = format!(
+            "the log cannot be read behind txn {last}, and txn {lost} was on the disk: what is behind the damage would be \
+             lost; keep the file, and get what can be read, up to txn {last}, with \"mapleaf salvage\""
+        );
+        Err(Error::corrupt(self.first_page, detail))
     }
 
     /// The changes that a record lists, with the zeros behind them.
@@ -219,27 +246,38 @@ pub fn record_len(changes: usize) -> usize {
     (RECORD_HEAD + changes).next_multiple_of(RECORD_UNIT)
 }
 
-/// The record of `txn`, which follows `previous`, at `tail`; and the tail behind it.
-///
-/// # Panics
-/// When it has 4 GiB or more.
-pub fn frame(tail: Tail, txn: u64, previous: u64, changes: &[u8]) -> (Vec<u8>, Tail) {
-    let len = record_len(changes.len());
-    let mut record = Vec::with_capacity(len);
-    record.extend_from_slice(&[0; 4]);
-    record.extend_from_slice(&u32::try_from(len).expect("a record has less than 4 GiB").to_le_bytes());
-    record.extend_from_slice(&txn.to_le_bytes());
-    record.extend_from_slice(&previous.to_le_bytes());
-    record.extend_from_slice(changes);
-    record.resize(len, 0);
-    let checksum = checksum(tail.chain, &record[4..]);
-    record[..4].copy_from_slice(&checksum.to_le_bytes());
-    (record, Tail { offset: tail.offset + len as u64, chain: chain(txn, checksum) })
+impl Log {
+    /// The record of `txn`, which follows `previous`, at `tail`, written when the log is on the disk up to `durable`; and the
+    /// tail behind it.
+    ///
+    /// # Panics
+    /// When it has 4 GiB or more.
+    pub fn frame(
+        &self,
+        tail: Tail,
+        txn: u64,
+        previous: u64,
+        durable: u64,
+        changes: &[u8],
+    ) -> (Vec<u8>, Tail) {
+        let len = record_len(changes.len());
+        let mut record = Vec::with_capacity(len);
+        record.extend_from_slice(&[0; 4]);
+        record.extend_from_slice(&u32::try_from(len).expect("a record has less than 4 GiB").to_le_bytes());
+        for word in [txn, previous, durable, tail.chain] {
+            record.extend_from_slice(&word.to_le_bytes());
+        }
+        record.extend_from_slice(changes);
+        record.resize(len, 0);
+        let checksum = checksum(self.seed, &record[4..]);
+        record[..4].copy_from_slice(&checksum.to_le_bytes());
+        (record, Tail { offset: tail.offset + len as u64, chain: chain(txn, checksum) })
+    }
 }
 
-fn checksum(chain: u64, rest: &[u8]) -> u32 {
+fn checksum(seed: u64, rest: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&chain.to_le_bytes());
+    hasher.update(&seed.to_le_bytes());
     hasher.update(rest);
     hasher.finalize()
 }
@@ -252,25 +290,50 @@ fn chain(txn: u64, checksum: u32) -> u64 {
 fn announced_len(log: &[u8], offset: u64, previous: u64) -> Option<usize> {
     let head = log.get(offset as usize..)?.first_chunk::<RECORD_HEAD>()?;
     let len = u32::from_le_bytes(*head[4..].first_chunk()?);
-    (head[16..] == previous.to_le_bytes()).then_some(len as usize)
+    (head[16..24] == previous.to_le_bytes()).then_some(len as usize)
+}
+
+/// What a record says of itself, before its changes.
+struct Head {
+    checksum: u32,
+    len: usize,
+    txn: u64,
+    previous: u64,
+    durable: u64,
+    chain: u64,
+}
+
+impl Head {
+    /// The head of what may be a record, and fits into `bytes`.
+    fn read(bytes: &[u8]) -> Option<Head> {
+        let head = bytes.first_chunk::<RECORD_HEAD>()?;
+        let word = |at: usize| u64::from_le_bytes(*head[at..].first_chunk().expect("8 bytes"));
+        let len = (word(0) >> 32) as usize;
+        let fits = len >= RECORD_HEAD && len.is_multiple_of(RECORD_UNIT) && len <= bytes.len();
+        let (txn, previous, durable, chain) = (word(8), word(16), word(24), word(32));
+        let ascends = durable <= previous && previous < txn && txn < LIMIT_48;
+        (fits && ascends).then_some(Head { checksum: word(0) as u32, len, txn, previous, durable, chain })
+    }
 }
 
 /// The txn and the end of the record at `tail`, if there is one that follows `previous`.
-fn parse(log: &[u8], tail: Tail, previous: u64) -> Option<(u64, Tail)> {
+fn parse(seed: u64, log: &[u8], tail: Tail, previous: u64) -> Option<(u64, Tail)> {
     let bytes = log.get(tail.offset as usize..)?;
-    let word = |at: usize| bytes.get(at..at + 8)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-    let (found, len) = (word(0)? as u32, (word(0)? >> 32) as usize);
-    let (txn, before) = (word(8)?, word(16)?);
-    let fits = len >= RECORD_HEAD && len.is_multiple_of(RECORD_UNIT) && len <= bytes.len();
-    if !fits
-        || before != previous
-        || txn <= previous
-        || txn >= LIMIT_48
-        || found != checksum(tail.chain, &bytes[4..len])
-    {
+    let head = Head::read(bytes)?;
+    let follows = head.previous == previous && head.chain == tail.chain;
+    if !follows || head.checksum != checksum(seed, &bytes[4..head.len]) {
         return None;
     }
-    Some((txn, Tail { offset: tail.offset + len as u64, chain: chain(txn, found) }))
+    Some((head.txn, Tail { offset: tail.offset + head.len as u64, chain: chain(head.txn, head.checksum) }))
+}
+
+/// Looks behind the end for a record of this log that was written when a txn behind `last` was on the disk.
+fn lost_behind(seed: u64, log: &[u8], end: usize, last: u64) -> Option<u64> {
+    let places = (end..log.len()).step_by(RECORD_UNIT).take((LOOK_AHEAD as usize) / RECORD_UNIT);
+    places.into_iter().find_map(|at| {
+        let head = Head::read(&log[at..]).filter(|head| head.durable > last)?;
+        (head.checksum == checksum(seed, &log[at + 4..at + head.len])).then_some(head.durable)
+    })
 }
 
 #[cfg(test)]
@@ -290,7 +353,7 @@ mod tests {
     }
 
     fn append(log: &Log, disk: &Disk, tail: Tail, txn: u64, previous: u64, changes: &[u8]) -> Tail {
-        let (record, end) = frame(tail, txn, previous, changes);
+        let (record, end) = log.frame(tail, txn, previous, previous, changes);
         log.write(disk, tail.offset, &record).unwrap();
         log.flush(disk, tail.offset..end.offset).unwrap();
         end
@@ -313,7 +376,8 @@ mod tests {
         let records = log.records(&disk).unwrap();
         assert!(records.found().iter().all(|r| records.changes(r)[..1000] == [r.txn as u8; 1000]));
         assert_eq!(records.found()[11].end, tail);
-        // Every flipped bit of a record ends the log before it.
+        assert!(records.check().is_ok());
+        // Every flipped bit of a record ends the log before it, and the next one but one knows that it was there.
         let third = records.found()[1].end.offset;
         for at in (third..third + 1024).step_by(37) {
             let (place, _) = log.pieces(at..at + 1)[0];
@@ -321,6 +385,8 @@ mod tests {
             disk.read_at(place, &mut byte).unwrap();
             disk.write(place, &[IoSlice::new(&[byte[0] ^ 4])]).unwrap();
             assert_eq!(txns(&log, &disk), [8, 9], "byte {at}");
+            let error = log.records(&disk).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains("behind txn 9, and txn 1"), "byte {at}: {error}");
             disk.write(place, &[IoSlice::new(&byte)]).unwrap();
         }
     }
@@ -332,7 +398,8 @@ mod tests {
         let second = append(&log, &disk, first, 9, 8, &[2; 100]);
         append(&log, &disk, second, 10, 9, &[3; 100]);
         // A record of the same length in the place of the second: the third does not continue it.
-        append(&log, &disk, first, 9, 8, &[4; 100]);
+        let (replaced, _) = log.frame(first, 9, 8, 7, &[4; 100]);
+        log.write(&disk, first.offset, &replaced).unwrap();
         assert_eq!(txns(&log, &disk), [8, 9]);
         // A new round with another seed, whose first record is as long as the old one.
         let next = Log { checkpoint: 8, seed: 100, ..log.clone() };
@@ -345,11 +412,12 @@ mod tests {
     #[test]
     fn no_bytes_make_reading_the_log_panic() {
         let ((disk, _file), log) = (disk(), log(vec![(2, 1)]));
-        for len in [0u32, 7, 8, 16, 24, 25, 4096, 4104, u32::MAX] {
+        for len in [0u32, 7, 8, 16, 24, 40, 41, 4096, 4104, u32::MAX] {
             let mut head = vec![0; 4];
             head.extend_from_slice(&len.to_le_bytes());
-            head.extend_from_slice(&8u64.to_le_bytes());
-            head.extend_from_slice(&7u64.to_le_bytes());
+            for word in [8u64, 7, 7, log.start().chain] {
+                head.extend_from_slice(&word.to_le_bytes());
+            }
             log.write(&disk, 0, &head).unwrap();
             assert!(txns(&log, &disk).is_empty());
         }

@@ -63,6 +63,9 @@ pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
     let wanted = if fresh { u64::MAX } else { published.txn.max(store.readers.durable().0) };
     let found: Vec<&Record> = records.found().iter().take_while(|record| record.txn <= wanted).collect();
     let last = found.last().map_or(base.txn, |record| record.txn);
+    if fresh {
+        records.check()?;
+    }
     if last < store.readers.durable().0 {
         let detail = format!(
             "the log ends at txn {last}, but txn {} was acknowledged; close the store everywhere and copy it",
@@ -365,7 +368,7 @@ mod tests {
         changes(tables[1].id, tables[0].id).into_iter().for_each(|change| change.put_into(&mut list));
         let (log, head) = (store.log()?, store.readers.head());
         let txn = head.txn.saturating_add(ahead);
-        let (record, _) = crate::log::frame(head.log, txn, head.txn, &list);
+        let (record, _) = log.frame(head.log, txn, head.txn, head.txn, &list);
         log.write(&store.pages.disk, head.log.offset, &record)?;
         std::fs::copy(&path, &copy).unwrap();
         let copied = Store::open_apart(&copy, &config())?;

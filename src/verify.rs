@@ -17,7 +17,7 @@ use crate::tree::Tree;
 pub use crate::tree::check::{Behind, LevelStats, Problem};
 use crate::tree::check::{Findings, check_tree};
 
-/// How often a slot that looks damaged is read again.
+/// How often what looks damaged is read again.
 const SECOND_LOOKS: usize = 5;
 
 /// How far a verification has come.
@@ -111,7 +111,7 @@ pub(crate) fn verify(
     for problem in meta_problems(store) {
         findings.report(None, problem);
     }
-    if let Err(error) = store.log().and_then(|log| log.records(&store.pages.disk)) {
+    if let Err(error) = look_again(|| log_problem(store)) {
         findings.report_error(None, error);
     }
     let walk = walk(&copies(store, state), state, &mut findings);
@@ -156,18 +156,39 @@ pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
     })
 }
 
-/// A slot that does not hold a meta is damage: a slot is one sector, so a power cut leaves
-/// the old or the new one. But it may be just being written: it is damage if it stays so.
-fn meta_problems(store: &Store) -> Vec<String> {
-    let mut problems = damaged_slots(store);
+/// What is just being written may look like damage: it is damage if it stays so.
+fn look_again<T, E>(look: impl Fn() -> Result<T, E>) -> Result<T, E> {
+    let mut found = look();
     for _ in 0..SECOND_LOOKS {
-        if problems.is_empty() {
+        if found.is_ok() {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
-        problems = damaged_slots(store);
+        found = look();
     }
-    problems
+    found
+}
+
+/// A slot that does not hold a meta is damage: a slot is one sector, so a power cut leaves the old or the new one.
+fn meta_problems(store: &Store) -> Vec<String> {
+    let look = || match damaged_slots(store) {
+        problems if problems.is_empty() => Ok(()),
+        problems => Err(problems),
+    };
+    look_again(look).err().unwrap_or_default()
+}
+
+/// The log can be read, up to what is known to be on the disk.
+fn log_problem(store: &Store) -> Result<()> {
+    let (log, (durable, _)) = (store.log()?, store.readers.durable());
+    let records = log.records(&store.pages.disk)?;
+    records.check()?;
+    let last = records.found().last().map_or(log.checkpoint, |record| record.txn);
+    if last < durable {
+        let detail = format!("the log ends at txn {last}, but txn {durable} was on the disk");
+        return Err(Error::corrupt(log.extents().first().map_or(0, |extent| extent.0), detail));
+    }
+    Ok(())
 }
 
 fn damaged_slots(store: &Store) -> Vec<String> {

@@ -205,15 +205,16 @@ fn each_damaged_log(name: &str, may_refuse: bool, damage: impl Fn(&mut [u8], &mu
         found.insert(last);
         let entries: Vec<(u64, u64)> = r.iter(NUMBERS).unwrap().collect::<Result<_>>().unwrap();
         assert!(entries.into_iter().eq((0..=last).map(|k| (k, k * k))), "{name}, seed {seed}: txn {last}");
-        assert!(may_refuse || db.verify(&mut |_| {}).unwrap().is_clean(), "{name}, seed {seed}");
+        let is_the_end = !name.starts_with("rot") || last + 2 >= LOGGED - 1;
+        assert!(is_the_end, "{name}, seed {seed}: txn {last} in silence");
     }
     println!("{name}: {} different states", found.len());
     assert!(found.len() > 1, "{name}: always {found:?}");
 }
 
 #[test]
-fn a_damaged_log_ends_before_the_damage() {
-    each_damaged_log("rot in the log", false, |file, random| {
+fn a_damaged_log_is_refused_unless_its_last_flush_was_damaged() {
+    each_damaged_log("rot in the log", true, |file, random| {
         let ranges = log_ranges(file);
         let range = ranges[random.random_range(0..ranges.len())].clone();
         // Where the records are.

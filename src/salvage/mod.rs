@@ -328,6 +328,7 @@ impl Base {
         let state = State::from_meta(meta);
         let log = Log::of(meta).records(copies.disk);
         let space = Space::load(&Kept::new(*copies), &state, copies.page_size);
+        let log = log.inspect(|records| notes.extend(records.check().err().map(|error| error.to_string())));
         let mut note = |what: &str, error: &Error| notes.push(format!("{what}: {error}"));
         let unused = space.map(|space| {
             let mut unused = RunSet::default();
