@@ -66,6 +66,7 @@ impl Disk {
         let mut any = |at: usize| choices[at][rng.random_range(0..choices[at].len())];
         match number % 5 {
             // One block is missing, or came first.
+            0 if self.lies => show(with(newest, at, any(at)), uncertain.len()),
             0 => show(with(newest, at, oldest[at]), uncertain.len()),
             1 => show(with(oldest, at, any(at)), len),
             2 => {

@@ -75,5 +75,6 @@ use std::path::Path;
 /// # Panics
 /// When there is none at all.
 pub fn memory_directory() -> tempfile::TempDir {
-    tempfile::tempdir_in(Path::new("/dev/shm")).or_else(|_| tempfile::tempdir()).expect("a directory")
+    let named = tempfile::Builder::new().prefix("mapleaf-crash-").tempdir_in(Path::new("/dev/shm"));
+    named.or_else(|_| tempfile::tempdir()).expect("a directory")
 }

@@ -27,6 +27,8 @@ pub enum Failure {
     Io,
     /// ENOSPC, of what takes space: writes and growth. Flushes and truncation work.
     Full,
+    /// EIO, of flushes. Everything else works.
+    Flush,
     /// A write takes only so many bytes, which is no failure.
     Short(usize),
 }
@@ -77,6 +79,7 @@ impl State {
         match failure {
             Some(Failure::Io) => Some(libc::EIO),
             Some(Failure::Full) if takes_space => Some(libc::ENOSPC),
+            Some(Failure::Flush) if matches!(op, Op::Sync { .. }) => Some(libc::EIO),
             _ => self.hits_bad_block(op).then_some(libc::EIO),
         }
     }
@@ -184,6 +187,12 @@ impl Recorder {
     /// From now on, no operation fails.
     pub fn heal(&self) {
         self.locked().fault = None;
+    }
+
+    /// Whether every operation that flushes fails now, or every one that writes.
+    pub fn is_failing(&self) -> bool {
+        let state = self.locked();
+        state.fault.as_ref().is_some_and(|(at, _)| at.contains(&state.ops))
     }
 
     /// From now on, the block in which `event` has written cannot be.

@@ -2,7 +2,7 @@
 //!
 //! What every run owes: a failed flush is reported by some call; no call fails that the fault did not hit;
 //! after each call readers see exactly what was acknowledged, and every page is sound; every image of a
-//! cut at any later place is as in [`crate`].
+//! cut at any later place is as in [`crate`]. `MAPLEAF_OPERATION` picks the one operation from which on to fail.
 
 use crate::LARGE;
 use crate::judge::{Effort, Judge, Permitted, sound};
@@ -73,18 +73,20 @@ pub fn run_with(
 }
 
 /// A workload that is run with many failures.
-struct Faults {
-    options: Options,
-    actions: Vec<Action>,
-    base: PathBuf,
-    path: PathBuf,
-    before: Image,
-    judge: Judge,
+pub struct Faults {
+    pub options: Options,
+    pub actions: Vec<Action>,
+    /// The store from which every run starts, and the file that runs change.
+    pub base: PathBuf,
+    pub path: PathBuf,
+    /// The first as an image.
+    pub before: Image,
+    pub judge: Judge,
     _directory: tempfile::TempDir,
 }
 
 impl Faults {
-    fn new(options: &Options, actions: &[Action]) -> Self {
+    pub fn new(options: &Options, actions: &[Action]) -> Self {
         let directory = memory_directory();
         let mut faults = Faults {
             options: options.clone(),
@@ -101,7 +103,7 @@ impl Faults {
     }
 
     /// The same, from a store whose process died with a log that is to be replayed.
-    fn killed(mut self) -> Self {
+    pub fn killed(mut self) -> Self {
         let path = self.base.with_extension("killed");
         let mut session = Session::open(&path, &self.options, Arc::new(Recorder::default())).unwrap();
         for i in 0..6 {
@@ -112,7 +114,7 @@ impl Faults {
         self
     }
 
-    fn run(&self, recorder: Recorder) -> FaultRun {
+    pub fn run(&self, recorder: Recorder) -> FaultRun {
         run_with(&self.base, &self.path, &self.options, &self.actions, recorder)
     }
 
@@ -169,7 +171,8 @@ fn survives_failures(name: &str, mut faults: Faults, plan: &Plan<'_>) {
     let begun = Instant::now();
     let ops = faults.run(Recorder::default()).recorder.ops();
     let mut wrong = Vec::new();
-    for at in (0..ops).step_by(plan.every) {
+    let only = std::env::var("MAPLEAF_OPERATION").ok().map(|number| number.parse::<usize>().unwrap());
+    for at in (0..ops).step_by(plan.every).filter(|at| only.is_none_or(|only| *at == only)) {
         let numbers = at..at + plan.count;
         wrong.extend(plan.failures.iter().filter_map(|failure| faults.outcome(numbers.clone(), *failure)));
     }
@@ -179,7 +182,7 @@ fn survives_failures(name: &str, mut faults: Faults, plan: &Plan<'_>) {
 
 // ---- commits in place ----
 
-fn ordered() -> Options {
+pub fn ordered() -> Options {
     Options::new().durability(Durability::Ordered)
 }
 
@@ -271,7 +274,7 @@ fn filling() -> Vec<Action> {
 }
 
 /// Logged commits that grow the file, then a checkpoint.
-fn growing() -> Vec<Action> {
+pub fn growing() -> Vec<Action> {
     let grow = |i: u32| Action::Commit((0..25).map(|j| put("more", i * 25 + j, 900, i as u8)).collect());
     let mut actions: Vec<Action> = (0..2).map(grow).collect();
     actions.extend([Action::Checkpoint, Action::Commit(record(1, 5)), grow(2), grow(3), grow(4)]);

@@ -117,10 +117,12 @@ pub struct Judge {
     rng: StdRng,
     directory: tempfile::TempDir,
     outcomes: HashMap<u64, Result<Found, String>>,
-    options: Options,
+    pub options: Options,
     /// Images met, and those among them that were new and opened.
     pub images: u64,
     pub opened: u64,
+    /// Images that were cut again while they were opened.
+    pub again: u64,
 }
 
 impl Judge {
@@ -137,6 +139,7 @@ impl Judge {
             options: options.clone(),
             images: 0,
             opened: 0,
+            again: 0,
         }
     }
 
@@ -212,7 +215,8 @@ impl Judge {
         None
     }
 
-    fn judge(&mut self, image: &Image, permitted: &Permitted) -> Result<(), String> {
+    /// Opens an image and writes to it.
+    pub fn judge(&mut self, image: &Image, permitted: &Permitted) -> Result<(), String> {
         let fingerprint = image.fingerprint();
         if !self.outcomes.contains_key(&fingerprint) {
             let path = self.lay_out(image);
@@ -226,6 +230,7 @@ impl Judge {
 
     /// Opens an image, writes to it, and cuts the power at every place of that.
     fn cut_again(&mut self, image: &Image, permitted: &Permitted, third_every: u64) -> Vec<String> {
+        self.again += 1;
         let found = self.outcomes[&image.fingerprint()].clone().expect("it was accepted");
         let number = PROBE.max(found.txn + 1);
         let path = self.lay_out(image);
@@ -279,7 +284,7 @@ fn brief(event: &Event) -> String {
 }
 
 /// A panic inside is a finding like any other.
-fn guarded<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub fn guarded<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     std::panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -307,7 +312,7 @@ fn is_large(image: &Image) -> bool {
 }
 
 /// Commits a txn.
-fn probe(db: &mapleaf::Database, number: u64, large: bool) -> Result<(), String> {
+pub fn probe(db: &mapleaf::Database, number: u64, large: bool) -> Result<(), String> {
     let committed = db.write(|txn| {
         if txn.raw_table("probe")?.is_none() {
             txn.create_table("probe", &Schema::bytes())?;

@@ -25,8 +25,11 @@
 mod controls;
 mod cuts;
 mod faults;
+mod forever;
 mod judge;
+mod lies;
 mod mutations;
+mod phases;
 mod reverts;
 mod script;
 mod turns;
@@ -35,7 +38,8 @@ mod workloads;
 use judge::{Effort, Judge, Permitted, sound};
 use mapleaf::{Counters, Options};
 use mapleaf_crash::{Disk, Event, Recorder, memory_directory};
-use script::{Action, Session};
+use script::{Action, Contents, Session};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -48,6 +52,8 @@ const LARGE: Effort =
 struct Recording {
     log: Vec<Event>,
     permitted: Permitted,
+    /// What each txn left, by its number.
+    models: BTreeMap<u64, Contents>,
     /// Of the last store that was open.
     counters: Counters,
     _directory: tempfile::TempDir,
@@ -64,7 +70,8 @@ fn record(options: &Options, actions: &[Action]) -> Recording {
         sound(session.db()).unwrap();
     }
     let (permitted, counters) = (Permitted::new(&session.states()), session.db().counters());
-    Recording { log: recorder.log(), permitted, counters, _directory: directory }
+    let models = session.models().clone();
+    Recording { log: recorder.log(), permitted, models, counters, _directory: directory }
 }
 
 /// Runs `actions` and judges every image of a cut in them.

@@ -196,6 +196,11 @@ impl Session {
         &self.models[&self.visible]
     }
 
+    /// What each txn leaves, by its number.
+    pub fn models(&self) -> &BTreeMap<u64, Contents> {
+        &self.models
+    }
+
     /// Digest of what each txn leaves, by its number.
     pub fn states(&self) -> BTreeMap<u64, u64> {
         self.models.iter().map(|(number, model)| (*number, digest(model))).collect()
