@@ -25,7 +25,7 @@ impl Disk {
     /// else the extreme ones, those of the log's blocks, and samples; and some with torn blocks.
     pub fn images(&self, amount: Amount, pool: &mut Pool, rng: &mut StdRng, visit: &mut dyn FnMut(Image)) {
         let uncertain = Uncertain::of(self);
-        let mut show = |blocks: Vec<Content>, len: u64| visit(Image { len, blocks });
+        let mut show = |blocks: Vec<Content>, len: u64| visit(Image { len, blocks, is_torn: false });
         if uncertain.combinations(&uncertain.open) <= amount.all_up_to {
             uncertain.each(&uncertain.oldest, &uncertain.open, &mut |blocks| {
                 uncertain.lengths.iter().for_each(|len| show(blocks.to_vec(), *len));
@@ -38,6 +38,7 @@ impl Disk {
             self.log_images(&uncertain, &mut show);
             (0..amount.samples).for_each(|number| self.sample(number, &uncertain, rng, &mut show));
         }
+        let mut show = |blocks: Vec<Content>, len: u64| visit(Image { len, blocks, is_torn: true });
         if !uncertain.open.is_empty() {
             (0..(amount.samples / 3).max(1)).for_each(|number| uncertain.torn(number, pool, rng, &mut show));
         }

@@ -80,15 +80,12 @@ impl Block {
         self.dirty = false;
     }
 
-    /// The cache forgets what it had.
+    /// The cache has forgotten what it had, and shows what is on the disk.
     fn reverted(&mut self, content: Content) {
         (self.cache, self.dirty) = (content, false);
-        debug_assert!(self.lost || self.versions.contains(&content), "it was on the disk");
-    }
-
-    /// What was flushed last.
-    fn flushed_last(&self) -> Content {
-        self.versions[self.cut_at]
+        if !self.lost {
+            self.only(content);
+        }
     }
 
     /// What the disk may hold, each once.
@@ -151,7 +148,7 @@ impl Disk {
     /// What a process sees that opens the file now, without a power cut.
     pub fn cached(&self) -> Image {
         let len = *self.lengths.last().expect("the present length");
-        Image { len, blocks: self.blocks.iter().map(|block| block.cache).collect() }
+        Image { len, blocks: self.blocks.iter().map(|block| block.cache).collect(), is_torn: false }
     }
 
     /// Carries out one event of the log.
@@ -185,11 +182,11 @@ impl Disk {
         }
     }
 
-    /// The blocks of a range that a flush would write, each with what was flushed last.
-    pub(crate) fn dirty(&self, offset: u64, len: u64) -> impl Iterator<Item = (usize, Content)> {
+    /// The blocks of a range that a flush would write, each with what the disk may hold if that fails, oldest first.
+    pub(crate) fn dirty(&self, offset: u64, len: u64) -> impl Iterator<Item = (usize, &[Content])> {
         let end = (offset + len).div_ceil(BLOCK as u64) as usize;
         let blocks = self.blocks.iter().enumerate().take(end).skip(offset as usize / BLOCK);
-        blocks.filter(|(_, block)| block.dirty).map(|(at, block)| (at, block.flushed_last()))
+        blocks.filter(|(_, block)| block.dirty).map(|(at, block)| (at, &block.versions[block.cut_at..]))
     }
 
     fn in_range(&mut self, offset: u64, len: u64) -> impl Iterator<Item = &mut Block> {

@@ -23,7 +23,7 @@ pub enum Event {
         /// Whether it returned an error.
         failed: bool,
     },
-    /// A failed flush has put this block of the page cache back to what was flushed last.
+    /// A failed flush has put this block of the page cache back to what is on the disk.
     Reverted {
         /// Where the block begins.
         offset: u64,

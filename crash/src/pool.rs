@@ -52,7 +52,7 @@ impl Pool {
         let mut padded = file.to_vec();
         padded.resize(file.len().next_multiple_of(BLOCK), 0);
         let blocks = padded.chunks(BLOCK).map(|block| self.add(block)).collect();
-        Image { len: padded.len() as u64, blocks }
+        Image { len: padded.len() as u64, blocks, is_torn: false }
     }
 
     /// The bytes of the file that an image stands for.
@@ -94,6 +94,8 @@ pub struct Image {
     pub len: u64,
     /// Its blocks. Those behind the length do not count, those that are missing are zeros.
     pub blocks: Vec<Content>,
+    /// Whether it was made with torn blocks.
+    pub is_torn: bool,
 }
 
 impl Image {
@@ -130,7 +132,7 @@ mod tests {
         let mut pool = Pool::default();
         let (a, b) = (pool.add(&[1; BLOCK]), pool.add(&[2; BLOCK]));
         let image = |len: usize, blocks: &[Content]| {
-            Image { len: (len * BLOCK) as u64, blocks: blocks.to_vec() }.fingerprint()
+            Image { len: (len * BLOCK) as u64, blocks: blocks.to_vec(), is_torn: false }.fingerprint()
         };
         assert_eq!(image(2, &[a, b]), image(2, &[a, b, a]), "what lies behind the end does not count");
         assert_eq!(image(2, &[a]), image(2, &[a, 0]), "what is missing is zeros");

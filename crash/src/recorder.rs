@@ -8,8 +8,10 @@
 
 use crate::disk::{Disk, FailedFlush};
 use crate::event::Event;
-use crate::pool::{BLOCK, Image, Pool};
+use crate::pool::{BLOCK, Content, Image, Pool};
 use mapleaf::{Observer, Op, Verdict};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -98,7 +100,8 @@ impl State {
         }
     }
 
-    /// Puts the dirty blocks of the range back to what was flushed last, in the file that the process reads.
+    /// Puts the dirty blocks of the range back to what is on the disk, in the file that the process reads: at even
+    /// operations to what was flushed last, at odd ones each to any version, as if some had been written before.
     fn revert(&mut self, offset: u64, len: u64) {
         let events = self.events();
         let Some(Reverting { path, pool, before }) = &mut self.reverting else { return };
@@ -106,9 +109,13 @@ impl State {
         let Ok(file) = File::options().write(true).open(path) else { return };
         let mut disk = Disk::holding(before, FailedFlush::Keeps);
         events.iter().for_each(|event| disk.apply(event, pool));
+        let mut rng = StdRng::seed_from_u64(self.ops as u64);
+        let any = self.ops % 2 == 0;
+        let mut pick =
+            |versions: &[Content]| versions[if any { rng.random_range(0..versions.len()) } else { 0 }];
         let reverted: Vec<Event> = disk
             .dirty(offset, len)
-            .map(|(at, content)| ((at * BLOCK) as u64, pool.bytes(content).to_vec()))
+            .map(|(at, versions)| ((at * BLOCK) as u64, pool.bytes(pick(versions)).to_vec()))
             .map(|(offset, data)| Event::Reverted { offset, data })
             .collect();
         for event in &reverted {
@@ -147,7 +154,8 @@ impl Recorder {
     }
 
     /// The same recorder, on a system whose page cache forgets what a failed flush could not write (btrfs): every
-    /// dirty block of its range is as it was flushed last, in the file at `store` too, so that the process reads it.
+    /// dirty block of its range is as it is on the disk, in the file at `store` too, so that the process reads it. That
+    /// is what was flushed last; in every other failure each block may also be any later version.
     /// What that file holds when the log begins, given as `before`, counts as flushed; nothing where it is created.
     #[must_use]
     pub fn reverting(self, store: &Path, before: &[u8]) -> Self {
@@ -189,7 +197,7 @@ impl Recorder {
         self.locked().fault = None;
     }
 
-    /// Whether every operation that flushes fails now, or every one that writes.
+    /// Whether the next operation may fail.
     pub fn is_failing(&self) -> bool {
         let state = self.locked();
         state.fault.as_ref().is_some_and(|(at, _)| at.contains(&state.ops))
@@ -268,5 +276,65 @@ fn describe(op: &Op<'_>) -> String {
         Op::Sync { offset, len } => format!("flush of {len} at {offset}"),
         Op::SetLen { len } => format!("truncation to {len}"),
         Op::Reserve { offset, len } => format!("growth by {len} from {offset}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::IoSlice;
+
+    fn write(recorder: &Recorder, file: &File, block: usize, byte: u8) {
+        let (offset, data) = ((block * BLOCK) as u64, vec![byte; BLOCK]);
+        let verdict = recorder.before(&Op::Write { offset, data: &[IoSlice::new(&data)] });
+        assert!(matches!(verdict, Verdict::Proceed));
+        file.write_all_at(&data, offset).unwrap();
+    }
+
+    fn flush(recorder: &Recorder, len: usize) -> bool {
+        matches!(recorder.before(&Op::Sync { offset: 0, len: len as u64 }), Verdict::Proceed)
+    }
+
+    #[test]
+    fn a_failed_flush_puts_the_blocks_of_its_range_back_in_the_file_and_in_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        std::fs::write(&path, vec![9; 3 * BLOCK]).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        let recorder = Recorder::default().reverting(&path, &[9; 3 * BLOCK]);
+        write(&recorder, &file, 0, 1);
+        assert!(flush(&recorder, BLOCK));
+        (0..3).for_each(|block| write(&recorder, &file, block, 2));
+        write(&recorder, &file, 0, 3);
+        recorder.fail_at(0);
+        assert!(recorder.ops().is_multiple_of(2) && !flush(&recorder, 2 * BLOCK) && recorder.reverts() == 1);
+        let now: Vec<u8> = std::fs::read(&path).unwrap().chunks(BLOCK).map(|block| block[0]).collect();
+        assert_eq!(now, [1, 9, 2]);
+        let mut disk = Disk::holding(&Image::default(), FailedFlush::Keeps);
+        let mut pool = Pool::default();
+        disk.apply(&Event::Write { offset: 0, data: vec![9; 3 * BLOCK] }, &mut pool);
+        recorder.log().iter().for_each(|event| disk.apply(event, &mut pool));
+        assert_eq!(pool.file(&disk.cached()), std::fs::read(&path).unwrap(), "the log says so");
+    }
+
+    #[test]
+    fn from_the_failing_operation_on_those_fail_that_the_failure_is_for() {
+        let data = [0; 8];
+        let slices = [IoSlice::new(&data)];
+        let ops = [
+            Op::Write { offset: 0, data: &slices },
+            Op::Sync { offset: 0, len: 8 },
+            Op::SetLen { len: 0 },
+            Op::Reserve { offset: 0, len: 4096 },
+        ];
+        let failing = |failure| {
+            let recorder = Recorder::failing(4..usize::MAX, failure);
+            let fails = |op: &Op<'_>| matches!(recorder.before(op), Verdict::Fail(_));
+            assert!(!ops.iter().any(fails));
+            [fails(&ops[0]), fails(&ops[1]), fails(&ops[2]), fails(&ops[3])]
+        };
+        assert_eq!(failing(Failure::Io), [true; 4]);
+        assert_eq!(failing(Failure::Flush), [false, true, false, false]);
+        assert_eq!(failing(Failure::Full), [true, false, false, true]);
     }
 }

@@ -83,7 +83,7 @@ fn a_cut_during_creation_leaves_an_empty_store_or_none() {
         let permitted = Permitted::new(&session.states());
         let begun = Instant::now();
         judge.accept(Disk::empty(), &recorder.log(), permitted, effort);
-        report("creation", &judge, begun);
+        report("F4", "creation", &judge, begun);
     }
 }
 
@@ -166,7 +166,7 @@ fn what_a_cut_left_of_the_log_is_not_taken_for_later_txns() {
         let disk = Disk::holding(&image, FailedFlush::Keeps);
         judge.accept(disk, &recorder.log(), Permitted::new(&session.states()), LONG);
     }
-    report("twins", &judge, begun);
+    report("F1", "twins", &judge, begun);
 }
 
 /// Everything that was written, but for some sectors of the log's first block.
@@ -199,7 +199,7 @@ fn a_second_and_a_third_cut_while_a_full_log_is_replayed_are_survived() {
     let from = recording.log.len() - 30;
     let effort = Effort { all_up_to: 16, at_flush: 4, elsewhere: 0, recover_every: 2, third_every: 9, from };
     judge.accept(Disk::empty(), &recording.log, recording.permitted, effort);
-    report("cuts in replay", &judge, begun);
+    report("F1", "cuts in replay", &judge, begun);
 }
 
 // ---- killed writers ----
@@ -278,7 +278,7 @@ fn survives_kills(name: &str, options: &Options, actions: &[Action], every: usiz
     let mut judge = Judge::new(&Options::new());
     let kills = Kills { from: first_commit(&recording.log), every };
     survives_a_killed_writer(&mut judge, &Disk::empty(), &recording.log, &recording.permitted, kills);
-    report(name, &judge, begun);
+    report("F15", name, &judge, begun);
 }
 
 #[test]
@@ -330,5 +330,5 @@ fn survives_failed_flush_and_kill(name: &str, options: &Options, actions: &[Acti
             survives_a_killed_writer(&mut judge, &disk, log, &run.permitted, kills);
         }
     }
-    report(name, &judge, begun);
+    report("F15", name, &judge, begun);
 }

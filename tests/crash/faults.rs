@@ -10,7 +10,7 @@ use crate::report;
 use crate::script::{Action, Session, Step, delete, put};
 use crate::workloads::{beginning, record, spilling};
 use mapleaf::{Durability, Options};
-use mapleaf_crash::{Disk, Event, FailedFlush, Failure, Image, Recorder, memory_directory};
+use mapleaf_crash::{BLOCK, Disk, Event, FailedFlush, Failure, Image, Recorder, memory_directory};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,6 +82,8 @@ pub struct Faults {
     /// The first as an image.
     pub before: Image,
     pub judge: Judge,
+    /// Runs in which a flush has failed, with one cache or another.
+    flushes: u64,
     _directory: tempfile::TempDir,
 }
 
@@ -95,6 +97,7 @@ impl Faults {
             path: directory.path().join("test.maple"),
             before: Image::default(),
             judge: Judge::new(options),
+            flushes: 0,
             _directory: directory,
         };
         base(&faults.base, options);
@@ -129,6 +132,7 @@ impl Faults {
         }
         self.judge(&run, FailedFlush::Keeps, "keeps");
         if run.recorder.log().iter().any(|event| matches!(event, Event::Sync { failed: true, .. })) {
+            self.flushes += 3;
             self.judge(&run, FailedFlush::LosesFresh, "loses fresh blocks");
             let before = std::fs::read(&self.base).unwrap();
             let recorder = Recorder::failing(numbers, failure).reverting(&self.path, &before);
@@ -176,7 +180,8 @@ fn survives_failures(name: &str, mut faults: Faults, plan: &Plan<'_>) {
         let numbers = at..at + plan.count;
         wrong.extend(plan.failures.iter().filter_map(|failure| faults.outcome(numbers.clone(), *failure)));
     }
-    report(&format!("{name}, {ops} operations"), &faults.judge, begun);
+    report("F9", &format!("{name}, {ops} operations"), &faults.judge, begun);
+    crate::tried("F7", name, faults.flushes);
     assert!(wrong.is_empty(), "{} of {ops} operations:\n{}", wrong.len(), wrong.join("\n"));
 }
 
@@ -404,7 +409,7 @@ fn a_block_of_a_new_log_can_be_used_after_its_first_flush_has_failed() {
         let effort = Effort { at_flush: 4, from, ..LARGE };
         judge.accept(disk, &recorder.log(), Permitted::new(&session.states()), effort);
     }
-    report("new log", &judge, begun);
+    report("F9", "new log", &judge, begun);
 }
 
 /// A block of the log that never reaches the disk: the log goes on elsewhere. One more commit may fail, as
@@ -424,6 +429,41 @@ fn a_bad_block_in_the_log_costs_two_commits_at_most() {
     let failed = (3..9).filter(|i| session.act(&Action::Commit(record(*i, 3))).is_err()).count();
     assert!(failed <= 1, "{failed} more commits have failed");
     session.close().unwrap();
+}
+
+/// A block that cannot be written, among the pages of a commit: whoever recovers goes to other pages.
+#[test]
+fn recovery_goes_to_other_pages_than_the_commit_whose_flush_has_failed() {
+    let directory = memory_directory();
+    let (good, path) = (directory.path().join("good.maple"), directory.path().join("test.maple"));
+    base(&good, &ordered());
+    let commit = Action::Commit((0..9).map(|i| put("words", i * 3, 2000, 7)).collect());
+    let run = |bad: Option<&Event>| {
+        std::fs::copy(&good, &path).unwrap();
+        let recorder = Arc::new(Recorder::default());
+        let session = Session::open(&path, &ordered(), Arc::clone(&recorder)).unwrap();
+        bad.iter().for_each(|event| recorder.set_bad_block(event));
+        (session, recorder)
+    };
+    let (mut session, recorder) = run(None);
+    let opened = recorder.log().len();
+    session.act(&commit).unwrap();
+    drop(session);
+    let (mut tried, mut again) = (0, 0);
+    for event in &recorder.log()[opened..] {
+        let Event::Write { offset: 8192.., data } = event else { continue };
+        for at in (0..data.len()).step_by(BLOCK) {
+            let Event::Write { offset, .. } = event else { unreachable!("it is one") };
+            let block = Event::Write { offset: offset + at as u64, data: Vec::new() };
+            let (mut session, _) = run(Some(&block));
+            session.act(&commit).unwrap_err();
+            let recovered = session.act(&Action::Abort(vec![put("words", 1, 1, 1)]));
+            again += usize::from(recovered.is_err());
+            tried += 1;
+        }
+    }
+    assert!(tried >= 5 && again == 0, "{again} of {tried} bad blocks were written to again at once");
+    crate::tried("F7", "bad block", tried as u64);
 }
 
 fn base_again(path: &Path) {

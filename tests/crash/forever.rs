@@ -97,6 +97,7 @@ fn survives_for_ever(name: &str, mut faults: Faults, every: usize) {
     // A store that cannot be opened is not opened again.
     faults.actions.retain(|action| !matches!(action, Action::Reopen));
     let ops = faults.run(Recorder::default()).recorder.ops();
+    let mut full = 0;
     for from in (0..ops).step_by(every) {
         for failure in FAILURES {
             let heals = from / every % 2 == 0;
@@ -105,11 +106,13 @@ fn survives_for_ever(name: &str, mut faults: Faults, every: usize) {
                 _ => &[Cache::Keeps, Cache::LosesFresh, Cache::Reverts],
             };
             for cache in caches {
-                run(&mut faults, Fault { from, failure, cache: *cache, heals });
+                let was_hit = run(&mut faults, Fault { from, failure, cache: *cache, heals });
+                full += u64::from(was_hit && failure == Failure::Full);
             }
         }
     }
-    report(&format!("{name}, {ops} operations"), &faults.judge, begun);
+    report("F7", &format!("{name}, {ops} operations"), &faults.judge, begun);
+    crate::tried("F10", name, full);
 }
 
 #[test]
@@ -156,5 +159,5 @@ fn when_creation_fails_for_ever_opening_is_an_error_and_it_is_created_later() {
             }
         }
     }
-    report("for ever, creation", &judge, begun);
+    report("F4", "for ever, creation", &judge, begun);
 }

@@ -121,8 +121,13 @@ pub struct Judge {
     /// Images met, and those among them that were new and opened.
     pub images: u64,
     pub opened: u64,
-    /// Images that were cut again while they were opened.
+    /// Images that were cut again while they were opened, and the images that came of that.
     pub again: u64,
+    pub of_again: u64,
+    /// Images with torn blocks, and with another length than the file had when the power was cut.
+    pub torn: u64,
+    pub other_len: u64,
+    depth: usize,
 }
 
 impl Judge {
@@ -140,6 +145,10 @@ impl Judge {
             images: 0,
             opened: 0,
             again: 0,
+            of_again: 0,
+            torn: 0,
+            other_len: 0,
+            depth: 0,
         }
     }
 
@@ -197,8 +206,12 @@ impl Judge {
         let mut rng = StdRng::seed_from_u64(self.rng.random());
         let amount = Amount { all_up_to: effort.all_up_to, samples };
         disk.images(amount, &mut self.pool, &mut rng, &mut |image| images.push(image));
+        let present = disk.cached().len;
         for image in images {
             self.images += 1;
+            self.of_again += u64::from(self.depth > 0);
+            self.torn += u64::from(image.is_torn);
+            self.other_len += u64::from(image.len != present);
             let known = self.outcomes.len();
             if let Err(wrong) = self.judge(&image, permitted) {
                 let uncertain = format!("{} blocks, {} bytes", image.blocks.len(), image.len);
@@ -258,7 +271,11 @@ impl Judge {
             third_every: 0,
             from: 0,
         };
-        self.examine(Disk::holding(image, FailedFlush::Keeps), &recorder.log(), permitted, effort)
+        self.depth += 1;
+        let disk = Disk::holding(image, FailedFlush::Keeps);
+        let violations = self.examine(disk, &recorder.log(), permitted, effort);
+        self.depth -= 1;
+        violations
     }
 
     /// Writes the image to a file of its own. Beside it: no sidecar, one of an earlier image, or garbage.

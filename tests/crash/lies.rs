@@ -28,7 +28,7 @@ struct Tally {
 }
 
 /// What one file answers.
-enum Answer {
+pub enum Answer {
     Whole(u64),
     NotOpened,
     NotRead,
@@ -39,7 +39,7 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 /// Opens the file and reads everything in every way. Wrong is a text.
-fn ask(path: &Path, options: &Options, models: &BTreeMap<u64, Contents>) -> Result<Answer, String> {
+pub fn ask(path: &Path, options: &Options, models: &BTreeMap<u64, Contents>) -> Result<Answer, String> {
     let db = match open(path, options) {
         Ok(db) => db,
         Err(error) if is_refusal(&error) => return Ok(Answer::NotOpened),
@@ -114,7 +114,8 @@ fn walk(reader: &ReadTxn, model: &Contents) -> Result<(), Result<Error, String>>
         let Some(expected) = model.get(&info.name) else {
             return Err(Err(format!("WRONG: there is a table {:?}", info.name)));
         };
-        let view = reader.raw_table(&info.name).map_err(Ok)?.ok_or_else(|| Err("it was listed".to_owned()))?;
+        let view =
+            reader.raw_table(&info.name).map_err(Ok)?.ok_or_else(|| Err("it was listed".to_owned()))?;
         let mut expected = expected.iter();
         for entry in view.iter() {
             let (key, value) = entry.map_err(Ok)?;
@@ -155,7 +156,7 @@ fn is_never_wrong(name: &str, options: &Options, actions: &[Action]) {
         lie(&mut judge, &recording, honest, &mut tally, &mut wrong);
     }
     println!("{name}: {tally:?}, wrong: {}", wrong.len());
-    report(name, &judge, begun);
+    report("F29", name, &judge, begun);
     assert!(wrong.is_empty(), "{} wrong, the first (seed {}): {}", wrong.len(), judge.seed, wrong[0]);
     assert!(tally.whole > 0 && tally.not_opened + tally.not_read > 0, "{tally:?}");
 }

@@ -14,6 +14,11 @@
 //! A txn's number is stored as the user version. Images are numbered by their content, so that each
 //! different one is opened once.
 //!
+//! Each test prints, with `--nocapture`, a line `tried: CLASS | TEST | CASES` for every class of faults that it tries:
+//! F1 a power cut, F2 torn blocks, F3 lengths, F4 creation, F5 a cut while recovering, F7 failing flushes, F9 other
+//! failing operations, F10 a full disk, F14 a rotten meta slot, F15 a killed writer, F29 a lying disk. The images of F2
+//! and F3 are among those of the test's own class.
+//!
 //! Samples follow a seed, `MAPLEAF_SEED` or a default; a failure prints it.
 //!
 //! Where the tests are: [`cuts`] power cuts and killed writers, [`faults`] failing operations,
@@ -31,7 +36,9 @@ mod lies;
 mod mutations;
 mod phases;
 mod reverts;
+mod rot;
 mod script;
+mod threads;
 mod turns;
 mod workloads;
 
@@ -80,10 +87,25 @@ fn survives(name: &str, options: &Options, actions: &[Action], effort: Effort) -
     let recording = record(options, actions);
     let mut judge = Judge::new(options);
     judge.accept(Disk::empty(), &recording.log, recording.permitted.clone(), effort);
-    report(name, &judge, begun);
+    report("F1", name, &judge, begun);
     recording
 }
 
-fn report(name: &str, judge: &Judge, begun: Instant) {
+/// Prints what a test has tried against faults of this class: numbers of images.
+fn report(class: &str, name: &str, judge: &Judge, begun: Instant) {
     println!("{name}: {} images, {} different, {:.1?}", judge.images, judge.opened, begun.elapsed());
+    tried(class, name, judge.images - judge.of_again);
+    tried("F2", name, judge.torn);
+    tried("F3", name, judge.other_len);
+    tried("F5", name, judge.of_again);
+}
+
+/// A line for whoever counts the cases of all tests, by their classes in the list of faults. Each case went well, or
+/// the test fails.
+fn tried(class: &str, name: &str, cases: u64) {
+    let thread = std::thread::current();
+    let test = thread.name().filter(|test| *test != "main").unwrap_or("crash");
+    if cases > 0 {
+        println!("tried: {class} | {test}, {name} | {cases}");
+    }
 }

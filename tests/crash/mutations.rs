@@ -1,30 +1,38 @@
-//! Mutations: each takes one guard out of a copy of the crate's source, and a crash test must notice.
+//! Mutations: each takes one guard out of a copy of the crate's source, and a named test must notice.
 //!
-//! They build the copy many times, so they are run apart: `cargo test --test crash -- --ignored`, or one
-//! of them with `cargo test --test crash -- --ignored mutation_NAME`. Owns: the copy, in the target
-//! directory, and the list of mutations with the tests that must fail. A piece of source that is not found
-//! exactly once is a failure too: the list follows the source.
+//! They build the copy many times, so they are run apart. All of them, with a table `mutation × caught by × yes/no`:
+//!
+//! ```text
+//! cargo test --test crash all_mutations -- --ignored --nocapture
+//! ```
+//!
+//! or some, by a part of their names: `MAPLEAF_MUTATION=flush` before the same command. Owns: the copy, in the target
+//! directory, and the list of mutations with the tests of which one must fail: crash tests, or those of another test
+//! target. A piece of source that is not found exactly once is a failure too: the list follows the source.
 //!
 //! Not in the list, because another line guards the same: in the log's `parse` that a record names the txn
 //! before it, and that ids ascend (the chain of checksums says both); in a commit that no flush has failed
-//! since the txn began (the flush of the log asks again, and only whoever has the turn recovers); in
-//! recovery the quarantine of pages of a failed commit (blocks that were flushed once may be written again);
+//! since the txn began (the flush of the log asks again, and only whoever has the turn recovers);
 //! that opening rewrites the other meta slot too (its flush writes what was put back there anyway); that
-//! recovery moves the log elsewhere after a failed flush (blocks that were flushed once may be written again).
+//! recovery moves the log elsewhere after a failed flush (blocks that were flushed once may be written again). The
+//! quarantine of pages of a failed commit matters where a block cannot be written at all: recovery would fail there too.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
-/// One replacement in one file.
+/// One guard taken out.
 struct Mutation {
-    file: &'static str,
-    old: &'static str,
-    new: &'static str,
+    name: &'static str,
+    /// File, what is there once, and what takes its place.
+    changes: &'static [(&'static str, &'static str, &'static str)],
+    /// The test target.
+    target: &'static str,
+    /// Parts of the names of tests, of which one must fail.
+    tests: &'static [&'static str],
 }
 
-/// All use one copy, so that what they build on is built once.
-static COPY: Mutex<()> = Mutex::new(());
+const CRASH: &str = "crash";
+const DAMAGE: &str = "damage";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -35,21 +43,24 @@ fn place() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("crash-mutations")
 }
 
-/// Copies the sources and the crash tests, as a workspace of their own.
+/// Copies the sources and the tests, as a workspace of their own.
 fn copy_sources(to: &Path) {
-    let _ = std::fs::remove_dir_all(to.join("src"));
-    let _ = std::fs::remove_dir_all(to.join("tests"));
-    for part in ["src", "tests/crash"] {
+    for part in ["src", "tests", "crash"] {
+        let _ = std::fs::remove_dir_all(to.join(part));
+    }
+    for part in ["src", "tests/crash", "tests/common", "crash"] {
         copy_directory(&root().join(part), &to.join(part));
     }
-    for file in ["Cargo.lock", "README.md"] {
+    for file in ["Cargo.lock", "README.md", "tests/damage.rs"] {
         std::fs::copy(root().join(file), to.join(file)).unwrap();
     }
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let alone =
+    let is_list =
         |line: &&str| !["members", "default-members", "exclude"].contains(&line.split(' ').next().unwrap());
-    let manifest: Vec<&str> = manifest.lines().filter(alone).collect();
-    std::fs::write(to.join("Cargo.toml"), manifest.join("\n")).unwrap();
+    let manifest: Vec<&str> = manifest.lines().filter(is_list).collect();
+    let manifest =
+        manifest.join("\n").replace("[workspace]\n", "[workspace]\nmembers = [\".\", \"crash\"]\n");
+    std::fs::write(to.join("Cargo.toml"), manifest).unwrap();
 }
 
 fn copy_directory(from: &Path, to: &Path) {
@@ -65,22 +76,35 @@ fn copy_directory(from: &Path, to: &Path) {
 
 impl Mutation {
     fn apply(&self, directory: &Path) {
-        let path = directory.join(self.file);
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.matches(self.old).count(), 1, "{}: {:?} is there once", self.file, self.old);
-        std::fs::write(&path, text.replace(self.old, self.new)).unwrap();
+        for (file, old, new) in self.changes {
+            let path = directory.join(file);
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text.matches(old).count(), 1, "{}: {file}: {old:?} is there once", self.name);
+            std::fs::write(&path, text.replace(old, new)).unwrap();
+        }
+    }
+
+    /// The test that has noticed; or what all of them said.
+    fn is_caught(&self) -> Result<String, String> {
+        copy_sources(&place());
+        self.apply(&place());
+        let (passed, text) = run(self.target, self.tests);
+        let failed = text.lines().filter_map(|line| line.strip_suffix(" ... FAILED"));
+        let failed: Vec<&str> = failed.map(|line| line.trim_start_matches("test ")).collect();
+        match !passed && !failed.is_empty() {
+            true => Ok(failed.join(", ")),
+            false => Err(text),
+        }
     }
 }
 
-/// Whether the crash tests pass whose names contain one of `tests`, and what they say.
-fn run(mutations: &[Mutation], tests: &[&str]) -> (bool, String) {
+/// Whether the tests of the copy pass whose names contain one of `tests`, and what they say.
+fn run(target: &str, tests: &[&str]) -> (bool, String) {
     let directory = place();
-    copy_sources(&directory);
-    mutations.iter().for_each(|mutation| mutation.apply(&directory));
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO"));
         command.current_dir(&directory).env("CARGO_TARGET_DIR", directory.join("target"));
-        command.args(["test", "--offline", "--test", "crash"]).args(arguments);
+        command.args(["test", "--offline", "-p", "mapleaf", "--test", target]).args(arguments);
         let output = command.output().unwrap();
         (
             output.status.success(),
@@ -92,99 +116,259 @@ fn run(mutations: &[Mutation], tests: &[&str]) -> (bool, String) {
     cargo(&[&["--"], tests].concat())
 }
 
-fn is_caught(mutations: &[Mutation], tests: &[&str]) {
-    let _alone = COPY.lock().unwrap_or_else(PoisonError::into_inner);
-    let (passed, text) = run(mutations, tests);
-    let failed: Vec<&str> = text.lines().filter(|line| line.ends_with("... FAILED")).collect();
-    println!("{}", failed.join("\n"));
-    assert!(!passed && !failed.is_empty(), "no test has noticed:\n{text}");
-}
+#[rustfmt::skip]
+const MUTATIONS: &[Mutation] = &[
+    // Records have checksums, but these do not continue each other: what a cut left behind a record of the
+    // same length counts as its continuation.
+    Mutation {
+        name: "chain_left_out",
+        changes: &[
+            ("src/log.rs", " && head.chain == tail.chain;", ";"),
+        ],
+        target: CRASH,
+        tests: &["what_a_cut_left_of_the_log"],
+    },
+    // A commit is acknowledged whose record is only in the cache.
+    Mutation {
+        name: "log_flush_left_out",
+        changes: &[
+            ("src/group.rs", "self.risk(|| log.flush(&store.pages.disk, flushed..head.log.offset))", "Ok::<(), Error>(())"),
+        ],
+        target: CRASH,
+        tests: &["in_small_logged_commits"],
+    },
+    // The log begins again while the meta slot with its new seed is only in the cache.
+    Mutation {
+        name: "log_restarted_before_the_meta_is_flushed",
+        changes: &[
+            ("src/store.rs", "        disk.sync(META_OFFSETS[slot], META_LEN as u64)\n", "        Ok(())\n"),
+        ],
+        target: CRASH,
+        tests: &["in_checkpoints_that_were_asked_for"],
+    },
+    // Pages that only the checkpoint needs are written over.
+    Mutation {
+        name: "checkpoint_not_needed",
+        changes: &[
+            ("src/store.rs", "            needed.insert(place, txn);\n", "            let _ = place;\n"),
+        ],
+        target: CRASH,
+        tests: &["in_small_logged_commits", "in_any_round_of_the_log"],
+    },
+    // What was in flight when a flush failed comes back, where taking it back has failed too.
+    Mutation {
+        name: "replay_beyond_the_published",
+        changes: &[
+            ("src/recover.rs", "let wanted = if fresh { u64::MAX }", "let wanted = if true { u64::MAX }"),
+        ],
+        target: CRASH,
+        tests: &["several_failing", "before_the_store_is_closed"],
+    },
+    // The other meta slot may hold a commit that was never acknowledged, whose growth is cut off.
+    Mutation {
+        name: "neutralising_left_out",
+        changes: &[
+            ("src/recover.rs", "    store.write_slot(&meta, 1 - slot)?;\n    store.cut", "    let _ = slot;\n    store.cut"),
+        ],
+        target: CRASH,
+        tests: &["every_single_failing_operation", "while_logged_commits_grow_the_file", "every_failing_operation"],
+    },
+    // A logged txn lies in blocks that were never flushed, and the next flush of them fails.
+    Mutation {
+        name: "growth_not_flushed",
+        changes: &[
+            ("src/commit.rs", "    lead.flush_growth(run.start * page_size, run.len * page_size).map_err(Failure::Unknown)\n", "    let _ = (run, page_size);\n    Ok(())\n"),
+        ],
+        target: CRASH,
+        tests: &["while_logged_commits_grow_the_file", "every_failing_operation"],
+    },
+    // New extents of the log are blocks that were never written: where their first flush fails, they are
+    // lost for whoever uses them next.
+    Mutation {
+        name: "log_not_zeroed",
+        changes: &[
+            ("src/commit.rs", ".iter().chain(detail.new_log) {", ".iter() {"),
+        ],
+        target: CRASH,
+        tests: &["of_a_new_log"],
+    },
+    // Pages that readers see, or that a failed flush left in doubt, are taken for free by recovery.
+    Mutation {
+        name: "nothing_set_aside",
+        changes: &[
+            ("src/recover.rs", "        given.extend(set_aside(store, &mut space, &base)?);\n", "        let _ = set_aside;\n"),
+        ],
+        target: CRASH,
+        tests: &["while_readers_stay", "every_failing_operation", "several_failing", "in_one_process"],
+    },
+    // Who opens a store does not know that its checkpoint is on the disk.
+    Mutation {
+        name: "slots_not_settled",
+        changes: &[
+            ("src/recover.rs", "        store.rewrite_slots()?;\n", ""),
+        ],
+        target: CRASH,
+        tests: &["killed_anywhere", "then_death", "killed_in_the_middle"],
+    },
+    // The records whose flush failed stay in the cache.
+    Mutation {
+        name: "records_not_taken_back",
+        changes: &[
+            ("src/group.rs", "            log.write(disk, from, &[0; RECORD_HEAD][..len as usize])?;\n            log.flush(disk, from..from + len)\n", "            let _ = (disk, len, RECORD_HEAD);\n            Ok(())\n"),
+        ],
+        target: CRASH,
+        tests: &["then_death", "before_the_store_is_closed", "every_failing_operation"],
+    },
+    // The meta slot whose flush failed stays in the cache.
+    Mutation {
+        name: "meta_not_taken_back",
+        changes: &[
+            ("src/store.rs", "            self.pages.disk.write(META_OFFSETS[slot], &[IoSlice::new(meta.as_bytes())])\n", "            let _ = (meta, slot);\n            Ok(())\n"),
+        ],
+        target: CRASH,
+        tests: &["then_death", "before_the_store_is_closed", "every_failing_operation"],
+    },
+    // Growth that no state refers to stays, though its flush has failed.
+    Mutation {
+        name: "growth_not_cut",
+        changes: &[
+            ("src/store.rs", "        if self.pages.disk.len()? > len { self.pages.disk.set_len(len) } else { Ok(()) }\n", "        let _ = len;\n        Ok(())\n"),
+        ],
+        target: CRASH,
+        tests: &["every_failing_operation", "grow_the_file", "every_single_failing"],
+    },
+    // The pages of a commit in place are not flushed before its meta slot is written.
+    Mutation {
+        name: "data_flush_left_out",
+        changes: &[
+            ("src/group.rs", ".try_for_each(|range| store.pages.disk.sync(range.start, range.end - range.start))?;", ".for_each(drop);"),
+        ],
+        target: CRASH,
+        tests: &["in_any_round_of_the_log"],
+    },
+    // The death of whoever flushed passes for a success.
+    Mutation {
+        name: "death_of_a_leader_ignored",
+        changes: &[
+            ("src/group.rs", "            lead.take_over()?;\n", "            self.readers.set_flush_state(FlushState::Settled);\n"),
+        ],
+        target: CRASH,
+        tests: &["killed_in_the_middle"],
+    },
+    // A page of another txn than the reference says is taken for it: an old version that is valid in
+    // itself.
+    Mutation {
+        name: "birth_check_left_out",
+        changes: &[
+            ("src/snapshot.rs", "head.page.get() != page || head.birth.get() != birth", "head.page.get() != page"),
+        ],
+        target: CRASH,
+        tests: &["a_lying_disk"],
+    },
+    // A page that says it is another is taken for it.
+    Mutation {
+        name: "page_number_check_left_out",
+        changes: &[
+            ("src/snapshot.rs", "head.page.get() != page || head.birth.get() != birth", "head.birth.get() != birth"),
+        ],
+        target: DAMAGE,
+        tests: &["rot_gives_the_right_answer"],
+    },
+    // Checksums of pages are not compared.
+    Mutation {
+        name: "page_checksum_left_out",
+        changes: &[
+            ("src/snapshot.rs", "    if stored == found {\n", "    if stored == found || page > 0 {\n"),
+        ],
+        target: DAMAGE,
+        tests: &["rot_gives_the_right_answer"],
+    },
+    // Checksums of values in pages of their own are not compared.
+    Mutation {
+        name: "value_checksum_left_out",
+        changes: &[
+            ("src/snapshot.rs", "if found != run.checksum {", "if found != run.checksum && run.len == 0 {"),
+        ],
+        target: DAMAGE,
+        tests: &["rot_gives_the_right_answer"],
+    },
+    // Checksums of log records are not compared.
+    Mutation {
+        name: "record_checksum_left_out",
+        changes: &[
+            ("src/log.rs", "        || found != checksum(tail.chain, &bytes[4..len])\n", "        || checksum(tail.chain, &bytes[4..len]) == 0\n"),
+        ],
+        target: DAMAGE,
+        tests: &["a_damaged_log_ends"],
+    },
+    // The checksum of a meta slot is not compared.
+    Mutation {
+        name: "meta_checksum_left_out",
+        changes: &[
+            ("src/format.rs", "if self.checksum.get() != self.expected_checksum() {", "if self.checksum.get() != self.expected_checksum() && self.txn.get() == 0 {"),
+        ],
+        target: CRASH,
+        tests: &["a_rotten_byte_in_a_meta_slot"],
+    },
+    // What is wrong with one meta slot is an error, though the other one can be read.
+    Mutation {
+        name: "fallback_left_out",
+        changes: &[
+            ("src/create.rs", "            Err(Some(reason)) => reasons.push(format!(\"slot {slot}: {reason}\")),\n", "            Err(Some(detail)) => return Err(Error::NotAStore { detail }),\n"),
+        ],
+        target: CRASH,
+        tests: &["a_rotten_byte_in_a_meta_slot"],
+    },
+    // The first meta slot is the checkpoint, whichever is newer.
+    Mutation {
+        name: "newer_slot_not_looked_for",
+        changes: &[
+            ("src/create.rs", "found.is_none_or(|(best, _)| meta.txn.get() > best.txn.get())", "found.is_none()"),
+        ],
+        target: CRASH,
+        tests: &["in_small_logged_commits"],
+    },
+    // Pages that readers have pinned are reused.
+    Mutation {
+        name: "reader_slots_not_looked_at",
+        changes: &[
+            ("src/store.rs", "let mut needed = self.readers.pinned()?;", "let mut needed: Vec<u64> = self.readers.pinned().map(|_| Vec::new())?;"),
+        ],
+        target: CRASH,
+        tests: &["while_a_reader_is_open", "while_readers_stay"],
+    },
+    // Recovery goes to the pages of the commit whose flush has failed.
+    Mutation {
+        name: "quarantine_left_out",
+        changes: &[
+            ("src/recover.rs", "    space.quarantine(&writer.quarantine);\n", ""),
+        ],
+        target: CRASH,
+        tests: &["recovery_goes_to_other_pages"],
+    },
+];
 
-macro_rules! mutations {
-    ($($(#[$doc:meta])* $name:ident: $file:literal, $old:literal => $new:literal, $tests:expr;)*) => {
-        $($(#[$doc])* #[test] #[ignore = "builds the crate anew; run with --ignored"]
-        fn $name() {
-            is_caught(&[Mutation { file: $file, old: $old, new: $new }], &$tests);
-        })*
-    };
-}
-
-mutations! {
-    /// Records have checksums, but these do not continue each other: what a cut left behind a record of
-    /// the same length counts as its continuation.
-    mutation_chain_left_out: "src/log.rs",
-        " && head.chain == tail.chain;" => ";",
-        ["what_a_cut_left_of_the_log"];
-    /// A commit is acknowledged whose record is only in the cache.
-    mutation_log_flush_left_out: "src/group.rs",
-        "self.risk(|| log.flush(&store.pages.disk, flushed..head.log.offset))"
-        => "Ok::<(), Error>(())",
-        ["in_small_logged_commits"];
-    /// The log begins again while the meta slot with its new seed is only in the cache.
-    mutation_log_restarted_before_the_meta_is_flushed: "src/store.rs",
-        "        disk.sync(META_OFFSETS[slot], META_LEN as u64)\n" => "        Ok(())\n",
-        ["in_checkpoints_that_were_asked_for"];
-    /// Pages that only the checkpoint needs are written over.
-    mutation_checkpoint_not_needed: "src/store.rs",
-        "            needed.insert(place, txn);\n" => "            let _ = place;\n",
-        ["in_small_logged_commits", "in_any_round_of_the_log"];
-    /// What was in flight when a flush failed comes back, where taking it back has failed too.
-    mutation_replay_beyond_the_published: "src/recover.rs",
-        "let wanted = if fresh { u64::MAX }" => "let wanted = if true { u64::MAX }",
-        ["several_failing", "before_the_store_is_closed"];
-    /// The other meta slot may hold a commit that was never acknowledged, whose growth is cut off.
-    mutation_neutralising_left_out: "src/recover.rs",
-        "    store.write_slot(&meta, 1 - slot)?;\n    store.cut" => "    let _ = slot;\n    store.cut",
-        ["every_single_failing_operation", "while_logged_commits_grow_the_file", "every_failing_operation"];
-    /// A logged txn lies in blocks that were never flushed, and the next flush of them fails.
-    mutation_growth_not_flushed: "src/commit.rs",
-        "    lead.flush_growth(run.start * page_size, run.len * page_size).map_err(Failure::Unknown)\n"
-        => "    let _ = (run, page_size);\n    Ok(())\n",
-        ["while_logged_commits_grow_the_file", "every_failing_operation"];
-    /// New extents of the log are blocks that were never written: where their first flush fails, they are
-    /// lost for whoever uses them next.
-    mutation_log_not_zeroed: "src/commit.rs",
-        ".iter().chain(detail.new_log) {" => ".iter() {",
-        ["of_a_new_log"];
-    /// Pages that readers see, or that a failed flush left in doubt, are taken for free by recovery.
-    mutation_nothing_set_aside: "src/recover.rs",
-        "        given.extend(set_aside(store, &mut space, &base)?);\n" => "        let _ = set_aside;\n",
-        ["while_readers_stay", "every_failing_operation", "several_failing", "in_one_process"];
-    /// Who opens a store does not know that its checkpoint is on the disk.
-    mutation_slots_not_settled: "src/recover.rs",
-        "        store.rewrite_slots()?;\n" => "",
-        ["killed_anywhere", "then_death", "killed_in_the_middle"];
-    /// The records whose flush failed stay in the cache.
-    mutation_records_not_taken_back: "src/group.rs",
-        "            log.write(disk, from, &[0; RECORD_HEAD][..len as usize])?;\n            log.flush(disk, from..from + len)\n"
-        => "            let _ = (disk, len, RECORD_HEAD);\n            Ok(())\n",
-        ["then_death", "before_the_store_is_closed", "every_failing_operation"];
-    /// The meta slot whose flush failed stays in the cache.
-    mutation_meta_not_taken_back: "src/store.rs",
-        "            self.pages.disk.write(META_OFFSETS[slot], &[IoSlice::new(meta.as_bytes())])\n"
-        => "            let _ = (meta, slot);\n            Ok(())\n",
-        ["then_death", "before_the_store_is_closed", "every_failing_operation"];
-    /// Growth that no state refers to stays, though its flush has failed.
-    mutation_growth_not_cut: "src/store.rs",
-        "        if self.pages.disk.len()? > len { self.pages.disk.set_len(len) } else { Ok(()) }\n"
-        => "        let _ = len;\n        Ok(())\n",
-        ["every_failing_operation", "grow_the_file", "every_single_failing"];
-    /// The pages of a commit in place are not flushed before its meta slot is written.
-    mutation_data_flush_left_out: "src/group.rs",
-        ".try_for_each(|range| store.pages.disk.sync(range.start, range.end - range.start))?;" => ".for_each(drop);",
-        ["in_any_round_of_the_log"];
-    /// The death of whoever flushed passes for a success.
-    mutation_death_of_a_leader_ignored: "src/group.rs",
-        "            lead.take_over()?;\n"
-        => "            self.readers.set_flush_state(FlushState::Settled);\n",
-        ["killed_in_the_middle"];
-}
-
-/// The copy itself is sound: without a mutation the tests pass.
+/// The copy itself is sound: without a mutation the tests pass. Then each mutation, and the table.
 #[test]
-#[ignore = "builds the crate anew; run with --ignored"]
-fn no_mutation_is_accepted() {
-    let _alone = COPY.lock().unwrap_or_else(PoisonError::into_inner);
-    let (passed, text) = run(&[], &["in_small_logged_commits", "what_a_cut_left_of_the_log"]);
-    assert!(passed, "{text}");
+#[ignore = "builds the crate anew for each; run with --ignored"]
+fn all_mutations_are_caught() {
+    let only = std::env::var("MAPLEAF_MUTATION").unwrap_or_default();
+    copy_sources(&place());
+    for (target, tests) in [(CRASH, &["in_small_logged_commits", "rotten"][..]), (DAMAGE, &["rot_gives"])] {
+        let (passed, text) = run(target, tests);
+        assert!(passed, "without a mutation:\n{text}");
+    }
+    let (mut missed, mut table) = (Vec::new(), String::from("mutation | caught by | caught\n"));
+    for mutation in MUTATIONS.iter().filter(|mutation| mutation.name.contains(&only)) {
+        let outcome = mutation.is_caught();
+        let line = match &outcome {
+            Ok(by) => format!("{} | {by} | yes", mutation.name),
+            Err(_) => format!("{} | {} | NO", mutation.name, mutation.tests.join(", ")),
+        };
+        println!("mutation: {line}");
+        table += &format!("{line}\n");
+        missed.extend(outcome.err().map(|text| format!("{}:\n{text}", mutation.name)));
+    }
+    println!("{table}");
+    assert!(missed.is_empty(), "{} mutations were not noticed:\n{}", missed.len(), missed.join("\n"));
 }

@@ -28,7 +28,7 @@ fn survives_thrice(
     let mut judge = Judge::new(options);
     judge.accept(Disk::empty(), &recording.log, recording.permitted, THRICE);
     assert!(judge.again > 5, "only {} images were cut again", judge.again);
-    report(name, &judge, begun);
+    report("F1", name, &judge, begun);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn three_cuts_in_creation_are_survived() {
     judge.accept(Disk::empty(), &recorder.log(), Permitted::new(&session.states()), effort);
     // There are not more: no file, one of zeros of any length, the store.
     assert!(judge.again >= 5, "only {} images were cut again", judge.again);
-    report("creation, thrice", &judge, begun);
+    report("F4", "creation, thrice", &judge, begun);
 }
 
 #[test]
@@ -103,5 +103,5 @@ fn three_cuts_in_replay_and_in_its_checkpoint_are_survived() {
     let permitted = Permitted::new(&session.states());
     judge.accept(Disk::holding(&left, FailedFlush::Keeps), &log, permitted, effort);
     assert!(judge.again > 5, "only {} images were cut again", judge.again);
-    report("replay, thrice", &judge, begun);
+    report("F1", "replay, thrice", &judge, begun);
 }

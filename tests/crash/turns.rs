@@ -409,7 +409,7 @@ fn two_processes_write_in_turn_and_a_cut_anywhere_is_survived() {
     turns.commit(1, "durable");
     let mut judge = Judge::new(&Options::new());
     turns.judge(&mut judge, 0, THOROUGH);
-    report("two processes", &judge, begun);
+    report("F1", "two processes", &judge, begun);
 }
 
 /// Some turns of two processes, so that the store has a log with something in it.
@@ -448,7 +448,7 @@ fn a_process_killed_between_turns_leaves_a_log_in_the_middle_of_which_the_other_
             turns.judge(&mut judge, from, QUICK);
         }
     }
-    report("killed between turns", &judge, begun_at);
+    report("F15", "killed between turns", &judge, begun_at);
 }
 
 #[test]
@@ -481,7 +481,7 @@ fn a_process_killed_in_the_middle_of_a_commit_leaves_a_store_in_which_the_other_
             turns.judge(&mut judge, from, QUICK);
         }
     }
-    report("killed in a commit", &judge, begun_at);
+    report("F15", "killed in a commit", &judge, begun_at);
 }
 
 #[test]
@@ -517,5 +517,5 @@ fn after_a_failed_operation_in_one_process_the_other_goes_on() {
             }
         }
     }
-    report("failed in one process", &judge, begun_at);
+    report("F7", "failed in one process", &judge, begun_at);
 }
