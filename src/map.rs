@@ -1,121 +1,32 @@
 //! Memory mappings: the data file for reading, the sidecar's words for sharing.
 //!
-//! Owns: every pointer into mapped memory; with [`crate::lock`] the only `unsafe` code of the crate.
+//! Owns: every pointer into mapped memory; with [`crate::lock`] and [`crate::fork`] the only `unsafe` code of the crate.
 //! Promises: a slice handed out lies inside the file as it was when its length was last checked.
 //! Leaves to others: knowing which pages may be read ([`crate::snapshot`]) and keeping them unchanged
 //! ([`crate::space`]). The numbered claims are those of `docs/soundness.md`.
 
 #![allow(unsafe_code)]
 
+#[cfg(not(any(miri, mapleaf_test_map)))]
+mod data_map;
+#[cfg(any(miri, mapleaf_test_map))]
+mod test_map;
+#[cfg(test)]
+mod wrong;
+
+#[cfg(not(any(miri, mapleaf_test_map)))]
+pub use data_map::{DataMap, read_in_huge_pages};
+#[cfg(any(miri, mapleaf_test_map))]
+pub use test_map::{DataMap, read_in_huge_pages};
+
 use crate::descriptor;
 use crate::error::{Error, Result};
-use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
+use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::{self, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
-
-/// Mappings are made in multiples of a huge page.
-pub const MAP_UNIT: usize = 2 << 20;
-/// Address space reserved for the data file at first, so that growing rarely needs a new mapping.
-pub const FIRST_RESERVATION: usize = 1 << 40;
-
-/// A shared, read-only mapping of the data file and of address space behind its end.
-pub struct DataMap {
-    raw: MmapRaw,
-}
-
-impl DataMap {
-    /// Maps the file with room for `needed` bytes, more if the system allows.
-    ///
-    /// The reservation starts at a tebibyte and is halved until the kernel accepts it. Where it had to
-    /// be halved, address space is scarce, and a quarter of what would fit is enough.
-    ///
-    /// # Errors
-    /// `Io` when not even `needed` bytes of address space can be had.
-    pub fn reserve(file: &File, needed: u64) -> Result<Self> {
-        let needed = usize::try_from(needed)
-            .ok()
-            .and_then(|len| len.max(1).checked_next_multiple_of(MAP_UNIT))
-            .ok_or_else(|| Error::invalid(format!("{needed} bytes are more than the address space")))?;
-        let wanted = FIRST_RESERVATION.max(needed.saturating_mul(2));
-        let map = |len: usize| MmapOptions::new().len(len).map_raw_read_only(file);
-        let mut len = wanted;
-        let mut mapped = map(len);
-        while mapped.is_err() && len > needed {
-            len = (len / 2).next_multiple_of(MAP_UNIT).max(needed);
-            mapped = map(len);
-        }
-        if mapped.is_ok() && len < wanted {
-            drop(mapped);
-            // But twice what is needed, or every growth would need one more mapping.
-            let enough = (len / 4).max(needed.saturating_mul(2).min(len));
-            mapped = map(enough.next_multiple_of(MAP_UNIT));
-        }
-        let raw = mapped.map_err(|error| Error::io(format!("map {needed} bytes of the data file"), error))?;
-        // Random: a cold get reads one page, and read-ahead is done along the tree.
-        // Only advice: where the kernel declines, everything works the same.
-        let _ = raw.advise(Advice::Random);
-        Ok(DataMap { raw })
-    }
-
-    /// Bytes of address space.
-    pub fn len(&self) -> u64 {
-        self.raw.len() as u64
-    }
-
-    /// The bytes `offset..offset + len`, which the caller knows to lie inside the file.
-    ///
-    /// # Panics
-    /// When they lie outside the mapping.
-    #[inline]
-    pub fn bytes(&self, offset: u64, len: usize) -> &[u8] {
-        let end = offset.checked_add(len as u64).expect("no overflow");
-        assert!(end <= self.len(), "bytes {offset}..{end} of a mapping of {}", self.len());
-        // SAFETY: claim M1: offset is inside the mapping, by the assertion.
-        let start = unsafe { self.raw.as_ptr().add(offset as usize) };
-        // SAFETY: claims M1 (inside the mapping and, by the caller, inside the file), M2 (no one
-        // changes these bytes while the borrow lives) and M3 (the mapping outlives the borrow).
-        unsafe { std::slice::from_raw_parts(start, len) }
-    }
-
-    /// Asks the system to read the range into its cache.
-    pub fn will_need(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.raw.advise_range(Advice::WillNeed, offset as usize, len as usize)
-    }
-
-    /// Lets go of what of the range is mapped; it is mapped again when it is touched.
-    pub fn let_go(&self, offset: u64, len: u64) -> io::Result<()> {
-        // SAFETY: claims M1 and M2: the pages of a shared mapping of a file keep what they hold; whoever reads them
-        // meanwhile finds them again.
-        unsafe { self.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, offset as usize, len as usize) }
-    }
-
-    /// Reads the range and maps it.
-    pub fn populate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.raw.advise_range(Advice::PopulateRead, offset as usize, len as usize)
-    }
-
-    /// Waits until the range is on the disk.
-    pub fn sync(&self, offset: u64, len: u64) -> io::Result<()> {
-        loop {
-            match self.raw.flush_range(offset as usize, len as usize) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
-            }
-        }
-    }
-}
-
-/// Reads the first `len` bytes of the file into the system's cache, in pieces as large as a huge page where the
-/// file system can.
-pub fn read_in_huge_pages(file: &File, len: usize) -> io::Result<()> {
-    let raw = MmapOptions::new().len(len).map_raw_read_only(file)?;
-    // Only advice; the mapping ends here, so that what is read later is read as before.
-    let _ = raw.advise(Advice::HugePage);
-    raw.advise(Advice::PopulateRead)
-}
 
 /// Asks the system to begin writing what is dirty in the range of the file. Only advice: where it fails,
 /// the next flush says so.
@@ -264,3 +175,109 @@ impl Words for SharedWords {
 
 /// Keeps the compiler honest about what crosses processes.
 const _: () = assert!(size_of::<AtomicU64>() == 8);
+
+/// Each fails without the line that upholds its claim; what they say is in `docs/soundness.md`.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, Mapped};
+    use crate::format::meta_pages;
+    use crate::snapshot::{Pages, Verify};
+    use std::os::unix::fs::FileExt;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::path::Path;
+
+    const PAGE: u64 = 4096;
+
+    fn file(pages: u64) -> File {
+        let file = tempfile::tempfile().unwrap();
+        for page in 0..pages {
+            file.write_all_at(&[page as u8; PAGE as usize], page * PAGE).unwrap();
+        }
+        file
+    }
+
+    fn disk(pages: u64) -> Disk {
+        let file = file(pages);
+        let mapped = Mapped::new(&file, pages * PAGE).unwrap();
+        Disk::new(file, mapped, Path::new("a file without a name"), None, pages * PAGE).unwrap()
+    }
+
+    fn panics<T>(call: impl FnOnce() -> T) -> bool {
+        catch_unwind(AssertUnwindSafe(call)).is_err()
+    }
+
+    #[test]
+    fn bytes_outside_a_mapping_are_not_handed_out() {
+        let map = DataMap::reserve(&file(2), 2 * PAGE).unwrap();
+        assert_eq!(map.bytes(PAGE, 1), [1]);
+        assert!(panics(|| map.bytes(map.len(), 1).len()));
+        assert!(panics(|| map.bytes(map.len() - 1, 2).len()));
+        assert!(panics(|| map.bytes(u64::MAX, 2).len()));
+        assert!(panics(|| map.bytes(PAGE, usize::MAX).len()));
+    }
+
+    #[test]
+    fn words_outside_a_mapping_are_not_handed_out() {
+        let words = SharedWords::map(&file(1), PAGE as usize).unwrap();
+        words.word(511).store(7, SeqCst);
+        assert_eq!(words.load_all::<2>(510), [0, 7]);
+        assert!(panics(|| words.word(512).load(SeqCst)));
+        assert!(panics(|| words.word(usize::MAX).load(SeqCst)));
+        assert!(panics(|| words.half(512, 0).load(SeqCst)));
+        assert!(panics(|| words.load_all::<2>(511)));
+        assert!(panics(|| words.load_all::<2>(usize::MAX)));
+    }
+
+    #[test]
+    fn words_are_aligned_and_halves_are_those_of_their_word() {
+        let words = SharedWords::map(&file(1), PAGE as usize).unwrap();
+        assert!((0..512).all(|i| (&raw const *words.word(i)).addr().is_multiple_of(8)));
+        words.half(3, 1).store(5, SeqCst);
+        words.half(3, 2).store(6, SeqCst);
+        assert_eq!(words.load_all::<3>(2), [0, 5 << 32 | 6, 0]);
+    }
+
+    #[test]
+    fn a_slice_stays_where_it_is_when_the_file_outgrows_its_mapping() {
+        let map = DataMap::reserve(&file(1), PAGE).unwrap().len();
+        let disk = disk(2);
+        let slice = disk.bytes(PAGE, PAGE as usize).unwrap();
+        // A real mapping of a tebibyte is outgrown by a file of holes.
+        if disk.file().set_len(map + PAGE).is_ok() {
+            disk.admit(map + PAGE).unwrap();
+            assert_eq!(disk.bytes(map, PAGE as usize).unwrap(), [0; PAGE as usize]);
+        }
+        assert_eq!(slice, [1; PAGE as usize]);
+    }
+
+    #[test]
+    fn a_length_is_believed_when_the_file_has_it_and_not_before() {
+        let disk = disk(2);
+        assert!(disk.bytes(PAGE, PAGE as usize).is_some());
+        assert!(disk.bytes(2 * PAGE, 1).is_none() && disk.bytes(u64::MAX, 2).is_none());
+        assert!(disk.admit(3 * PAGE).is_err());
+        assert!(disk.bytes(2 * PAGE, 1).is_none());
+        disk.file().set_len(3 * PAGE).unwrap();
+        disk.admit(3 * PAGE).unwrap();
+        assert_eq!(disk.bytes(2 * PAGE, 1), Some(&[0][..]));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_not_handed_out_any_more() {
+        let disk = disk(4);
+        disk.set_len(2 * PAGE).unwrap();
+        assert!(disk.bytes(2 * PAGE, 1).is_none());
+        assert!(disk.bytes(PAGE, PAGE as usize).is_some());
+    }
+
+    #[test]
+    fn the_meta_area_is_not_handed_out() {
+        let pages = Pages::new(disk(8), PAGE as usize, Verify::Once, false);
+        let first = meta_pages(PAGE as usize);
+        assert!((0..first).all(|page| pages.raw(page, 1, 8).is_err()));
+        assert!(pages.raw(first, 8 - first, 8).is_ok());
+        assert!(pages.raw(first, 9 - first, 8).is_err() && pages.raw(first, 0, 8).is_err());
+        assert!(pages.raw(u64::MAX, 2, 8).is_err());
+    }
+}
