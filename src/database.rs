@@ -429,7 +429,7 @@ impl Database {
     /// Those of [`Options::open`].
     #[allow(unsafe_code)]
     pub unsafe fn open(path: impl AsRef<Path>) -> Result<Self> {
-        // SAFETY: the caller promises the same.
+        // SAFETY: claim M2.1: the caller promises the same.
         unsafe { Options::new().open(path) }
     }
 
@@ -450,7 +450,7 @@ impl Database {
     /// Those of [`Options::from_fd`].
     #[allow(unsafe_code)]
     pub unsafe fn from_fd(fd: OwnedFd) -> Result<Self> {
-        // SAFETY: the caller promises the same.
+        // SAFETY: claim M2.1: the caller promises the same.
         unsafe { Options::new().from_fd(fd) }
     }
 
@@ -471,7 +471,7 @@ impl Database {
     /// Those of [`Options::shared_memory`].
     #[allow(unsafe_code)]
     pub unsafe fn shared_memory(name: &str) -> Result<Self> {
-        // SAFETY: the caller promises the same.
+        // SAFETY: claim M2.1: the caller promises the same.
         unsafe { Options::new().shared_memory(name) }
     }
 

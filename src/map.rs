@@ -180,9 +180,11 @@ const _: () = assert!(size_of::<AtomicU64>() == 8);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::copies::Copies;
     use crate::disk::{Disk, Mapped};
-    use crate::format::meta_pages;
+    use crate::format::{header_mut, meta_pages, page_checksum};
     use crate::snapshot::{Pages, Verify};
+    use std::io::IoSlice;
     use std::os::unix::fs::FileExt;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::path::Path;
@@ -279,5 +281,62 @@ mod tests {
         assert!(pages.raw(first, 8 - first, 8).is_ok());
         assert!(pages.raw(first, 9 - first, 8).is_err() && pages.raw(first, 0, 8).is_err());
         assert!(pages.raw(u64::MAX, 2, 8).is_err());
+    }
+
+    #[test]
+    fn what_the_file_holds_is_what_is_handed_out() {
+        let disk = disk(3);
+        assert_eq!(disk.bytes(PAGE, 2).unwrap(), [1; 2]);
+        disk.write(PAGE, &[IoSlice::new(&[9; 5]), IoSlice::new(&[8; 4091])]).unwrap();
+        assert_eq!(disk.bytes(PAGE + 4, 2).unwrap(), [9, 8]);
+        disk.file().write_all_at(&[7], 2 * PAGE).unwrap();
+        assert_eq!(disk.bytes(2 * PAGE - 1, 3).unwrap(), [8, 7, 2]);
+    }
+
+    fn tree_page(number: u64, birth: u64) -> [u8; PAGE as usize] {
+        let mut page = [0; PAGE as usize];
+        header_mut(&mut page).page.set(number);
+        header_mut(&mut page).birth.set(birth);
+        let checksum = page_checksum(&page);
+        header_mut(&mut page).checksum.set(checksum);
+        page
+    }
+
+    #[test]
+    fn a_page_that_changed_behind_its_verification_is_refused() {
+        for verify in [Verify::Once, Verify::Always, Verify::Never] {
+            let pages = Pages::new(disk(8), PAGE as usize, verify, false);
+            let put = |page: &[u8]| pages.disk.write(5 * PAGE, &[IoSlice::new(page)]).unwrap();
+            put(&tree_page(5, 9));
+            assert!(pages.read(5, 9, 8).is_ok());
+            for other in [tree_page(5, 8), tree_page(6, 9), [0; PAGE as usize]] {
+                put(&other);
+                assert!(pages.read(5, 9, 8).is_err());
+            }
+            // The same page with rot behind its header: not seen until verification is forgotten.
+            let mut rotten = tree_page(5, 9);
+            rotten[100] ^= 1;
+            put(&rotten);
+            assert_eq!(pages.read(5, 9, 8).is_err(), verify == Verify::Always);
+            pages.distrust();
+            assert_eq!(pages.read(5, 9, 8).is_err(), verify != Verify::Never);
+        }
+    }
+
+    #[test]
+    fn copies_are_judged_anew_and_end_with_the_file() {
+        let pages = Pages::new(disk(8), PAGE as usize, Verify::Once, false);
+        let copies = Copies { disk: &pages.disk, page_size: PAGE as usize, page_count: 8 };
+        let mut page = tree_page(5, 9);
+        pages.disk.write(5 * PAGE, &[IoSlice::new(&page)]).unwrap();
+        assert!(pages.read(5, 9, 8).is_ok() && copies.page(5, 9).is_ok());
+        page[100] ^= 1;
+        pages.disk.write(5 * PAGE, &[IoSlice::new(&page)]).unwrap();
+        assert!(pages.read(5, 9, 8).is_ok(), "it was verified");
+        assert!(matches!(copies.page(5, 9), Err(Error::Corrupt { .. })));
+        assert!(copies.raw(8).is_err() && copies.raw(0).is_err() && copies.raw(u64::MAX).is_err());
+        // Where the mapping would end the process.
+        pages.disk.file().set_len(6 * PAGE).unwrap();
+        assert!(matches!(copies.raw(7), Err(Error::Io { .. })));
     }
 }
