@@ -48,6 +48,8 @@ mod pins;
 mod listen;
 mod database;
 mod salvage;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 
 pub use catalog::TableInfo;
 pub use counters::Counters;
