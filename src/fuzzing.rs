@@ -7,9 +7,10 @@ use crate::descriptor;
 use crate::disk::{Disk, Mapped};
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, HEADER_LEN, Layout, Meta, OverflowRef, PageKind, header, header_mut};
-use crate::log::{self, Log};
+use crate::log::Log;
 use crate::page::{
-    Branch, BranchEntries, Inserted, LeafView, SplitAt, Stored, init_leaf, leaf_insert, leaf_overwrite, leaf_remove,
+    Branch, BranchEntries, Inserted, LeafView, SplitAt, Stored, init_leaf, leaf_insert, leaf_overwrite,
+    leaf_remove,
 };
 use crate::redo::{Change, next_change};
 use crate::snapshot::PageSource;
@@ -72,8 +73,8 @@ fn read_leaf(leaf: &LeafView<'_>) {
         if let Ok(Err(at)) = leaf.search(probe) {
             assert!(at <= leaf.count());
             let around = (at.checked_sub(1).map(|i| leaf.key(i)), leaf.key(at));
-            let is_between =
-                !matches!(around.0, Some(Ok(below)) if below >= probe) && !matches!(around.1, Ok(above) if above <= probe);
+            let is_between = !matches!(around.0, Some(Ok(below)) if below >= probe)
+                && !matches!(around.1, Ok(above) if above <= probe);
             assert!(!is_ordered || is_between, "{probe:?} does not go to {at}");
         }
     }
@@ -83,7 +84,8 @@ fn read_leaf(leaf: &LeafView<'_>) {
 fn edit_leaf(page: &[u8], layout: &Layout, choice: u8) {
     let before = LeafView::new(page).unwrap();
     let is_ordered = before.validate_order().is_ok();
-    let (key_len, value_len) = layout.fixed.unwrap_or(([0, 1, 9, 300][usize::from(choice % 4)], 17 * usize::from(choice % 7)));
+    let (key_len, value_len) =
+        layout.fixed.unwrap_or(([0, 1, 9, 300][usize::from(choice % 4)], 17 * usize::from(choice % 7)));
     let (key, value) = (vec![choice; key_len], vec![7; value_len]);
     let value = Stored::Inline(&value);
     let Ok(found) = before.search(&key) else { return };
@@ -116,15 +118,22 @@ fn judge_leaf(page: &[u8], layout: &Layout, is_ordered: bool) {
     assert!(!is_ordered || leaf.validate_order().is_ok(), "{:?}", leaf.validate_order());
 }
 
-fn split_leaf(leaf: &LeafView<'_>, layout: &Layout, at: usize, (key, value): (&[u8], Stored<'_>), is_ordered: bool) {
+fn split_leaf(
+    leaf: &LeafView<'_>,
+    layout: &Layout,
+    at: usize,
+    (key, value): (&[u8], Stored<'_>),
+    is_ordered: bool,
+) {
     let fresh = || {
         let mut page = vec![0; layout.page_size];
         init_leaf(&mut page, layout, 9);
         page
     };
     let (mut left, mut right, mut between) = (fresh(), fresh(), Vec::new());
-    let border =
-        Inserted::new(*leaf, at, key, value).split(layout, SplitAt::Middle, &mut left, &mut right, &mut between).unwrap();
+    let border = Inserted::new(*leaf, at, key, value)
+        .split(layout, SplitAt::Middle, &mut left, &mut right, &mut between)
+        .unwrap();
     let (left, right) = (LeafView::new(&left).unwrap(), LeafView::new(&right).unwrap());
     let mut all = entries(leaf).unwrap();
     all.insert(at, (key, value));
@@ -167,7 +176,10 @@ fn rewrite_branch(page: &[u8], choice: u8) {
         for i in 0..branch.count() {
             branch.separator(i, &mut separator).unwrap();
             let right = if i == 0 { &[][..] } else { read.key(from + i) };
-            assert!(separator == right && branch.child(i).unwrap() == read.child(from + i), "entry {i} is another");
+            assert!(
+                separator == right && branch.child(i).unwrap() == read.child(from + i),
+                "entry {i} is another"
+            );
         }
     };
     same(&read, 0, &written);
@@ -285,7 +297,7 @@ fn framed(mut rest: &[u8]) {
     while let Some((len, more)) = rest.split_first() {
         let (changes, more) = more.split_at(more.len().min(usize::from(*len)));
         let txn = log.checkpoint + 1 + expected.len() as u64;
-        let (record, end) = log::frame(tail, txn, txn - 1, changes);
+        let (record, end) = log.frame(tail, txn, txn - 1, txn - 1, changes);
         if end.offset > log.capacity() {
             break;
         }
@@ -296,7 +308,11 @@ fn framed(mut rest: &[u8]) {
     let found = read_log(&bytes);
     assert_eq!(found.len(), expected.len());
     for ((txn, changes), (right_txn, right)) in found.iter().zip(&expected) {
-        assert!(txn == right_txn && changes.starts_with(right) && changes[right.len()..].iter().all(|byte| *byte == 0));
+        assert!(
+            txn == right_txn
+                && changes.starts_with(right)
+                && changes[right.len()..].iter().all(|byte| *byte == 0)
+        );
     }
 }
 

@@ -110,7 +110,7 @@ impl State {
         let mut disk = Disk::holding(before, FailedFlush::Keeps);
         events.iter().for_each(|event| disk.apply(event, pool));
         let mut rng = StdRng::seed_from_u64(self.ops as u64);
-        let any = self.ops % 2 == 0;
+        let any = self.ops.is_multiple_of(2);
         let mut pick =
             |versions: &[Content]| versions[if any { rng.random_range(0..versions.len()) } else { 0 }];
         let reverted: Vec<Event> = disk

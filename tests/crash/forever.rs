@@ -100,7 +100,7 @@ fn survives_for_ever(name: &str, mut faults: Faults, every: usize) {
     let mut full = 0;
     for from in (0..ops).step_by(every) {
         for failure in FAILURES {
-            let heals = from / every % 2 == 0;
+            let heals = (from / every).is_multiple_of(2);
             let caches = match failure {
                 Failure::Full => &[Cache::Keeps][..],
                 _ => &[Cache::Keeps, Cache::LosesFresh, Cache::Reverts],
