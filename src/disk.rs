@@ -109,6 +109,8 @@ pub struct Disk {
     maps: [OnceLock<DataMap>; MAX_MAPS],
     newest_map: AtomicUsize,
     known_len: AtomicU64,
+    /// Whether this process had a limit for the length of files when it opened this one.
+    is_limited: bool,
     /// Whether a commit is refused once the file has no name: it had one when it was opened.
     pub needs_name: bool,
 }
@@ -128,6 +130,7 @@ impl Disk {
         let needs_name = file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
         let disk = Disk {
             needs_name,
+            is_limited: crate::map::file_size_limit().is_some(),
             file,
             mapped: mapped.file,
             path: path.to_owned(),
@@ -287,6 +290,10 @@ impl Disk {
             Verdict::Proceed => {}
             Verdict::Fail(error) => return Err(error),
             Verdict::Short(len) => limit = len,
+        }
+        if self.is_limited {
+            // Also inside the file the system answers with a signal.
+            within_limit(offset + data.iter().map(|slice| slice.len() as u64).sum::<u64>())?;
         }
         let mut slices = data.to_vec();
         let mut rest = &mut slices[..];

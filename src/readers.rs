@@ -15,6 +15,7 @@
 //! 2. A block is given away and taken back under the `ADMIN` lock only.
 
 use crate::descriptor;
+use crate::disk::within_limit;
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::lock::{self, Mode};
@@ -107,6 +108,7 @@ impl Readers {
         }
         // The first pages keep their places on a disk that may be full.
         let kept = meta.size().min(2 * PAGE as u64);
+        within_limit(2 * PAGE as u64).map_err(io("write the lock file"))?;
         match file.set_len(kept) {
             Ok(()) => {
                 file.write_all_at(&[0; 2 * PAGE][..kept as usize], 0).map_err(io("write the lock file"))?
@@ -268,7 +270,9 @@ impl Readers {
                 self.add_blocks()?;
             }
         }
-        let block = self.free_blocks()?.next().expect("there is one now");
+        let none =
+            || Error::Busy { detail: "the lock file gives no reader slots: it was changed by others".into() };
+        let block = self.free_blocks()?.next().ok_or_else(none)?;
         self.give_block(block, process, std::process::id(), &self.label);
         Ok(block)
     }
@@ -287,7 +291,8 @@ impl Readers {
         let more = (blocks / 4).clamp(1, MAX_BLOCKS - blocks);
         let len = (blocks + more + 1) as u64 * PAGE as u64;
         let old = self.file.metadata().map_err(|error| Error::io("examine the lock file", error))?.size();
-        descriptor::reserve(&self.file, old, len.saturating_sub(old))
+        within_limit(len)
+            .and_then(|()| descriptor::reserve(&self.file, old, len.saturating_sub(old)))
             .map_err(|error| Error::io("extend the lock file", error))?;
         self.set_blocks(blocks + more);
         Ok(())

@@ -110,7 +110,7 @@ fn settle_checkpoint(store: &Store) -> Result<(Meta, usize)> {
 fn unused_txn(store: &Store, writer: &Writer, records: &Records, states: &[State]) -> Result<u64> {
     let logged = records.found().last().map_or(0, |record| record.txn);
     let known = states.iter().map(|state| state.txn).chain([logged, store.readers.open_turn().unwrap_or(0)]);
-    let next = writer.next_txn.max(known.max().unwrap_or(0) + 1);
+    let next = writer.next_txn.max(known.max().unwrap_or(0).saturating_add(1));
     check_txn(next).map(|()| next)
 }
 

@@ -346,7 +346,7 @@ impl<W: Words> Shared<W> {
     }
 
     fn show(&self, ring: &Ring, state: &State) {
-        let count = self.words.word(ring.count_word).load(SeqCst) + 1;
+        let count = self.words.word(ring.count_word).load(SeqCst).wrapping_add(1);
         let base = ring.first_word + (count % ring.states) as usize * STATE_WORDS;
         for (i, word) in state.to_words().iter().enumerate() {
             self.words.word(base + i).store(*word, Release);
@@ -505,7 +505,7 @@ impl<W: Words> Shared<W> {
         self.use_slot(block, at);
         self.words.word(slot_word(block, at)).store(txn, SeqCst);
         let handovers = self.words.word(HANDOVERS_WORD);
-        handovers.store(handovers.load(Relaxed) + 1, SeqCst);
+        handovers.store(handovers.load(Relaxed).wrapping_add(1), SeqCst);
         Pin { word: slot_word(block, at) }
     }
 

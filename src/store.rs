@@ -641,10 +641,10 @@ impl Store {
         if let Some(txn) = self.readers.open_turn() {
             self.take_over(writer, &state, txn)?;
         }
-        writer.next_txn = writer.next_txn.max(state.txn + 1);
+        writer.next_txn = writer.next_txn.max(state.txn.saturating_add(1));
         check_txn(writer.next_txn)?;
         self.readers.set_open_turn(writer.next_txn);
-        self.pages.disk.admit(state.page_count * self.pages.page_size as u64)?;
+        self.pages.disk.admit(state.page_count.saturating_mul(self.pages.page_size as u64))?;
         let source = Snapshot { pages: &self.pages, page_count: state.page_count };
         match &mut writer.space {
             Some(space) => space.catch_up(&source, &state)?,
@@ -682,13 +682,16 @@ impl Store {
     /// were perhaps never flushed.
     fn take_over(&self, writer: &mut Writer, state: &State, txn: u64) -> Result<()> {
         writer.space = None;
-        writer.next_txn = writer.next_txn.max(txn + 1);
+        writer.next_txn = writer.next_txn.max(txn.saturating_add(1));
         self.cut(state.page_count)
     }
 
-    /// Cuts what lies behind `page_count`, which no state refers to.
+    /// Cuts what lies behind `page_count`, which no state refers to. The number comes from the sidecar; whatever it
+    /// is, what the checkpoint and the published state have stays.
     pub fn cut(&self, page_count: u64) -> Result<()> {
-        let len = page_count * self.pages.page_size as u64;
+        let checkpoint = self.checkpoint()?.0.page_count.get();
+        let kept = page_count.max(checkpoint).max(self.readers.published().page_count);
+        let len = kept.saturating_mul(self.pages.page_size as u64);
         if self.pages.disk.len()? > len { self.pages.disk.set_len(len) } else { Ok(()) }
     }
 

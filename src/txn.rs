@@ -434,7 +434,7 @@ impl WriteTxn {
             tables: Arc::default(),
             next_table: state.next_table,
             user_version: state.user_version,
-            redo: Redo::new(store.log_limit(&state) as usize),
+            redo: Redo::new((store.log_limit(&state) as usize).min(store.config.dirty_limit / 4)),
             durability: store.config.durability,
             saved: Vec::new(),
             poisoned: false,
@@ -586,6 +586,8 @@ impl WriteTxn {
             let mut trees: Vec<&mut Tree> = tables.iter_mut().map(|table| &mut table.tree).collect();
             commit::spill(&mut self.dirty, &mut trees)?;
             self.dirty.spilled();
+            // It will be a checkpoint; the memory is wanted for other things.
+            self.redo.give_up();
         }
         self.poisoned = false;
         Ok(result)

@@ -208,17 +208,25 @@ pub fn write_log(file: &mut [u8], slot: usize, page_size: usize, log: &[u8]) {
     }
 }
 
+/// Bytes of a record before its changes.
+pub const RECORD_HEAD: usize = 40;
+
 /// The records of a log whose lengths fit, one behind the other. With `fix` each gets the checksum that continues the
 /// chain, else they end where one does not.
 pub fn chain(log: &mut [u8], seed: u64, fix: bool) -> Vec<std::ops::Range<usize>> {
     let (mut at, mut chain, mut records) = (0, seed, Vec::new());
-    while at + 24 <= log.len() && records.len() < 10_000 {
+    while at + RECORD_HEAD <= log.len() && records.len() < 10_000 {
         let len = u32::from_le_bytes(log[at + 4..at + 8].try_into().expect("four")) as usize;
-        if len < 24 || !len.is_multiple_of(8) || len > log.len() - at {
+        if len < RECORD_HEAD || !len.is_multiple_of(8) || len > log.len() - at {
+            break;
+        }
+        if fix {
+            log[at + 32..at + 40].copy_from_slice(&chain.to_le_bytes());
+        } else if log[at + 32..at + 40] != chain.to_le_bytes() {
             break;
         }
         let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&chain.to_le_bytes());
+        hasher.update(&seed.to_le_bytes());
         hasher.update(&log[at + 4..at + len]);
         let checksum = hasher.finalize();
         if fix {
