@@ -11,13 +11,13 @@
 pub mod rebuild;
 pub mod survey;
 
-use crate::catalog::{catalog_tree, listed_table};
+use crate::catalog::{catalog_tree, check_entry, check_name, check_possible, listed_table};
 use crate::copies::{Copies, Kept};
 use crate::create::slots_in;
 use crate::database::{Database, Options};
 use crate::disk::{Disk, Mapped};
 use crate::error::{Error, Result};
-use crate::format::{CATALOG_ID, Meta, RecordView, Schema, header};
+use crate::format::{CATALOG_ID, MIN_PAGE_SIZE, Meta, RecordView, Schema, header};
 use crate::lock;
 use crate::log::{Log, Records};
 use crate::options::Durability;
@@ -28,14 +28,14 @@ use crate::space::{RunSet, Space};
 use crate::tree::Tree;
 use crate::txn::WriteTxn;
 use crate::verify::{Behind, Progress};
-use rebuild::{Found, Rebuild};
+use rebuild::{Found, Rebuild, Rules};
 pub use rebuild::{Hole, LostValue};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 pub use survey::BadPage;
-use survey::{Survey, guess_page_size};
+use survey::{Survey, Whole, guess_page_size};
 
 /// A damaged file, and how it is to be rescued.
 ///
@@ -134,28 +134,33 @@ impl SalvageReport {
 trait Rescue {
     fn table(&mut self, name: &str, schema: &Schema) -> Result<()>;
     fn entry(&mut self, name: &str, key: &[u8], value: &[u8]) -> Result<()>;
+    fn user_version(&mut self, version: u64);
     /// Carries out what the log says; returns what could not be.
-    fn log(
-        &mut self,
-        records: &Records,
-        names: BTreeMap<u32, String>,
-        user_version: u64,
-    ) -> Result<Vec<String>>;
+    fn log(&mut self, records: &Records, names: BTreeMap<u32, String>) -> Result<Vec<String>>;
 }
 
-/// Only counts.
-struct Nowhere;
+/// Only looks whether a store would take it.
+#[derive(Default)]
+struct Nowhere {
+    table: Option<(Schema, Tree)>,
+}
 
 impl Rescue for Nowhere {
-    fn table(&mut self, _: &str, _: &Schema) -> Result<()> {
+    fn table(&mut self, name: &str, schema: &Schema) -> Result<()> {
+        check_name(name)?;
+        let tree = Tree::empty(0, schema.layout(MIN_PAGE_SIZE));
+        self.table = Some((schema.clone(), tree));
         Ok(())
     }
 
-    fn entry(&mut self, _: &str, _: &[u8], _: &[u8]) -> Result<()> {
-        Ok(())
+    fn entry(&mut self, _: &str, key: &[u8], value: &[u8]) -> Result<()> {
+        let (schema, tree) = self.table.as_ref().expect("its table came first");
+        check_entry(schema, tree, key, value)
     }
 
-    fn log(&mut self, _: &Records, _: BTreeMap<u32, String>, _: u64) -> Result<Vec<String>> {
+    fn user_version(&mut self, _: u64) {}
+
+    fn log(&mut self, _: &Records, _: BTreeMap<u32, String>) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 }
@@ -169,13 +174,11 @@ impl Rescue for WriteTxn {
         self.raw_put(name, key, value).map(drop)
     }
 
-    fn log(
-        &mut self,
-        records: &Records,
-        mut names: BTreeMap<u32, String>,
-        user_version: u64,
-    ) -> Result<Vec<String>> {
-        self.set_user_version(user_version);
+    fn user_version(&mut self, version: u64) {
+        self.set_user_version(version);
+    }
+
+    fn log(&mut self, records: &Records, mut names: BTreeMap<u32, String>) -> Result<Vec<String>> {
         let mut notes = Vec::new();
         for record in records.found() {
             let mut input = records.changes(record);
@@ -212,7 +215,11 @@ fn carry_out(txn: &mut WriteTxn, change: Change<'_>, names: &mut BTreeMap<u32, S
         }
         Change::Drop { name } => {
             names.retain(|_, other| other != name);
-            txn.drop_table(name).map(drop)
+            match txn.drop_table(name)? {
+                true => Ok(()),
+                // It may be among the tables whose names are lost.
+                false => Err(Error::TableNotFound { table: name.to_owned() }),
+            }
         }
         Change::Rename { from, to } => {
             txn.rename_table(from, to)?;
@@ -259,7 +266,7 @@ impl Salvage {
     /// # Errors
     /// As for [`Salvage::of`].
     pub fn survey(&self, progress: &mut dyn FnMut(Progress)) -> Result<SalvageReport> {
-        self.judge(progress)?.rescue(&mut Nowhere)
+        self.judge(progress)?.rescue(&mut Nowhere::default())
     }
 
     /// Writes what can be recovered to a new store. It is built beside it under the name `OUTPUT.unfinished`, and gets its name when
@@ -309,10 +316,26 @@ impl Salvage {
         let copies = Copies { disk: &self.disk, page_size, page_count };
         let survey =
             Survey::of(&copies, &mut |pages| progress(Progress { pages, page_count: 2 * page_count }));
-        let known = best.filter(|_| notes.is_empty());
+        let known = best.filter(|meta| notes.is_empty() || is_newest_checkpoint(&copies, &survey, meta));
+        if let Some(meta) = best.filter(|_| known.is_none()) {
+            notes.push(format!(
+                "pages are newer than checkpoint {}, and no meta slot tells of them",
+                meta.txn
+            ));
+        }
         let base = known.map(|meta| Base::new(&copies, &meta, &mut notes));
-        Ok(Judged { copies, survey, base, notes, progress, older_versions: self.older_versions })
+        let user_version = best.map_or(0, |meta| meta.user_version.get());
+        let (taken, older_versions) = (RunSet::default(), self.older_versions);
+        Ok(Judged { copies, survey, base, user_version, notes, progress, taken, older_versions })
     }
+}
+
+/// Where the other slot cannot be read: whether no commit is newer than this checkpoint and its log. Every one writes a root
+/// of the catalog.
+fn is_newest_checkpoint(copies: &Copies<'_>, survey: &Survey, meta: &Meta) -> bool {
+    let records = Log::of(meta).records(copies.disk).ok();
+    let last = records.and_then(|records| records.found().last().map(|record| record.txn));
+    survey.newest_catalog() <= last.unwrap_or(0).max(meta.txn.get())
 }
 
 /// The checkpoint that everything is known from.
@@ -352,7 +375,11 @@ struct Judged<'s> {
     copies: Copies<'s>,
     survey: Survey,
     base: Option<Base>,
+    /// What the newest readable slot says.
+    user_version: u64,
     notes: Vec<String>,
+    /// Pages of large values that were given out.
+    taken: RunSet,
     progress: &'s mut dyn FnMut(Progress),
     older_versions: bool,
 }
@@ -365,6 +392,8 @@ struct Listed {
     is_listed: bool,
     /// Whether the root is the one as of the checkpoint.
     is_current: bool,
+    /// Whether only an older version of the catalog speaks of it, and nothing tells whether it is still there.
+    is_doubtful: bool,
 }
 
 impl Judged<'_> {
@@ -376,12 +405,20 @@ impl Judged<'_> {
             let pages =
                 self.copies.page_count + self.copies.page_count * tables.len() as u64 / listed.len() as u64;
             (self.progress)(Progress { pages, page_count: 2 * self.copies.page_count });
+            if table.is_doubtful && !self.older_versions {
+                self.notes.push(format!(
+                    "table {:?} is only in older versions of the catalog, and left out",
+                    table.name
+                ));
+                continue;
+            }
             rescue.table(&table.name, &table.schema)?;
             tables.push(self.rebuild(table, &mut |key, value, _| rescue.entry(&table.name, key, value))?);
         }
         let mut log_txns = 0;
-        if let Some(Base { state, log: Some(log), .. }) = &self.base {
-            self.notes.extend(rescue.log(log, names, state.user_version)?);
+        rescue.user_version(self.user_version);
+        if let Some(Base { log: Some(log), .. }) = &self.base {
+            self.notes.extend(rescue.log(log, names)?);
             log_txns = log.found().len() as u64;
         }
         Ok(SalvageReport {
@@ -404,15 +441,19 @@ impl Judged<'_> {
             None => Tree::empty(CATALOG_ID, Schema::bytes().layout(page_size)),
         };
         let mut unreadable = Vec::new();
-        let has_base = self.base.is_some();
+        let (has_base, is_known) = (self.base.is_some(), self.is_known());
         let mut sink = |name: &[u8], record: &[u8], found: Found| {
             match listed_table(name, record, page_size) {
                 // Of two names of one table the first to come is the newer.
-                Ok((name, schema, tree)) if listed.iter().all(|other| other.tree.table != tree.table) => {
-                    let is_current = has_base && found == Found::BelowRoot;
-                    listed.push(Listed { name, schema, tree, is_listed: true, is_current });
+                Ok((name, schema, tree)) => {
+                    if let Err(error) = check_possible(&schema).and_then(|()| check_name(&name)) {
+                        unreadable.push(format!("the catalog, table {name:?}: {error}"));
+                    } else if listed.iter().all(|other| other.tree.table != tree.table) {
+                        let is_current = has_base && found == Found::BelowRoot;
+                        let is_doubtful = !is_known && found == Found::Older;
+                        listed.push(Listed { name, schema, tree, is_listed: true, is_current, is_doubtful });
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => unreadable.push(format!("{error}")),
             }
             Ok(())
@@ -423,9 +464,13 @@ impl Judged<'_> {
             tree: catalog,
             is_listed: true,
             is_current: has_base,
+            is_doubtful: false,
         };
         let found = self.rebuild(&catalog, &mut sink)?;
-        let is_complete = self.base.is_some() && found.lost.is_empty() && found.lost_values.is_empty();
+        let is_complete = self.base.is_some()
+            && found.lost.is_empty()
+            && found.lost_values.is_empty()
+            && unreadable.is_empty();
         self.notes.extend(unreadable);
         for lost in found.lost {
             let LostRange { page, detail, behind, found, older } = lost;
@@ -454,7 +499,14 @@ impl Judged<'_> {
             let is_free = |name: &String| listed.iter().all(|other| other.name != *name);
             let name = names.into_iter().find(is_free).expect("some name is free");
             let tree = Tree::empty(table, schema.layout(self.copies.page_size));
-            listed.push(Listed { name, schema, tree, is_listed: false, is_current: false });
+            listed.push(Listed {
+                name,
+                schema,
+                tree,
+                is_listed: false,
+                is_current: false,
+                is_doubtful: false,
+            });
         }
     }
 
@@ -471,49 +523,56 @@ impl Judged<'_> {
         }
     }
 
-    fn rebuild(&self, table: &Listed, sink: &mut rebuild::Sink<'_>) -> Result<SalvagedTable> {
+    fn rebuild(&mut self, table: &Listed, sink: &mut rebuild::Sink<'_>) -> Result<SalvagedTable> {
         let Tree { root, level, table: id, .. } = table.tree;
-        let whole = self.survey.of_table(id);
-        let mut rebuild = Rebuild::new(self.copies, id, sink);
-        let is_root_known = table.is_current || table.is_listed && self.is_newest(table);
-        match is_root_known {
-            true if root.page != 0 => rebuild.walk_from(root, level)?,
-            true => {}
-            false => rebuild.walk_from_nothing(self.newest()),
+        let is_root_known = match &self.base {
+            Some(_) => table.is_current,
+            None => table.is_listed && id != CATALOG_ID && self.is_newest(table),
+        };
+        let (newest, is_known) = (self.newest(), self.is_known());
+        let Judged { copies, survey, base, taken, older_versions, .. } = self;
+        let (whole, older) = (survey.of_table(id), *older_versions);
+        let mut rebuild = Rebuild::new(*copies, id, taken, sink);
+        match whole.first() {
+            _ if is_root_known && root.page == 0 => {}
+            _ if is_root_known => rebuild.walk_from(root, level)?,
+            Some(first) if id == CATALOG_ID => rebuild.walk_from_newest(first)?,
+            _ => rebuild.walk_from_nothing(),
         }
-        match &self.base {
-            Some(base) if base.unused.is_some() => {
-                let used: Vec<_> =
-                    whole.iter().filter(|whole| !base.is_unused(whole.page)).copied().collect();
-                rebuild.fill(&used, &|_| false, self.older_versions)?;
-                rebuild.fill(whole, &|page| base.is_unused(page), self.older_versions)?;
-            }
-            _ => rebuild.fill(whole, &|_| false, self.older_versions)?,
-        }
+        let is_unused = |whole: &Whole| base.as_ref().is_some_and(|base| base.is_unused(whole.page));
+        let is_late = |whole: &Whole| whole.birth > newest;
+        let (first, last): (Vec<Whole>, Vec<Whole>) =
+            whole.iter().partition(|whole| !is_unused(whole) && !is_late(whole));
+        rebuild.fill(&first, &Rules { is_older: &|_| table.is_doubtful, is_known, older })?;
+        rebuild.fill(&last, &Rules { is_older: &|_| true, is_known, older })?;
         let (entries, older) = rebuild.found;
         Ok(SalvagedTable {
             name: table.name.clone(),
             is_listed: table.is_listed,
             schema: table.schema.clone(),
             entries,
-            older,
+            older: if table.is_doubtful { entries } else { older },
             expected: is_root_known.then_some(root.count),
             lost: rebuild.holes.into_iter().filter_map(lost_range).collect(),
             lost_values: rebuild.lost_values,
         })
     }
 
-    /// No page that was written later counts: it is not the checkpoint's.
+    /// What is newer than this was never committed, or not as of the checkpoint.
     fn newest(&self) -> u64 {
-        self.base.as_ref().map_or(u64::MAX, |base| base.state.txn)
+        self.base.as_ref().map_or_else(|| self.survey.newest_catalog(), |base| base.state.txn)
+    }
+
+    /// Whether it is known which pages are in use.
+    fn is_known(&self) -> bool {
+        self.base.as_ref().is_some_and(|base| base.unused.is_some())
     }
 
     /// Whether nothing of the table is newer than the root that the catalog names: every change writes a new root.
     fn is_newest(&self, table: &Listed) -> bool {
-        let root = table.tree.root;
+        let (root, newest) = (table.tree.root, self.newest());
         let mut whole = self.survey.of_table(table.tree.table).iter();
-        let newest = whole.find(|whole| whole.birth <= self.newest());
-        newest.is_some_and(|newest| newest.birth <= root.birth)
+        whole.find(|whole| whole.birth <= newest).is_some_and(|newest| newest.birth <= root.birth)
             && self
                 .copies
                 .page(root.page, root.birth)
@@ -545,8 +604,10 @@ impl Unfinished {
                 return Err(Error::invalid(what));
             }
         }
-        let db = Options::new().page_size(page_size).create_at(&path)?;
-        Ok(Unfinished { db: Some(db), path, output: output.to_owned() })
+        // Before it is there, so that nothing is left where creating it fails half-way.
+        let mut new = Unfinished { db: None, path, output: output.to_owned() };
+        new.db = Some(Options::new().page_size(page_size).create_at(&new.path)?);
+        Ok(new)
     }
 
     fn db(&self) -> &Database {

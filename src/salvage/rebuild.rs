@@ -11,10 +11,11 @@
 use super::survey::Whole;
 use crate::copies::Copies;
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, MAX_LEVELS, header};
+use crate::format::{ChildRef, MAX_LEVELS, OverflowRef, header};
 use crate::page::{Branch, LeafView, Stored};
+use crate::space::{Run, RunSet};
 use crate::tree::check::Behind;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 /// How an entry was come by.
@@ -31,6 +32,16 @@ pub enum Found {
 /// What gets the entries: key, value, and how they were come by.
 pub type Sink<'s> = dyn FnMut(&[u8], &[u8], Found) -> Result<()> + 's;
 
+/// Which pages fill a hole, and what they are worth.
+pub struct Rules<'w> {
+    /// Whether a page is known to be replaced.
+    pub is_older: &'w dyn Fn(&Whole) -> bool,
+    /// Whether that is known of all pages. If not, what fills a hole may be older.
+    pub is_known: bool,
+    /// Whether older versions count.
+    pub older: bool,
+}
+
 /// Something that is lost, or was, and how much of it was found elsewhere.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hole {
@@ -46,6 +57,8 @@ pub struct Hole {
     pub found_older: u64,
     /// Whether it is in an older version itself.
     pub is_older: bool,
+    /// Whether it is what lies outside of the newest page that is known.
+    is_outside: bool,
     level: u8,
     parent: Option<usize>,
 }
@@ -74,6 +87,10 @@ pub struct Rebuild<'r, 's> {
     copies: Copies<'r>,
     table: u32,
     sink: &'r mut Sink<'s>,
+    /// Pages of large values that were given out: each belongs to one.
+    taken: &'r mut RunSet,
+    /// Pages that are not what was referred to.
+    hole_pages: BTreeSet<u64>,
     /// By their lower bounds.
     gaps: BTreeMap<Vec<u8>, Gap>,
     /// All that were found.
@@ -105,9 +122,18 @@ impl Within<'_> {
 
 impl<'r, 's> Rebuild<'r, 's> {
     /// Of the table with this id.
-    pub fn new(copies: Copies<'r>, table: u32, sink: &'r mut Sink<'s>) -> Self {
-        let (gaps, holes, lost_values) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Rebuild { copies, table, sink, gaps, holes, lost_values, found: (0, 0) }
+    pub fn new(copies: Copies<'r>, table: u32, taken: &'r mut RunSet, sink: &'r mut Sink<'s>) -> Self {
+        Rebuild {
+            copies,
+            table,
+            sink,
+            taken,
+            hole_pages: BTreeSet::new(),
+            gaps: BTreeMap::new(),
+            holes: Vec::new(),
+            lost_values: Vec::new(),
+            found: (0, 0),
+        }
     }
 
     /// Everything below the root.
@@ -118,31 +144,57 @@ impl<'r, 's> Rebuild<'r, 's> {
         self.walk(root, level, WHOLE)
     }
 
-    /// The root is not known: everything is to be found, of pages that are not newer than this.
-    pub fn walk_from_nothing(&mut self, newest: u64) {
-        let nothing = ChildRef { page: 0, birth: newest, count: 0 };
+    /// The root is not known: everything is to be found.
+    pub fn walk_from_nothing(&mut self) {
+        let nothing = ChildRef { page: 0, birth: u64::MAX, count: 0 };
         self.open(nothing, MAX_LEVELS as u8, "the root is not known", WHOLE);
     }
 
-    /// Fills what is left with these pages, the newest first. `is_older` says which of them were replaced; those are passed
-    /// over unless `older` allows them.
+    /// This page is taken for the root. What lies outside of it is there only in older versions.
     ///
     /// # Errors
     /// Those of the sink.
-    pub fn fill(&mut self, pages: &[Whole], is_older: &dyn Fn(u64) -> bool, older: bool) -> Result<()> {
+    pub fn walk_from_newest(&mut self, whole: &Whole) -> Result<()> {
+        self.walk_from_nothing();
+        self.holes[0].is_outside = true;
+        let Some((bytes, first, end)) = self.whole_page(whole) else { return Ok(()) };
+        let outside = self.gaps.remove(&[][..]).expect("just opened");
+        if !first.is_empty() {
+            self.gaps.insert(Vec::new(), Gap { high: Some(first.clone()), ..outside.clone() });
+        }
+        self.gaps.insert(end.clone(), outside);
+        let within = Within { low: &first, high: Some(&end), ..WHOLE };
+        let child = ChildRef { page: whole.page, birth: whole.birth, count: 0 };
+        self.walk_page(child, &bytes, whole.level, within)
+    }
+
+    /// The bytes of a page, and the keys that can be reached below it: the first, and what is behind the last.
+    fn whole_page(&self, whole: &Whole) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
+        let bytes = self.copies.whole(whole.page).ok()?;
+        let (first, end) = (self.first_key(&bytes, whole.level)?, self.end(&bytes, whole.level)?);
+        (first < end).then_some((bytes, first, end))
+    }
+
+    /// Fills what is left with these pages, the newest first, as `rules` say.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn fill(&mut self, pages: &[Whole], rules: &Rules<'_>) -> Result<()> {
         for whole in pages {
             if self.gaps.is_empty() {
                 break;
             }
-            let is_older = is_older(whole.page);
-            if is_older && !older {
+            let is_older = (rules.is_older)(whole) || self.hole_pages.contains(&whole.page);
+            if is_older && !rules.older {
                 continue;
             }
-            let Ok(bytes) = self.copies.whole(whole.page) else { continue };
             let child = ChildRef { page: whole.page, birth: whole.birth, count: 0 };
-            let first = self.first_key(&bytes, whole.level);
-            let Some((first, end)) = first.zip(self.end(&bytes, whole.level)) else { continue };
-            for (low, gap) in self.take_gaps(&first, &end, whole, older) {
+            let Some((bytes, first, end)) = self.whole_page(whole) else { continue };
+            let may_be_older = |hole: &Hole| {
+                let in_doubt = !rules.is_known && hole.page.is_some();
+                is_older || in_doubt || hole.is_outside || hole.level == whole.level
+            };
+            for (low, gap, older) in self.take_gaps(&first, &end, whole, rules.older, &may_be_older) {
                 let high = gap.high.as_deref();
                 if low < first {
                     self.gaps.insert(low.clone(), Gap { high: Some(first.clone()), ..gap.clone() });
@@ -150,7 +202,6 @@ impl<'r, 's> Rebuild<'r, 's> {
                 if high.is_none_or(|high| &end[..] < high) {
                     self.gaps.insert(end.clone(), gap.clone());
                 }
-                let older = is_older || self.holes[gap.hole].level == whole.level;
                 let high = high.map_or(&end[..], |high| high.min(&end));
                 let low = (&low[..]).max(&first[..]);
                 let within = Within { low, high: Some(high), hole: Some(gap.hole), older };
@@ -161,19 +212,28 @@ impl<'r, 's> Rebuild<'r, 's> {
     }
 
     /// Takes out the gaps that overlap with `first..end` and may be filled by this page: one from below what is lost, or an
-    /// older version of it.
-    fn take_gaps(&mut self, first: &[u8], end: &[u8], whole: &Whole, older: bool) -> Vec<(Vec<u8>, Gap)> {
+    /// older version of it. Says of each whether what fills it is older.
+    fn take_gaps(
+        &mut self,
+        first: &[u8],
+        end: &[u8],
+        whole: &Whole,
+        older: bool,
+        is_older: &dyn Fn(&Hole) -> bool,
+    ) -> Vec<(Vec<u8>, Gap, bool)> {
         let before = self.gaps.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(first))).next_back();
         let inside = self.gaps.range::<[u8], _>((Bound::Included(first), Bound::Excluded(end)));
-        let fits = |(_, gap): &(&Vec<u8>, &Gap)| {
-            let level = self.holes[gap.hole].level;
+        let fits = |(low, gap): (&Vec<u8>, &Gap)| {
+            let hole = &self.holes[gap.hole];
             let overlaps = gap.high.as_deref().is_none_or(|high| high > first);
-            let belongs = whole.level < level || older && whole.level == level;
-            overlaps && belongs && gap.newest >= whole.birth
+            let is_older = is_older(hole);
+            let fits =
+                overlaps && whole.level <= hole.level && gap.newest >= whole.birth && (older || !is_older);
+            fits.then(|| (low.clone(), is_older))
         };
-        let lows: Vec<Vec<u8>> =
-            before.into_iter().chain(inside).filter(fits).map(|(low, _)| low.clone()).collect();
-        lows.into_iter().filter_map(|low| self.gaps.remove_entry(&low)).collect()
+        let lows: Vec<(Vec<u8>, bool)> = before.into_iter().chain(inside).filter_map(fits).collect();
+        let take = |(low, is_older): (Vec<u8>, bool)| Some((low.clone(), self.gaps.remove(&low)?, is_older));
+        lows.into_iter().filter_map(take).collect()
     }
 
     /// Where what is below a page begins, as far as it can be reached.
@@ -257,7 +317,7 @@ impl<'r, 's> Rebuild<'r, 's> {
         let large;
         let value = match stored {
             Stored::Inline(value) => value,
-            Stored::Overflow(run) => match self.copies.value(&run) {
+            Stored::Overflow(run) => match self.large_value(&run) {
                 Ok(value) => {
                     large = value;
                     &large
@@ -276,6 +336,17 @@ impl<'r, 's> Rebuild<'r, 's> {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// A value that no other entry has.
+    fn large_value(&mut self, run: &OverflowRef) -> Result<Vec<u8>> {
+        let end = run.page.saturating_add(run.pages(self.copies.page_size)).min(self.copies.page_count);
+        if (run.page..end).any(|page| self.taken.contains(page)) {
+            return Err(Error::corrupt(run.page, "its pages belong to another value"));
+        }
+        let value = self.copies.value(run)?;
+        self.taken.insert(Run { start: run.page, len: end - run.page });
+        Ok(value)
     }
 
     fn lose(&mut self, key: &[u8], error: &Error) {
@@ -324,9 +395,11 @@ impl<'r, 's> Rebuild<'r, 's> {
             found: 0,
             found_older: 0,
             is_older: within.older,
+            is_outside: false,
             level,
             parent: within.hole,
         });
+        self.hole_pages.insert(child.page);
         let (high, hole) = (within.high.map(<[u8]>::to_vec), self.holes.len() - 1);
         self.gaps.insert(within.low.to_vec(), Gap { high, newest: child.birth, hole });
     }

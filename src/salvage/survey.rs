@@ -6,7 +6,7 @@
 use crate::copies::Copies;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{MAX_LEVELS, MAX_PAGE_SIZE, MIN_PAGE_SIZE, PageKind, header, meta_pages};
+use crate::format::{CATALOG_ID, MAX_LEVELS, MAX_PAGE_SIZE, MIN_PAGE_SIZE, PageKind, header, meta_pages};
 use crate::snapshot::check_page;
 use std::cmp::Reverse;
 
@@ -66,6 +66,11 @@ impl Survey {
         let start = self.whole.partition_point(|it| it.table < table);
         let end = self.whole.partition_point(|it| it.table <= table);
         &self.whole[start..end]
+    }
+
+    /// The birth of the newest page of the catalog that is whole: commits write one each, and nothing else does.
+    pub fn newest_catalog(&self) -> u64 {
+        self.of_table(CATALOG_ID).first().map_or(u64::MAX, |newest| newest.birth)
     }
 
     /// The tables that have pages.
