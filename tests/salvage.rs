@@ -430,6 +430,71 @@ fn one_lost_page_below_a_log_costs_no_other_entry() {
 // ---- single pages ----
 
 #[test]
+fn each_page_lost_alone_costs_what_is_on_it_and_nothing_else() {
+    let fixture = &*SMALL;
+    let live = fixture.live.nodes.keys().chain(fixture.live.large.keys()).chain([&fixture.live.space_page]);
+    let mut cases = 0;
+    for (i, page) in live.enumerate() {
+        // Of the many like pages of one table some are enough.
+        let is_one_of_many = fixture.live.nodes.get(page).is_some_and(|node| {
+            node.level == 0 && fixture.live.tables.get(&node.table).is_some_and(|table| table.name == "deep")
+        });
+        if is_one_of_many && !i.is_multiple_of(17) {
+            continue;
+        }
+        let older = i.is_multiple_of(2);
+        let mut damaged = fixture.image.clone();
+        match i % 3 {
+            0 => damaged.page_mut(*page).fill(0),
+            1 => StdRng::seed_from_u64(*page).fill_bytes(damaged.page_mut(*page)),
+            _ => damaged.page_mut(*page)[100] ^= 1,
+        }
+        let case = Case::new(fixture, damaged);
+        let rescued = named(format!("page {page}, older {older}"), || case.judge(older));
+        let is_leaf = fixture.live.nodes.get(page).is_some_and(|node| node.level == 0);
+        cases += 1;
+        if older || is_leaf {
+            continue;
+        }
+        let lost: usize = rescued.report.tables.iter().map(|table| table.lost.len()).sum();
+        assert_eq!(lost, 0, "page {page}: all its leaves are whole: {:#?}", rescued.report);
+    }
+    tried("F13", "each_page_lost_alone_costs_what_is_on_it_and_nothing_else", cases);
+}
+
+#[test]
+fn a_lost_branch_all_of_whose_leaves_are_whole_costs_nothing_and_the_report_says_so() {
+    let fixture = &*SMALL;
+    let mut cases = 0;
+    for name in ["words", "deep", "numbers"] {
+        let (id, table) = fixture.live.table_named(name);
+        for level in 1.. {
+            let branches = fixture.live.on_level(id, level);
+            if branches.is_empty() {
+                break;
+            }
+            for lost in branches.iter().map(|page| vec![*page]).chain([branches.clone()]) {
+                let case = with_pages_lost(fixture, lost.iter().copied());
+                let rescued = case.judge(false);
+                let of_table = rescued.report.tables.iter().find(|table| table.name == name).unwrap();
+                assert_eq!(of_table.entries, table.expected);
+                assert!(of_table.lost.is_empty() && of_table.lost_values.is_empty(), "{of_table:#?}");
+                assert!(rescued.report.is_complete(), "{:#?}", rescued.report);
+                lost.iter().for_each(|page| {
+                    assert!(
+                        rescued.report.bad_pages.iter().any(|bad| bad.page == *page)
+                            || case.damaged.page(*page)[8] == 0xA5
+                    )
+                });
+                cases += 1;
+            }
+        }
+    }
+    assert!(cases >= 5, "{cases} branches");
+    tried("F13", "a_lost_branch_all_of_whose_leaves_are_whole_costs_nothing_and_the_report_says_so", cases);
+}
+
+#[test]
 fn a_lost_page_of_a_large_value_costs_that_value_only() {
     for fixture in [&*SMALL, &*LARGE_PAGES] {
         let mut runs: Vec<u64> = fixture.live.large.keys().copied().collect();
@@ -449,6 +514,24 @@ fn a_lost_page_of_a_large_value_costs_that_value_only() {
         }
     }
     tried("F13", "a_lost_page_of_a_large_value_costs_that_value_only", 2);
+}
+
+#[test]
+fn a_stale_page_in_its_old_place_is_not_taken_for_the_new_one() {
+    let fixture = &*SMALL;
+    let live = fixture.stale.iter().filter(|(page, _)| fixture.live.nodes.contains_key(page));
+    let mut cases = 0;
+    for (page, bytes) in live {
+        let mut damaged = fixture.image.clone();
+        damaged.page_mut(*page).copy_from_slice(bytes);
+        let case = Case::new(fixture, damaged);
+        for older in [false, true] {
+            named(format!("page {page}, older {older}"), || case.judge(older));
+        }
+        cases += 2;
+    }
+    assert!(cases > 20, "{cases} stale pages");
+    tried("F13", "a_stale_page_in_its_old_place_is_not_taken_for_the_new_one", cases);
 }
 
 #[test]
@@ -520,6 +603,33 @@ fn the_newest_checkpoint_comes_out_when_its_meta_slot_is_lost() {
 }
 
 #[test]
+fn a_lost_catalog_page_costs_names_at_most() {
+    let fixture = &*MANY;
+    let catalog: Vec<u64> =
+        fixture.live.nodes.iter().filter(|(_, node)| node.table == CATALOG).map(|(page, _)| *page).collect();
+    assert!(catalog.len() > 5, "{catalog:?}");
+    let all = catalog.clone();
+    let one_each = catalog.iter().map(|page| vec![*page]);
+    let mut cases = 0;
+    for lost in one_each.chain([all]) {
+        for older in [false, true] {
+            let case = with_pages_lost(fixture, lost.iter().copied());
+            let rescued = named(format!("pages {lost:?}, older {older}"), || case.judge(older));
+            // Fixed-width tables keep their widths, named or not.
+            for table in rescued.report.tables.iter().filter(|table| table.entries > 0) {
+                assert_eq!(
+                    (table.schema.key_width, table.schema.value_width),
+                    (Some(8), Some(8)),
+                    "{table:?}"
+                );
+            }
+            cases += 1;
+        }
+    }
+    tried("F13", "a_lost_catalog_page_costs_names_at_most", cases);
+}
+
+#[test]
 fn metas_and_catalog_lost_leave_every_entry() {
     for fixture in [&*SMALL, &*MANY, &*LARGE_PAGES] {
         let catalog =
@@ -545,6 +655,26 @@ fn a_lost_space_record_is_noted_and_costs_no_entry() {
 }
 
 // ---- truncated and foreign files ----
+
+#[test]
+fn a_truncated_file_gives_what_is_left_of_it() {
+    let mut cases = 0;
+    for (fixture, step) in [(&*SMALL, 61), (&*LARGE_PAGES, 17)] {
+        let page_size = fixture.image.page_size;
+        for page in (fixture.image.first_page()..fixture.image.pages()).step_by(step) {
+            for extra in [0, 100, page_size / 2] {
+                let mut damaged = fixture.image.clone();
+                damaged.bytes.truncate(page as usize * page_size + extra);
+                if damaged.bytes.len() < 8192 {
+                    continue;
+                }
+                named(format!("page {page} + {extra}"), || Case::new(fixture, damaged).judge(extra == 0));
+                cases += 1;
+            }
+        }
+    }
+    tried("F13", "a_truncated_file_gives_what_is_left_of_it", cases);
+}
 
 #[test]
 fn what_is_not_a_store_is_refused_and_nothing_is_written() {
@@ -623,6 +753,79 @@ fn damage(fixture: &Fixture, image: &mut Image, random: &mut StdRng) {
 
 const ROUNDS: u64 = 300;
 static TINY: LazyLock<Fixture> = LazyLock::new(|| closed(4096, 160));
+
+#[test]
+fn random_damages_cost_what_they_hit_and_the_report_says_what() {
+    for seed in first_seed()..first_seed() + ROUNDS {
+        let mut random = StdRng::seed_from_u64(seed);
+        let fixture = if seed.is_multiple_of(30) { &*LARGE_PAGES } else { &*TINY };
+        let mut damaged = fixture.image.clone();
+        (0..random.random_range(1..5)).for_each(|_| damage(fixture, &mut damaged, &mut random));
+        if seed % 10 == 9 {
+            let len = random.random_range(8192..damaged.bytes.len());
+            damaged.bytes.truncate(len);
+        }
+        let case = Case::new(fixture, damaged);
+        let what = case.describe();
+        named(format!("seed {seed}: {what}"), || case.judge(random.random()));
+    }
+    tried("F13", "random_damages_cost_what_they_hit_and_the_report_says_what", ROUNDS);
+}
+
+#[test]
+fn crafted_files_cannot_make_it_panic_or_fail() {
+    let rounds = 150;
+    for seed in first_seed()..first_seed() + rounds {
+        let mut random = StdRng::seed_from_u64(seed);
+        let fixture = &*TINY;
+        let mut crafted = fixture.image.clone();
+        for _ in 0..random.random_range(1..5) {
+            let nodes: Vec<_> = fixture.live.nodes.iter().collect();
+            let (page, node) = nodes.choose(&mut random).unwrap();
+            match random.random_range(0..8) {
+                0 => damage(fixture, &mut crafted, &mut random),
+                1 => {
+                    let slot = crafted.newest_slot();
+                    crafted.bytes[slot + random.random_range(56..280)] ^= 1 << random.random_range(0..8);
+                }
+                2..=4 => {
+                    // The header and what is right behind it.
+                    let at = random.random_range(4..120);
+                    crafted.page_mut(**page)[at] = random.random();
+                }
+                5 => crafted.page_mut(fixture.live.space_page)[random.random_range(32..90)] = random.random(),
+                6 => {
+                    let root = fixture.live.catalog_root;
+                    let from = crafted.page_size - 600;
+                    crafted.page_mut(root)[random.random_range(from..from + 600)] = random.random();
+                }
+                _ => {
+                    let other = *nodes.choose(&mut random).unwrap().0;
+                    let bytes = fixture.image.page(other).to_vec();
+                    crafted.page_mut(**page)[16..].copy_from_slice(&bytes[16..]);
+                    crafted.page_mut(**page)[4..8].copy_from_slice(&bytes[4..8]);
+                    let _ = node;
+                }
+            }
+        }
+        crafted.seal_all();
+        let outcome = named(format!("seed {seed}"), || salvage(&crafted, random.random()));
+        match outcome {
+            Ok(rescued) => {
+                let bytes: usize =
+                    rescued.tables.values().flatten().map(|(key, value)| key.len() + value.len()).sum();
+                assert!(
+                    bytes <= 2 * crafted.bytes.len(),
+                    "seed {seed}: {bytes} bytes of {}",
+                    crafted.bytes.len()
+                );
+            }
+            Err(Error::NotAStore { .. }) => {}
+            Err(error) => panic!("seed {seed}: {error:?}"),
+        }
+    }
+    tried("F28", "crafted_files_cannot_make_it_panic_or_fail", rounds);
+}
 
 // ---- other files, other processes ----
 
@@ -738,6 +941,32 @@ impl Drop for Mount {
     }
 }
 
+#[test]
+fn nothing_is_left_where_the_output_cannot_be_written() {
+    let directory = oracle::memory_directory();
+    let path = file_of(&SMALL, directory.path());
+    let missing = directory.path().join("no such directory/out");
+    let refused = Salvage::of(&path).unwrap().write_to(&missing, &mut |_| {}).map(drop);
+    assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
+    let mut cases = 1;
+    for size in ["4k", "8k", "16k", "64k", "256k", "600k", "read-only"] {
+        let Some(mount) = Mount::new(if size == "read-only" { "64m" } else { size }) else {
+            println!("skipped: no file system can be mounted here");
+            break;
+        };
+        if size == "read-only" {
+            mount.set_read_only();
+        }
+        let output = mount.0.path().join("out");
+        let refused = Salvage::of(&path).unwrap().write_to(&output, &mut |_| {}).map(drop);
+        assert!(matches!(refused, Err(Error::Io { .. })), "{size}: {refused:?}");
+        assert_eq!(names_in(mount.0.path()), BTreeSet::new(), "{size}");
+        cases += 1;
+    }
+    assert!(std::fs::read(&path).unwrap() == SMALL.image.bytes);
+    tried("F10", "nothing_is_left_where_the_output_cannot_be_written", cases);
+}
+
 const CHILD_FILE: &str = "MAPLEAF_SALVAGE_CHILD";
 /// Where one that is not killed writes to, which must fail.
 const CHILD_OUTPUT: &str = "MAPLEAF_SALVAGE_CHILD_OUTPUT";
@@ -802,6 +1031,47 @@ fn a_killed_salvage_leaves_its_output_whole_or_absent() {
 
 // ---- doubts ----
 
+#[test]
+fn deleted_keys_between_whole_leaves_do_not_come_back_when_a_branch_is_lost() {
+    let (fixture, mut cases) = (&*SMALL, 0);
+    for name in ["words", "numbers", "deep"] {
+        let (id, _) = fixture.live.table_named(name);
+        for level in 1..3 {
+            for page in fixture.live.on_level(id, level) {
+                let case = with_pages_lost(fixture, [page]);
+                let rescued = named(format!("page {page}"), || case.judge(true));
+                case.judge_deleted(&rescued);
+                assert!(rescued.report.is_complete(), "{:#?}", rescued.report);
+                cases += 1;
+            }
+        }
+    }
+    tried("F13", "deleted_keys_between_whole_leaves_do_not_come_back_when_a_branch_is_lost", cases);
+}
+
+#[test]
+fn dropped_tables_do_not_come_back_when_both_metas_are_lost_and_the_catalog_is_whole() {
+    let mut scribe = Scribe::new(4096);
+    let table = |name| mapleaf::Table::<u64, u64>::new(name);
+    for name in ["kept", "gone too", "zebra, the last name"] {
+        scribe.write(true, |w| (0..50).try_for_each(|i| w.put(table(name), &i, &i).map(drop)));
+    }
+    scribe.write(true, |w| w.drop_table("zebra, the last name").map(drop));
+    scribe.write(true, |w| w.drop_table("gone too").map(drop));
+    scribe.write(true, |w| w.put(table("kept"), &50, &50).map(drop));
+    let fixture = scribe.close();
+    for older in [false, true] {
+        let mut damaged = fixture.image.clone();
+        damaged.bytes[..8192].fill(0);
+        let rescued = Case::new(&fixture, damaged).judge(older);
+        for table in rescued.report.tables.iter().filter(|table| table.name != "kept") {
+            assert_eq!(table.entries, table.older, "dropped, and said to be as it was: {table:?}");
+            assert!(older, "older versions were not asked for: {table:?}");
+        }
+    }
+    tried("F14", "dropped_tables_do_not_come_back_when_both_metas_are_lost_and_the_catalog_is_whole", 2);
+}
+
 /// After a power cut: the log is there, the pages that were not flushed are not.
 fn cut_behind_the_log() -> (Image, common::Contents) {
     let mut scribe = Scribe::new(4096);
@@ -827,3 +1097,191 @@ fn cut_behind_the_log() -> (Image, common::Contents) {
     (image, contents)
 }
 
+#[test]
+fn a_lost_older_meta_slot_does_not_cost_what_is_in_the_log() {
+    let (mut image, contents) = cut_behind_the_log();
+    assert!((salvage(&image, false).unwrap().tables, 5) == contents, "while both slots are whole");
+    let slot = 4096 - image.newest_slot();
+    image.bytes[slot + 60] ^= 1;
+    let directory = oracle::memory_directory();
+    let path = directory.path().join("damaged");
+    std::fs::write(&path, &image.bytes).unwrap();
+    let opened = common::contents(&common::open(&Options::new(), &path).begin_read().unwrap());
+    assert!(opened == contents, "opening it replays the log");
+    let rescued = salvage(&image, false).unwrap();
+    assert_eq!(rescued.tables["numbers"].len(), contents.0["numbers"].len(), "{:#?}", rescued.report);
+    assert!(rescued.tables == contents.0 && rescued.user_version == 5, "{:#?}", rescued.report);
+    tried("F14", "a_lost_older_meta_slot_does_not_cost_what_is_in_the_log", 1);
+}
+
+#[test]
+fn what_was_never_committed_does_not_come_out_when_the_metas_are_lost() {
+    let directory = oracle::memory_directory();
+    let path = directory.path().join("store.maple");
+    let db = common::open(&Options::new().dirty_limit(1 << 20), &path);
+    // Room inside the file, which outlives the txn.
+    db.write(|w| w.put(oracle::GONE, "large", &"x".repeat(8 << 20)).map(drop)).unwrap();
+    db.write(|w| w.drop_table("gone").map(drop)).unwrap();
+    for i in 0..2 {
+        db.write(|w| {
+            (i * 50..i * 50 + 50)
+                .try_for_each(|i| w.put(oracle::WORDS, &oracle::word(i)[..], &[1; 1000][..]).map(drop))
+        })
+        .unwrap();
+        db.checkpoint().unwrap();
+    }
+    let mut w = db.begin_write().unwrap();
+    for i in 0..2500 {
+        w.put(oracle::WORDS, &oracle::word(i)[..], &[2; 1000][..]).unwrap();
+    }
+    w.abort();
+    db.close().unwrap();
+    let mut image = Image { bytes: std::fs::read(&path).unwrap(), page_size: 4096 };
+    let live = Live::of(&image);
+    let is_spilled = |page: &u64| image.is_whole(*page) && number(image.page(*page), 16, 8) > live.txn;
+    println!("{} pages of the aborted txn are in the file", (2..image.pages()).filter(is_spilled).count());
+    image.bytes[..8192].fill(0);
+    for older in [false, true] {
+        let rescued = salvage(&image, older).unwrap();
+        let words = &rescued.tables["words"];
+        let wrong = words.values().filter(|value| value[0] == 2).count();
+        assert_eq!((words.len(), wrong), (100, 0), "entries, and those that were never committed");
+    }
+    tried("F14", "what_was_never_committed_does_not_come_out_when_the_metas_are_lost", 2);
+}
+
+#[test]
+fn a_lost_branch_and_a_lost_space_record_bring_nothing_back_unsaid() {
+    let (fixture, mut cases) = (&*SMALL, 0);
+    for name in ["words", "numbers", "deep"] {
+        let (id, table) = fixture.live.table_named(name);
+        for page in fixture.live.on_level(id, 1) {
+            let case = with_pages_lost(fixture, [page, fixture.live.space_page]);
+            for older in [false, true] {
+                let rescued = case.judge(older);
+                let of_table = rescued.report.tables.iter().find(|table| table.name == name).unwrap();
+                let extra =
+                    rescued.tables[name].keys().filter(|key| !table.entries.contains_key(*key)).count()
+                        as u64;
+                assert!(
+                    extra <= of_table.older,
+                    "page {page}: {extra} deleted entries are back, {} said",
+                    of_table.older
+                );
+                cases += 1;
+            }
+        }
+    }
+    tried("F13", "a_lost_branch_and_a_lost_space_record_bring_nothing_back_unsaid", cases);
+}
+
+#[test]
+fn an_impossible_schema_in_a_crafted_catalog_costs_its_table_only() {
+    let fixture = &*TINY;
+    let (_, stored) = Live::record_of(&fixture.image, &fixture.live, "words");
+    let made_up = format!("salvaged-{}", fixture.live.table_named("words").0);
+    for (offset, byte) in [(2, 3), (40, 7), (44, 9), (59, 9), (3, 1), (48, 1), (0, 9), (47, 0x7f)] {
+        let mut crafted = fixture.image.clone();
+        let at = fixture.live.catalog_root as usize * 4096 + stored + offset;
+        crafted.bytes[at] = byte;
+        crafted.seal_page(fixture.live.catalog_root);
+        let outcome = salvage(&crafted, true);
+        let rescued =
+            outcome.unwrap_or_else(|error| panic!("byte {offset} of a record is {byte}: {error:?}"));
+        assert!(rescued.tables["numbers"] == fixture.contents.0["numbers"]);
+        println!("byte {offset}: {:?}", rescued.report.notes);
+        let words = rescued.report.tables.iter().find(|table| ["words", &made_up].contains(&&table.name[..]));
+        let words = words
+            .unwrap_or_else(|| panic!("byte {offset}: whole leaves, no table: {:?}", rescued.report.notes));
+        let all = words.entries + words.lost_values.len() as u64;
+        assert_eq!(all, fixture.contents.0["words"].len() as u64, "byte {offset}: {words:?}");
+    }
+    tried("F28", "an_impossible_schema_in_a_crafted_catalog_costs_its_table_only", 8);
+}
+
+#[test]
+fn crafted_references_to_one_large_value_do_not_multiply_it() {
+    let (mut scribe, value) = (Scribe::new(4096), vec![7; 1 << 17]);
+    scribe.write(true, |w| {
+        w.put(oracle::WORDS, "0", &value[..])?;
+        (1..200).try_for_each(|i| w.put(oracle::WORDS, &i.to_string()[..], &[i as u8; 22][..]).map(drop))
+    });
+    let fixture = scribe.close();
+    let mut crafted = fixture.image.clone();
+    let (id, table) = fixture.live.table_named("words");
+    let run = table.entries[&b"0"[..]].1.run.unwrap();
+    let reference = [
+        &run.0.to_le_bytes()[..6],
+        &fixture.live.birth_of(&fixture.image, table.entries[&b"0"[..]].0).to_le_bytes()[..6],
+        &(run.1 as u64).to_le_bytes()[..6],
+        &run.2.to_le_bytes(),
+    ]
+    .concat();
+    for leaf in fixture.live.on_level(id, 0) {
+        let page = crafted.page_mut(leaf);
+        let count = number(page, 6, 2) as usize;
+        for slot in (0..count).map(|i| 32 + 4 * count + 6 * i) {
+            let at = 4096 - number(page, slot, 2) as usize;
+            assert_eq!(number(page, slot + 4, 2), 22);
+            page[at..at + 22].copy_from_slice(&reference);
+            page[slot + 3] |= 0x80;
+        }
+    }
+    fixture.live.on_level(id, 0).into_iter().for_each(|leaf| crafted.seal_page(leaf));
+    let rescued = salvage(&crafted, true).unwrap();
+    let words = &rescued.report.tables[0];
+    println!("{} entries, {:?}", words.entries, words.lost_values.first());
+    let bytes: usize = rescued.tables.values().flatten().map(|(key, value)| key.len() + value.len()).sum();
+    assert!(bytes <= 2 * crafted.bytes.len(), "{bytes} bytes came out of {}", crafted.bytes.len());
+    tried("F28", "crafted_references_to_one_large_value_do_not_multiply_it", 1);
+}
+
+#[test]
+fn a_full_disk_is_an_error_at_any_size_and_never_a_signal() {
+    let directory = oracle::memory_directory();
+    let path = file_of(&TINY, directory.path());
+    let mut cases = 0;
+    for kilobytes in [4, 8, 12, 16, 20, 32, 48, 64, 68, 72, 100, 200] {
+        let Some(mount) = Mount::new(&format!("{kilobytes}k")) else {
+            println!("skipped: no file system can be mounted here");
+            return;
+        };
+        let output = mount.0.path().join("out");
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["child", "--exact", "--test-threads=1"])
+            .env(CHILD_FILE, &path)
+            .env(CHILD_OUTPUT, &output)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{kilobytes} KiB: {status}");
+        assert_eq!(names_in(mount.0.path()), BTreeSet::new(), "{kilobytes} KiB");
+        cases += 1;
+    }
+    tried("F10", "a_full_disk_is_an_error_at_any_size_and_never_a_signal", cases);
+}
+
+#[test]
+fn more_entries_than_the_reference_promised_are_a_doubt() {
+    let mut cases = 0;
+    let stale =
+        [&*TINY, &*SMALL].into_iter().flat_map(|fixture| fixture.stale.iter().map(move |it| (fixture, it)));
+    for (fixture, (page, bytes)) in stale {
+        let Some(node) = fixture.live.nodes.get(page).filter(|node| node.level == 0 && node.table != CATALOG)
+        else {
+            continue;
+        };
+        let Some(above) = node.above.last() else { continue };
+        let mut damaged = fixture.image.clone();
+        damaged.page_mut(*above).fill(0xA5);
+        damaged.page_mut(*page).copy_from_slice(bytes);
+        let rescued = salvage(&damaged, false).unwrap();
+        let entries = |tables: &Tables| tables.values().map(BTreeMap::len).sum::<usize>();
+        if rescued.report.is_complete() {
+            assert_eq!(entries(&rescued.tables), entries(&fixture.contents.0), "page {page}: complete");
+        }
+        cases += 1;
+    }
+    tried("F13", "more_entries_than_the_reference_promised_are_a_doubt", cases);
+}
