@@ -35,7 +35,7 @@ fn salvage_file(path: &Path, output: &Path, older: bool) -> Result<Rescued, Erro
     let listing = names_in(path.parent().unwrap());
     let outcome = (|| {
         let salvage = Salvage::of(path)?.older_versions(older);
-        let is_surveyed = bytes.len().is_multiple_of(3) || before.ino().is_multiple_of(4);
+        let is_surveyed = crc32fast::hash(&bytes).is_multiple_of(4);
         let survey = is_surveyed.then(|| salvage.survey(&mut |_| {})).transpose()?;
         let mut last = 0;
         let report = salvage.write_to(output, &mut |progress| {

@@ -94,7 +94,7 @@ pub struct SalvagedTable {
     pub schema: Schema,
     /// Entries that were recovered, older versions included.
     pub entries: u64,
-    /// Entries that are from older versions of lost pages: they may have been changed or deleted since.
+    /// Entries of them that are from older versions of lost pages, or may be: they may have been changed or deleted since.
     pub older: u64,
     /// Entries that the table had, where that is known.
     pub expected: Option<u64>,
@@ -335,7 +335,7 @@ impl Salvage {
 fn is_newest_checkpoint(copies: &Copies<'_>, survey: &Survey, meta: &Meta) -> bool {
     let records = Log::of(meta).records(copies.disk).ok();
     let last = records.and_then(|records| records.found().last().map(|record| record.txn));
-    survey.newest_catalog() <= last.unwrap_or(0).max(meta.txn.get())
+    survey.newest_commit() <= last.unwrap_or(0).max(meta.txn.get())
 }
 
 /// The checkpoint that everything is known from.
@@ -442,6 +442,7 @@ impl Judged<'_> {
         };
         let mut unreadable = Vec::new();
         let (has_base, is_known) = (self.base.is_some(), self.is_known());
+        let is_newest = has_base || self.survey.has_newest_catalog();
         let mut sink = |name: &[u8], record: &[u8], found: Found| {
             match listed_table(name, record, page_size) {
                 // Of two names of one table the first to come is the newer.
@@ -450,7 +451,7 @@ impl Judged<'_> {
                         unreadable.push(format!("the catalog, table {name:?}: {error}"));
                     } else if listed.iter().all(|other| other.tree.table != tree.table) {
                         let is_current = has_base && found == Found::BelowRoot;
-                        let is_doubtful = !is_known && found == Found::Older;
+                        let is_doubtful = is_newest && !is_known && found == Found::Older;
                         listed.push(Listed { name, schema, tree, is_listed: true, is_current, is_doubtful });
                     }
                 }
@@ -467,10 +468,8 @@ impl Judged<'_> {
             is_doubtful: false,
         };
         let found = self.rebuild(&catalog, &mut sink)?;
-        let is_complete = self.base.is_some()
-            && found.lost.is_empty()
-            && found.lost_values.is_empty()
-            && unreadable.is_empty();
+        let is_whole = found.lost.is_empty() && found.lost_values.is_empty() && unreadable.is_empty();
+        let is_complete = has_base && is_whole;
         self.notes.extend(unreadable);
         for lost in found.lost {
             let LostRange { page, detail, behind, found, older } = lost;
@@ -480,7 +479,8 @@ impl Judged<'_> {
             ));
         }
         if !is_complete {
-            self.add_unlisted(&mut listed);
+            // Where the newest catalog is there, and whole, they were dropped.
+            self.add_unlisted(&mut listed, is_newest && is_whole);
         }
         listed.sort_by(|one, other| one.name.cmp(&other.name));
         listed.dedup_by(|one, other| one.name == other.name);
@@ -488,7 +488,7 @@ impl Judged<'_> {
     }
 
     /// Tables whose names are lost.
-    fn add_unlisted(&self, listed: &mut Vec<Listed>) {
+    fn add_unlisted(&self, listed: &mut Vec<Listed>, is_doubtful: bool) {
         for table in self.survey.tables() {
             if table == CATALOG_ID || listed.iter().any(|other| other.tree.table == table) {
                 continue;
@@ -499,14 +499,7 @@ impl Judged<'_> {
             let is_free = |name: &String| listed.iter().all(|other| other.name != *name);
             let name = names.into_iter().find(is_free).expect("some name is free");
             let tree = Tree::empty(table, schema.layout(self.copies.page_size));
-            listed.push(Listed {
-                name,
-                schema,
-                tree,
-                is_listed: false,
-                is_current: false,
-                is_doubtful: false,
-            });
+            listed.push(Listed { name, schema, tree, is_listed: false, is_current: false, is_doubtful });
         }
     }
 
@@ -529,7 +522,7 @@ impl Judged<'_> {
             Some(_) => table.is_current,
             None => table.is_listed && id != CATALOG_ID && self.is_newest(table),
         };
-        let (newest, is_known) = (self.newest(), self.is_known());
+        let newest = self.newest();
         let Judged { copies, survey, base, taken, older_versions, .. } = self;
         let (whole, older) = (survey.of_table(id), *older_versions);
         let mut rebuild = Rebuild::new(*copies, id, taken, sink);
@@ -543,8 +536,8 @@ impl Judged<'_> {
         let is_late = |whole: &Whole| whole.birth > newest;
         let (first, last): (Vec<Whole>, Vec<Whole>) =
             whole.iter().partition(|whole| !is_unused(whole) && !is_late(whole));
-        rebuild.fill(&first, &Rules { is_older: &|_| table.is_doubtful, is_known, older })?;
-        rebuild.fill(&last, &Rules { is_older: &|_| true, is_known, older })?;
+        rebuild.fill(&first, &Rules { is_older: &|_| table.is_doubtful, older })?;
+        rebuild.fill(&last, &Rules { is_older: &|_| true, older })?;
         let (entries, older) = rebuild.found;
         Ok(SalvagedTable {
             name: table.name.clone(),
@@ -560,7 +553,7 @@ impl Judged<'_> {
 
     /// What is newer than this was never committed, or not as of the checkpoint.
     fn newest(&self) -> u64 {
-        self.base.as_ref().map_or_else(|| self.survey.newest_catalog(), |base| base.state.txn)
+        self.base.as_ref().map_or_else(|| self.survey.newest_commit(), |base| base.state.txn)
     }
 
     /// Whether it is known which pages are in use.
@@ -583,7 +576,7 @@ impl Judged<'_> {
 /// A hole in which something is missing, unless only the root is.
 fn lost_range(hole: Hole) -> Option<LostRange> {
     let Hole { page, detail, behind, found, found_older, is_older, .. } = hole;
-    let is_lost = found < behind.entries || found_older > 0;
+    let is_lost = found != behind.entries || found_older > 0;
     (is_lost && !is_older).then_some(())?;
     Some(LostRange { page: page?, detail, behind, found, older: found_older })
 }

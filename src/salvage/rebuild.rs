@@ -36,8 +36,6 @@ pub type Sink<'s> = dyn FnMut(&[u8], &[u8], Found) -> Result<()> + 's;
 pub struct Rules<'w> {
     /// Whether a page is known to be replaced.
     pub is_older: &'w dyn Fn(&Whole) -> bool,
-    /// Whether that is known of all pages. If not, what fills a hole may be older.
-    pub is_known: bool,
     /// Whether older versions count.
     pub older: bool,
 }
@@ -190,11 +188,12 @@ impl<'r, 's> Rebuild<'r, 's> {
             }
             let child = ChildRef { page: whole.page, birth: whole.birth, count: 0 };
             let Some((bytes, first, end)) = self.whole_page(whole) else { continue };
-            let may_be_older = |hole: &Hole| {
-                let in_doubt = !rules.is_known && hole.page.is_some();
-                is_older || in_doubt || hole.is_outside || hole.level == whole.level
+            // Of two pages that overlap the newer was taken first: what it has cut off of this one was replaced.
+            let judge = |hole: &Hole, is_cut: bool| {
+                let is_older = is_older || is_cut || hole.is_outside || hole.level == whole.level;
+                (rules.older || !is_older).then_some(is_older)
             };
-            for (low, gap, older) in self.take_gaps(&first, &end, whole, rules.older, &may_be_older) {
+            for (low, gap, older) in self.take_gaps(&first, &end, whole, &judge) {
                 let high = gap.high.as_deref();
                 if low < first {
                     self.gaps.insert(low.clone(), Gap { high: Some(first.clone()), ..gap.clone() });
@@ -212,28 +211,33 @@ impl<'r, 's> Rebuild<'r, 's> {
     }
 
     /// Takes out the gaps that overlap with `first..end` and may be filled by this page: one from below what is lost, or an
-    /// older version of it. Says of each whether what fills it is older.
+    /// older version of it. `judge` says whether it counts, and if so, whether it is older.
     fn take_gaps(
         &mut self,
         first: &[u8],
         end: &[u8],
         whole: &Whole,
-        older: bool,
-        is_older: &dyn Fn(&Hole) -> bool,
+        judge: &dyn Fn(&Hole, bool) -> Option<bool>,
     ) -> Vec<(Vec<u8>, Gap, bool)> {
         let before = self.gaps.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(first))).next_back();
         let inside = self.gaps.range::<[u8], _>((Bound::Included(first), Bound::Excluded(end)));
         let fits = |(low, gap): (&Vec<u8>, &Gap)| {
             let hole = &self.holes[gap.hole];
             let overlaps = gap.high.as_deref().is_none_or(|high| high > first);
-            let is_older = is_older(hole);
-            let fits =
-                overlaps && whole.level <= hole.level && gap.newest >= whole.birth && (older || !is_older);
-            fits.then(|| (low.clone(), is_older))
+            let belongs = whole.level <= hole.level && gap.newest >= whole.birth && !self.is_filled(gap.hole);
+            let is_cut = &low[..] > first || gap.high.as_deref().is_some_and(|high| high < end);
+            judge(hole, is_cut).filter(|_| overlaps && belongs).map(|older| (low.clone(), older))
         };
         let lows: Vec<(Vec<u8>, bool)> = before.into_iter().chain(inside).filter_map(fits).collect();
         let take = |(low, is_older): (Vec<u8>, bool)| Some((low.clone(), self.gaps.remove(&low)?, is_older));
         lows.into_iter().filter_map(take).collect()
+    }
+
+    /// Whether all that was behind a hole, or behind one around it, was found.
+    fn is_filled(&self, hole: usize) -> bool {
+        let whole = |hole: &Hole| hole.page.is_some() && hole.found + hole.found_older >= hole.behind.entries;
+        let outer = |hole: &usize| self.holes[*hole].parent;
+        std::iter::successors(Some(hole), outer).any(|hole| whole(&self.holes[hole]))
     }
 
     /// Where what is below a page begins, as far as it can be reached.

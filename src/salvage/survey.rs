@@ -42,23 +42,26 @@ pub struct Survey {
     whole: Vec<Whole>,
     /// In order.
     pub bad: Vec<BadPage>,
+    /// The birth of the newest page of a space record.
+    newest_record: Option<u64>,
 }
 
 impl Survey {
     /// Reads every page.
     pub fn of(copies: &Copies<'_>, progress: &mut dyn FnMut(u64)) -> Self {
-        let (mut whole, mut bad) = (Vec::new(), Vec::new());
+        let (mut whole, mut bad, mut newest_record) = (Vec::new(), Vec::new(), None);
         for page in meta_pages(copies.page_size)..copies.page_count {
             progress(page);
             match look(copies, page) {
-                Ok(Some(found)) => whole.push(found),
+                Ok(Some(Page::OfTree(found))) => whole.push(found),
+                Ok(Some(Page::OfSpace(birth))) => newest_record = newest_record.max(Some(birth)),
                 Ok(None) => {}
                 Err(Error::Corrupt { page, detail }) => bad.push(BadPage { page, detail }),
                 Err(error) => bad.push(BadPage { page, detail: error.to_string() }),
             }
         }
         whole.sort_by_key(|it| (it.table, Reverse((it.birth, it.level)), it.page));
-        Survey { whole, bad }
+        Survey { whole, bad, newest_record }
     }
 
     /// The pages of a table, the newest first.
@@ -68,9 +71,19 @@ impl Survey {
         &self.whole[start..end]
     }
 
-    /// The birth of the newest page of the catalog that is whole: commits write one each, and nothing else does.
-    pub fn newest_catalog(&self) -> u64 {
-        self.of_table(CATALOG_ID).first().map_or(u64::MAX, |newest| newest.birth)
+    /// The newest txn that is known to have been committed: every commit writes a space record and a root of the catalog, and
+    /// nothing else does.
+    pub fn newest_commit(&self) -> u64 {
+        self.newest_catalog().max(self.newest_record).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the newest page of the catalog is of the newest commit.
+    pub fn has_newest_catalog(&self) -> bool {
+        self.newest_catalog() >= self.newest_record
+    }
+
+    fn newest_catalog(&self) -> Option<u64> {
+        self.of_table(CATALOG_ID).first().map(|newest| newest.birth)
     }
 
     /// The tables that have pages.
@@ -81,8 +94,15 @@ impl Survey {
     }
 }
 
-/// A page of a tree; `None`: something else, as far as can be seen.
-fn look(copies: &Copies<'_>, page: u64) -> Result<Option<Whole>> {
+/// What a page is that says what it is.
+enum Page {
+    OfTree(Whole),
+    /// Of a space record of this birth.
+    OfSpace(u64),
+}
+
+/// What a page is; `None`: something else, as far as can be seen.
+fn look(copies: &Copies<'_>, page: u64) -> Result<Option<Page>> {
     let bytes = copies.raw(page)?;
     let head = header(&bytes);
     if head.page.get() != page {
@@ -93,7 +113,10 @@ fn look(copies: &Copies<'_>, page: u64) -> Result<Option<Whole>> {
     let is_branch = head.kind == PageKind::Branch as u8 && usize::from(head.level) < MAX_LEVELS;
     let fits = is_leaf && head.level == 0 || is_branch && head.level > 0;
     let (table, level, birth) = (head.table.get(), head.level, head.birth.get());
-    Ok(fits.then_some(Whole { table, level, birth, page }))
+    if head.kind == PageKind::Space as u8 {
+        return Ok(Some(Page::OfSpace(birth)));
+    }
+    Ok(fits.then_some(Page::OfTree(Whole { table, level, birth, page })))
 }
 
 /// The page size in which the most pages are whole; `None`: none is, in any.
