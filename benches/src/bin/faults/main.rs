@@ -1,0 +1,64 @@
+//! `faults [--seed S] [--keep DIR] mutations [N [PEERS]] | full-disk | kills [N] | crash | table [N [PEERS [KILLS]]]`:
+//! what becomes of stores when something goes wrong, mapleaf beside LMDB and (feature `redb`) redb.
+//!
+//! `mutations` (100,000): random damages of good files, each judged in a process that may die of it, in three modes
+//! (default options; without verification; with checksums put right after the damage), N in each; then PEERS damages
+//! (10,000) by the same generator on the peers' files. `full-disk`: a small ext4 on a loop device is filled
+//! up and freed again (needs root). `kills` (200): writers killed at random moments. `crash`: runs mapleaf's own
+//! tests of faults and gathers what they say they tried. `table`: all of these, and the tables of
+//! `docs/reliability.md`.
+//!
+//! `--only CASE` with `mutations` judges one damage again, in this process: `--only rot:1234`. `--keep DIR` keeps
+//! the files that were judged wrong. Anything that mapleaf does wrong makes the exit code 1.
+
+mod heap;
+mod mutations;
+mod stores;
+mod worker;
+#[path = "../../../../tests/damage/engine/mod.rs"]
+mod engine;
+
+use std::path::PathBuf;
+
+/// What the command line says.
+pub struct Settings {
+    pub seed: u64,
+    pub keep: Option<PathBuf>,
+    pub only: Option<String>,
+}
+
+fn main() {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let seed = option(&mut arguments, "--seed").map_or(1, |seed| seed.parse().expect("a number"));
+    let keep = option(&mut arguments, "--keep").map(PathBuf::from);
+    let only = option(&mut arguments, "--only");
+    let settings = Settings { seed, keep, only };
+    let words: Vec<&str> = arguments.iter().map(|word| &word[..]).collect();
+    let number = |at: usize, default: u64| words.get(at).map_or(default, |text| text.parse().expect("a number"));
+    let is_sound = match words.first() {
+        Some(&"worker") => return worker::work(&words[1..]),
+        Some(&"mutations") => mutations::run(&settings, number(1, 100_000), number(2, 10_000)).print(),
+        _ => panic!("usage: faults [--seed S] [--keep DIR] [--only CASE] mutations [N [PEERS]] | …"),
+    };
+    if !is_sound {
+        std::process::exit(1);
+    }
+}
+
+/// The value of an option, which is taken out of the arguments.
+fn option(arguments: &mut Vec<String>, name: &str) -> Option<String> {
+    let at = arguments.iter().position(|argument| argument == name)?;
+    let mut taken = arguments.drain(at..at + 2);
+    taken.next();
+    taken.next()
+}
+
+/// A fresh directory for this process, in memory where there is such a file system.
+pub fn scratch(name: &str) -> PathBuf {
+    let memory = std::path::Path::new("/dev/shm");
+    let root = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let directory = root.join(format!("mapleaf-faults-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).expect("a directory of its own");
+    directory
+}
