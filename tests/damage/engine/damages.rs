@@ -308,7 +308,8 @@ fn damage_slot(slot: &mut [u8], random: &mut StdRng) {
 fn damage_log(good: &Good, file: &mut [u8], random: &mut StdRng) {
     let Some(extent) = good.log.choose(random).cloned() else { return };
     let extent = extent.start.min(file.len())..extent.end.min(file.len());
-    let records = good.bytes[extent.clone()].iter().rposition(|byte| *byte != 0).map_or(SECTOR, |last| last + 1);
+    let records =
+        good.bytes[extent.clone()].iter().rposition(|byte| *byte != 0).map_or(SECTOR, |last| last + 1);
     let sectors = records.min(extent.len()) / SECTOR;
     if sectors == 0 {
         return;
@@ -380,7 +381,8 @@ pub fn fix_checksums(good: &Good, file: &mut [u8]) {
 
 /// Puts the chain of checksums right, in the first extent of the log.
 fn fix_log(file: &mut [u8], page_size: usize) {
-    let word = |at: usize| file.get(at..at + 8).map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")));
+    let word =
+        |at: usize| file.get(at..at + 8).map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")));
     let slot = if word(56) > word(4096 + 56) { 0 } else { 4096 };
     let (Some(seed), Some(page), Some(pages)) = (word(slot + 128), word(slot + 136), word(slot + 144)) else {
         return;

@@ -167,7 +167,9 @@ impl<'a> Judge<'a> {
         let is_known = (version as usize) < self.suspect.states.len();
         match expected {
             None => self.expect(is_known, || format!("version {version}"))?,
-            Some((own, _)) => self.expect(version == own, || format!("version {version}, committed was {own}"))?,
+            Some((own, _)) => {
+                self.expect(version == own, || format!("version {version}, committed was {own}"))?
+            }
         }
         let contents = match expected {
             Some((_, contents)) => contents.clone(),
@@ -221,7 +223,9 @@ impl<'a> Judge<'a> {
         self.expect(view.len() == entries.len() as u64, || format!("{name}: len {}", view.len()))?;
         for (key, value) in entries {
             if let Some(found) = self.answer("get", view.get(&key[..]))? {
-                self.expect(found == Some(&value[..]), || format!("{name}: get {}", what_is_wrong(key, found)))?;
+                self.expect(found == Some(&value[..]), || {
+                    format!("{name}: get {}", what_is_wrong(key, found))
+                })?;
             }
         }
         self.absent(name, view, entries)?;
@@ -241,7 +245,9 @@ impl<'a> Judge<'a> {
         for key in keys {
             let is_there = entries.contains_key(&key[..]);
             if let Some(found) = self.answer("get", view.get(&key[..]))? {
-                self.expect(found.is_some() == is_there, || format!("{name}: absent {}", what_is_wrong(&key, found)))?;
+                self.expect(found.is_some() == is_there, || {
+                    format!("{name}: absent {}", what_is_wrong(&key, found))
+                })?;
             }
             if let Some(found) = self.answer("contains", view.contains(&key[..]))? {
                 self.expect(found == is_there, || format!("{name}: contains {key:?}"))?;
@@ -274,7 +280,12 @@ impl<'a> Judge<'a> {
         Err(format!("{name} {way}: no end"))
     }
 
-    fn from_both_ends(&mut self, name: &str, view: &TableView<'_, [u8], [u8]>, entries: &Entries) -> Verdict<()> {
+    fn from_both_ends(
+        &mut self,
+        name: &str,
+        view: &TableView<'_, [u8], [u8]>,
+        entries: &Entries,
+    ) -> Verdict<()> {
         let (mut found, mut wanted) = (view.iter(), entries.iter());
         for i in 0..ENDLESS {
             let front = i % 3 != 0;
@@ -293,13 +304,16 @@ impl<'a> Judge<'a> {
     fn probe(&mut self, name: &str, view: &TableView<'_, [u8], [u8]>, entries: &Entries) -> Verdict<()> {
         let keys: Vec<&[u8]> = entries.keys().map(|key| &key[..]).collect();
         let at = |rank: usize| keys.get(rank).map(|key| (*key, &entries[*key][..]));
-        for (what, found, rank) in [("first", view.first(), 0), ("last", view.last(), keys.len().wrapping_sub(1))] {
+        for (what, found, rank) in
+            [("first", view.first(), 0), ("last", view.last(), keys.len().wrapping_sub(1))]
+        {
             if let Some(found) = self.answer(what, found)? {
                 self.expect(found == at(rank), || format!("{name}: {what}"))?;
             }
         }
         for _ in 0..PROBES.min(keys.len()) {
-            let (low, high) = (self.random.random_range(0..=keys.len()), self.random.random_range(0..keys.len()));
+            let (low, high) =
+                (self.random.random_range(0..=keys.len()), self.random.random_range(0..keys.len()));
             if let Some(found) = self.answer("nth", view.nth(low as u64))? {
                 self.expect(found == at(low), || format!("{name}: nth {low}"))?;
             }
@@ -312,7 +326,8 @@ impl<'a> Judge<'a> {
                 self.expect(found == wanted as u64, || format!("{name}: count {found}, expected {wanted}"))?;
             }
             let range = view.range(*low_key..).take(PROBES);
-            let slice = entries.range::<[u8], _>((std::ops::Bound::Included(*low_key), std::ops::Bound::Unbounded));
+            let slice =
+                entries.range::<[u8], _>((std::ops::Bound::Included(*low_key), std::ops::Bound::Unbounded));
             self.walk(name, "range", range, slice.take(PROBES))?;
             let prefix = &low_key[..low_key.len().min(6)];
             let begins = entries.iter().filter(|(key, _)| key.starts_with(prefix));
@@ -330,7 +345,9 @@ impl<'a> Judge<'a> {
         if version == last || !self.is_strict {
             // A slot that recovery has not written over.
             let stands = is_rotten && db.counters().replayed_txns == 0;
-            self.expect(!stands || slot_is_reported, || "a damaged meta slot that verify does not report".into())?;
+            self.expect(!stands || slot_is_reported, || {
+                "a damaged meta slot that verify does not report".into()
+            })?;
             return Ok(Outcome::Right);
         }
         if version == 0 && damaged.iter().all(|byte| *byte == 0) {
@@ -339,7 +356,9 @@ impl<'a> Judge<'a> {
         match (is_rotten, slot_is_reported) {
             (true, true) => Ok(Outcome::Older(Reason::SlotReported)),
             _ if good.is_hit(damaged, &good.log) => Ok(Outcome::Older(Reason::LogEnd)),
-            (true, false) => Err(format!("version {version} of {last} for a damaged slot, and verify is silent")),
+            (true, false) => {
+                Err(format!("version {version} of {last} for a damaged slot, and verify is silent"))
+            }
             _ if !hit.is_empty() => Ok(Outcome::Older(Reason::SlotStale)),
             _ => Err(format!("version {version} of {last}, although neither slots nor log were hit")),
         }
@@ -352,7 +371,9 @@ impl<'a> Judge<'a> {
         if let Some(stats) = self.answer("stats", stats)? {
             let counted: u64 = stats.tables.iter().map(|table| table.info.len).sum();
             let wanted: usize = self.state(version).values().map(|entries| entries.len()).sum();
-            self.expect(counted == wanted as u64, || format!("stats counts {counted} entries, not {wanted}"))?;
+            self.expect(counted == wanted as u64, || {
+                format!("stats counts {counted} entries, not {wanted}")
+            })?;
             let is_reported = stats.meta_problems.is_empty() || !is_clean;
             self.expect(is_reported, || format!("stats says {:?}, verify nothing", stats.meta_problems))?;
         }
@@ -403,7 +424,9 @@ impl<'a> Judge<'a> {
                 && let Some(Some(view)) = self.answer("raw_table", w.raw_table(table))?
                 && let Some(found) = self.answer("own get", view.get(&key[..]))?
             {
-                self.expect(found == Some(&value[..]), || format!("{table}: own {}", what_is_wrong(key, found)))?;
+                self.expect(found == Some(&value[..]), || {
+                    format!("{table}: own {}", what_is_wrong(key, found))
+                })?;
             }
         }
         Ok(self.answer("commit", w.commit())?.map(|()| contents))
@@ -438,11 +461,15 @@ impl<'a> Judge<'a> {
     /// Opened once more: what was committed is there.
     fn reopened(&mut self, version: u64, expected: &Contents, was_clean: bool) -> Verdict<()> {
         let opened = self.open(&self.options())?;
-        self.expect(opened.is_some() || !was_clean, || format!("it does not open again: {}", self.errors[0]))?;
+        self.expect(opened.is_some() || !was_clean, || {
+            format!("it does not open again: {}", self.errors[0])
+        })?;
         let Some(db) = opened else { return Ok(()) };
         self.read(&db, Some((version, expected)))?;
         let report = db.verify(&mut |_| {}).map_err(|error| format!("verify: {error}"))?;
-        self.expect(report.is_clean() || !was_clean, || format!("verify, in the end: {:?}", report.problems[0]))
+        self.expect(report.is_clean() || !was_clean, || {
+            format!("verify, in the end: {:?}", report.problems[0])
+        })
     }
 }
 

@@ -174,7 +174,9 @@ fn tables() -> Shape {
     txns[3].push(Change::Put("emptied", bytes("a"), bytes("b")));
     txns.push((0..1200).step_by(3).map(|i| without_value(word(i))).collect());
     txns.push(vec![Change::Drop("dropped"), Change::Delete("emptied", bytes("a"))]);
-    let aligned = |i: u64| Change::Put("aligned", bytes(format!("{i:04}")), bytes(vec![i as u8; 8 * (i as usize % 30)]));
+    let aligned = |i: u64| {
+        Change::Put("aligned", bytes(format!("{i:04}")), bytes(vec![i as u8; 8 * (i as usize % 30)]))
+    };
     txns.push((0..300).map(aligned).collect());
     txns.push((0..40).map(|i| number(i * 31)).chain((500..520).map(word)).collect());
     Shape { checkpoint_every: 3, ..Shape::new("tables", txns) }
@@ -188,9 +190,16 @@ fn deep() -> Shape {
         let key = [&groups[i % 50][..], &(i as u32 / 50).to_be_bytes()].concat();
         Change::Put("long", bytes(key), bytes([i as u8; 12]))
     };
-    let small = |i: u32| Change::Put("small", bytes(&i.wrapping_mul(0x9e37_79b1).to_be_bytes()[..]), bytes([i as u8]));
+    let small = |i: u32| {
+        Change::Put("small", bytes(&i.wrapping_mul(0x9e37_79b1).to_be_bytes()[..]), bytes([i as u8]))
+    };
     let txns = (0..10u32)
-        .map(|k| (k * 300..(k + 1) * 300).map(small).chain((k as usize * 90..(k as usize + 1) * 90).map(long)).collect())
+        .map(|k| {
+            (k * 300..(k + 1) * 300)
+                .map(small)
+                .chain((k as usize * 90..(k as usize + 1) * 90).map(long))
+                .collect()
+        })
         .collect();
     Shape::new("deep", txns)
 }
@@ -211,7 +220,9 @@ fn large() -> Shape {
 /// Entries of one width.
 fn fixed() -> Shape {
     let narrow = |i: u32| Change::Put("narrow", bytes(i.to_be_bytes()), bytes([i as u8; 12]));
-    let member = |i: u64| Change::Put("set", bytes((i.wrapping_mul(0x9e37_79b9_7f4a_7c15) as u128).to_be_bytes()), bytes(""));
+    let member = |i: u64| {
+        Change::Put("set", bytes((i.wrapping_mul(0x9e37_79b9_7f4a_7c15) as u128).to_be_bytes()), bytes(""))
+    };
     let mut txns: Vec<Vec<Change>> = (0..6u64)
         .map(|k| {
             let numbers = (k * 300..(k + 1) * 300).map(|i| number(i * 17 % 1801));

@@ -1,10 +1,10 @@
 //! The campaign of damages: workers that judge them, a watch over the workers, and the counts.
 
+use crate::Settings;
 use crate::engine::Outcome;
 use crate::engine::damages::Class;
 use crate::stores::Subject;
 use crate::worker::Campaign;
-use crate::{Settings, scratch};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -20,19 +20,12 @@ const WORKERS: u64 = 2;
 /// So many failures of a kind are shown.
 const SHOWN: usize = 5;
 
-/// A case that went wrong.
-pub struct Failure {
-    pub case: u64,
-    pub class: Class,
-    pub shape: &'static str,
-    pub detail: String,
-}
-
 /// What became of all damages of one subject.
 pub struct Tally {
     pub subject: Subject,
     pub counts: BTreeMap<(Class, String), u64>,
-    pub failures: Vec<Failure>,
+    /// What went wrong.
+    pub failures: Vec<String>,
 }
 
 impl Tally {
@@ -71,7 +64,7 @@ pub fn run(settings: &Settings, count: u64, peers: u64) -> Tallies {
     let mut tallies = Vec::new();
     for subject in Subject::all() {
         let count = if subject.is_mapleaf() { count } else { peers };
-        if count > 0 {
+        if count > 0 && settings.names(subject.name()) {
             tallies.push(campaign(settings, subject, count));
         }
     }
@@ -82,7 +75,7 @@ pub fn run(settings: &Settings, count: u64, peers: u64) -> Tallies {
 fn one(settings: &Settings, only: &str) -> Tally {
     let (name, case) = only.split_once(':').expect("SUBJECT:CASE");
     let (subject, case) = (Subject::named(name), case.parse().expect("a number"));
-    let directory = scratch("only");
+    let directory = settings.scratch("only");
     let mut campaign = Campaign::new(subject, settings.seed, &directory);
     campaign.prepare();
     let keep = settings.keep.as_ref().map(|keep| keep.join(format!("{name}-{case}")));
@@ -92,14 +85,14 @@ fn one(settings: &Settings, only: &str) -> Tally {
     let mut tally = Tally::new(subject);
     tally.add(class, outcome.name());
     if let Outcome::Failed(detail) = outcome {
-        tally.failures.push(Failure { case, class, shape: campaign.shape(shape), detail });
+        tally.failures.push(detail);
     }
     let _ = std::fs::remove_dir_all(&directory);
     tally
 }
 
 fn campaign(settings: &Settings, subject: Subject, count: u64) -> Tally {
-    let directory = scratch(subject.name());
+    let directory = settings.scratch(subject.name());
     Campaign::new(subject, settings.seed, &directory).prepare();
     let halves = std::thread::scope(|threads| {
         let start = |first| {
@@ -149,7 +142,11 @@ fn watch(settings: &Settings, subject: Subject, first: u64, count: u64, director
         };
         let status = child.wait().expect("it is there");
         let Some(case) = current else {
-            assert!(status.success() && next >= count, "a worker ended with {status}: {}", last_line(&errors));
+            assert!(
+                status.success() && next >= count,
+                "a worker ended with {status}: {}",
+                last_line(&errors)
+            );
             break;
         };
         let death = death.unwrap_or_else(|| match status.signal() {
@@ -162,7 +159,14 @@ fn watch(settings: &Settings, subject: Subject, first: u64, count: u64, director
     tally
 }
 
-fn start(settings: &Settings, subject: Subject, from: u64, to: u64, directory: &Path, errors: &Path) -> Child {
+fn start(
+    settings: &Settings,
+    subject: Subject,
+    from: u64,
+    to: u64,
+    directory: &Path,
+    errors: &Path,
+) -> Child {
     Command::new(std::env::current_exe().expect("this program"))
         .args(["worker", subject.name()])
         .args([settings.seed, from, to, WORKERS].map(|number| number.to_string()))
@@ -202,12 +206,12 @@ fn note(settings: &Settings, campaign: &Campaign, tally: &mut Tally, case: u64, 
         return;
     }
     let shape = campaign.shape(shape);
-    let alike = tally.failures.iter().filter(|other| without_numbers(&other.detail) == without_numbers(detail));
+    let alike = tally.failures.iter().filter(|other| without_numbers(other) == without_numbers(detail));
     if tally.subject.is_mapleaf() && alike.count() < SHOWN {
         println!("  --only {}:{case}: {} of {shape}: {detail}", tally.subject.name(), class.name());
         keep(settings, tally.subject, case);
     }
-    tally.failures.push(Failure { case, class, shape, detail: detail.to_owned() });
+    tally.failures.push(detail.to_owned());
 }
 
 fn without_numbers(detail: &str) -> String {
@@ -218,7 +222,9 @@ fn without_numbers(detail: &str) -> String {
 fn keep(settings: &Settings, subject: Subject, case: u64) {
     if let Some(keep) = &settings.keep {
         let _ = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--seed", &settings.seed.to_string(), "--keep"])
+            .args(["--seed", &settings.seed.to_string(), "--in"])
+            .arg(&settings.root)
+            .arg("--keep")
             .arg(keep)
             .args(["--only", &format!("{}:{case}", subject.name()), "mutations"])
             .stdout(Stdio::null())
@@ -248,7 +254,11 @@ impl Tallies {
             println!("|---|{}", "---:|".repeat(outcomes.len() + 1));
             let row = |name: &str, class: Option<Class>| {
                 let counts = outcomes.iter().map(|outcome| tally.count(class, Some(outcome)).to_string());
-                println!("| {name} | {} | {} |", tally.count(class, None), counts.collect::<Vec<_>>().join(" | "));
+                println!(
+                    "| {name} | {} | {} |",
+                    tally.count(class, None),
+                    counts.collect::<Vec<_>>().join(" | ")
+                );
             };
             Class::ALL.iter().filter(|class| tally.count(Some(**class), None) > 0).for_each(|class| {
                 row(class.name(), Some(*class));

@@ -59,7 +59,7 @@ impl Campaign {
     }
 
     fn files_of(&self, shape: &Shape) -> PathBuf {
-        self.directory.join(self.subject.files()).join(shape.name)
+        self.directory.join(shape.name)
     }
 
     fn classes(&self) -> Vec<Class> {
@@ -70,9 +70,8 @@ impl Campaign {
     pub fn kind(&self, case: u64) -> (Class, usize) {
         let classes = self.classes();
         let class = classes[(case % classes.len() as u64) as usize];
-        let suitable: Vec<usize> = (0..self.shapes.len())
-            .filter(|i| class != Class::Log || self.shapes[*i].is_left_open)
-            .collect();
+        let suitable: Vec<usize> =
+            (0..self.shapes.len()).filter(|i| class != Class::Log || self.shapes[*i].is_left_open).collect();
         (class, suitable[(case / classes.len() as u64) as usize % suitable.len()])
     }
 
