@@ -113,7 +113,8 @@ pub fn apply(contents: &mut Contents, change: &Change) {
     }
 }
 
-fn write(db: &Database, version: u64, txn: &[Change]) -> Result<()> {
+/// Carries out txn `version`.
+pub fn write(db: &Database, version: u64, txn: &[Change]) -> Result<()> {
     db.write(|w| {
         w.set_user_version(version);
         for change in txn {

@@ -13,9 +13,12 @@
 //! `--of rot,lmdb`. `--only CASE` judges one damage again, in this process: `--only rot:1234`. Anything that mapleaf
 //! does wrong makes the exit code 1.
 
+mod full_disk;
 mod heap;
+mod kills;
 mod mutations;
 mod peers;
+mod story;
 mod stores;
 mod worker;
 #[path = "../../../../tests/damage/engine/mod.rs"]
@@ -41,6 +44,11 @@ fn main() {
         |at: usize, default: u64| words.get(at).map_or(default, |text| text.parse().expect("a number"));
     let is_sound = match words.first() {
         Some(&"worker") => return worker::work(&words[1..]),
+        Some(&"writer") => return kills::write_for_ever(&words[1..]),
+        Some(&"check") => return kills::check(&words[1..]),
+        Some(&"filler") => return full_disk::fill(&words[1..]),
+        Some(&"kills") => kills::run(&settings, number(1, 200)).print(),
+        Some(&"full-disk") => full_disk::run(&settings).is_none_or(|outcomes| outcomes.print()),
         Some(&"mutations") => mutations::run(&settings, number(1, 100_000), number(2, 10_000)).print(),
         _ => panic!("usage: faults [--seed S] [--keep DIR] [--only CASE] mutations [N [PEERS]] | …"),
     };

@@ -1,4 +1,4 @@
-//! LMDB and redb: the same shapes as mapleaf's, with their default durability, and the same questions.
+//! mapleaf, LMDB and redb behind one trait: the same shapes as mapleaf's, with their default durability, and the same questions.
 //!
 //! They have no user version: a table `version` holds it. An answer that is not that of the version is wrong, unless it is
 //! an error; an older version is right only where the damage hit the meta pages.
@@ -29,12 +29,62 @@ pub trait Peer: Sized {
     fn get(&self, table: &str, key: &[u8]) -> Asked<Option<Vec<u8>>>;
     /// Hands out all entries until `step` says no.
     fn walk(&self, table: &str, backwards: bool, step: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Asked<()>;
+    /// What its own check finds, where that only reads.
+    fn check(&self) -> Asked<()> {
+        Ok(())
+    }
     /// Closes it, and waits until it is closed.
     fn close(self);
 }
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+/// mapleaf, whose commits are durable.
+pub struct Maple(mapleaf::Database);
+
+impl Peer for Maple {
+    fn open(directory: &Path) -> Asked<Self> {
+        // SAFETY: the file is this program's own.
+        unsafe { mapleaf::Database::open(Self::file(directory)) }.map(Maple).map_err(text)
+    }
+
+    fn file(directory: &Path) -> PathBuf {
+        directory.join("store.maple")
+    }
+
+    fn write(&self, version: u64, txn: &[Change]) -> Asked<()> {
+        crate::engine::shapes::write(&self.0, version, txn).map_err(text)
+    }
+
+    fn get(&self, table: &str, key: &[u8]) -> Asked<Option<Vec<u8>>> {
+        let r = self.0.begin_read().map_err(text)?;
+        if table == VERSION {
+            return Ok(Some(r.user_version().to_le_bytes().to_vec()));
+        }
+        let Some(view) = r.raw_table(table).map_err(text)? else { return Ok(None) };
+        Ok(view.get(key).map_err(text)?.map(<[u8]>::to_vec))
+    }
+
+    fn walk(&self, table: &str, backwards: bool, step: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Asked<()> {
+        let r = self.0.begin_read().map_err(text)?;
+        let Some(view) = r.raw_table(table).map_err(text)? else { return Ok(()) };
+        let each = |entry: mapleaf::Result<(&[u8], &[u8])>| entry.map(|(k, v)| step(k, v)).map_err(text);
+        match backwards {
+            false => go(view.iter().map(each)),
+            true => go(view.iter().rev().map(each)),
+        }
+    }
+
+    fn check(&self) -> Asked<()> {
+        let report = self.0.verify(&mut |_| {}).map_err(text)?;
+        report.problems.first().map_or(Ok(()), |problem| Err(format!("verify: {}", problem.detail)))
+    }
+
+    fn close(self) {
+        let _ = self.0.close();
+    }
 }
 
 /// LMDB through heed, which syncs every commit.
@@ -175,13 +225,14 @@ fn look<P: Peer>(good: &Good, damaged: &[u8], states: &[Contents], directory: &P
     })
 }
 
-fn version_of(store: &impl Peer) -> Asked<u64> {
+/// The version of the last txn that it holds.
+pub fn version_of(store: &impl Peer) -> Asked<u64> {
     let found = store.get(VERSION, b"v")?;
     Ok(found.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes))
 }
 
 /// Every get and both walks against what a txn left. Returns how many gave errors.
-fn compare(store: &impl Peer, contents: &Contents) -> Asked<u64> {
+pub fn compare(store: &impl Peer, contents: &Contents) -> Asked<u64> {
     let mut errors = 0;
     for (name, entries) in contents {
         for (key, value) in entries.iter() {
