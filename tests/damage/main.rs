@@ -90,6 +90,19 @@ fn rot_that_is_not_looked_for_cannot_make_it_panic_or_walk_for_ever() {
 }
 
 #[test]
+fn control_without_verification_wrong_answers_are_found() {
+    let directory = directory();
+    let files = good_files(directory.path());
+    let (_, _, good, states) = files.iter().find(|(name, ..)| *name == "fixed").unwrap();
+    let failures = |seed: &u64| {
+        let damaged = damage(Class::ManyBits, good, &mut StdRng::seed_from_u64(*seed));
+        let suspect = Suspect { good, damaged: &damaged, states, mode: Mode::Control, seed: *seed };
+        matches!(judge(&suspect, &directory.path().join("control.maple")), Outcome::Failed(_))
+    };
+    assert!((0..20).filter(failures).count() > 5);
+}
+
+#[test]
 fn crafted_files_cannot_make_it_panic_or_walk_for_ever() {
     let counts = each_damage(Mode::Crafted);
     tried("F28", "damage::crafted_files_cannot_make_it_panic_or_walk_for_ever", counts.values().sum());

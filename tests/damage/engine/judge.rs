@@ -3,7 +3,7 @@
 use super::damages::Good;
 use super::shapes::{Change, Contents, Entries, apply};
 use super::{Mode, Outcome, Reason};
-use mapleaf::{Database, Error, Options, ReadTxn, Table, TableView, Verify, WriteTxn};
+use mapleaf::{Database, Error, Options, ReadTxn, Salvage, Table, TableView, Verify, WriteTxn};
 use rand::prelude::*;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -68,17 +68,17 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     fn new(suspect: &'a Suspect<'a>, path: &'a Path) -> Self {
         let random = StdRng::seed_from_u64(suspect.seed ^ 0xdead_beef);
-        let is_strict = suspect.mode == Mode::Rot;
+        let is_strict = matches!(suspect.mode, Mode::Rot | Mode::Control);
         Judge { suspect, path, random, errors: Vec::new(), is_strict }
     }
 
     fn options(&self) -> Options {
         let verify = match self.suspect.mode {
-            Mode::Unverified => Verify::Never,
+            Mode::Unverified | Mode::Control => Verify::Never,
             _ if self.suspect.seed % 5 == 4 => Verify::Always,
             _ => Verify::Once,
         };
-        Options::new().max_size(1 << 26).verify(verify)
+        Options::new().max_size(1 << 26).verify(verify).guarded_reads(self.suspect.seed % 6 == 5)
     }
 
     fn open(&mut self, options: &Options) -> Verdict<Option<Database>> {
@@ -105,6 +105,9 @@ impl<'a> Judge<'a> {
     }
 
     fn run(&mut self) -> Verdict<Outcome> {
+        if self.suspect.seed % 4 == 1 {
+            self.salvage()?;
+        }
         self.read_only()?;
         self.errors.clear();
         let Some(db) = self.open(&self.options())? else { return Ok(Outcome::Refused) };
@@ -137,6 +140,72 @@ impl<'a> Judge<'a> {
         Ok(match outcome {
             Outcome::Right if first_errors > 0 => Outcome::Partly,
             other => other,
+        })
+    }
+
+    /// What salvaging brings to light: a sound store, of entries that some txn left.
+    fn salvage(&mut self) -> Verdict<()> {
+        let path = self.path.with_extension("salvaged");
+        let older = self.suspect.seed % 8 == 1;
+        let salvaged = Salvage::of(self.path).map(|salvage| salvage.older_versions(older));
+        let report = match salvaged.and_then(|salvage| salvage.write_to(&path, &mut |_| {})) {
+            Ok(report) => report,
+            Err(error) => {
+                let is_owed = matches!(error, Error::Corrupt { .. } | Error::NotAStore { .. });
+                return self.expect(is_owed, || format!("salvage: {error}"));
+            }
+        };
+        // SAFETY: the file is this program's own.
+        let db = unsafe { Options::new().open(&path) }.map_err(|error| format!("salvaged: {error}"))?;
+        let found = db.verify(&mut |_| {}).map_err(|error| format!("salvaged: {error}"))?;
+        if let Some(problem) = found.problems.first() {
+            return Err(format!("salvaged: {}", problem.detail));
+        }
+        if self.is_strict {
+            self.salvaged(&db, &report)?;
+        }
+        drop(db);
+        let _ = std::fs::remove_file(&path);
+        let _ = std::fs::remove_file(lock_file(&path));
+        Ok(())
+    }
+
+    fn salvaged(&mut self, db: &Database, report: &mapleaf::SalvageReport) -> Verdict<()> {
+        let (good, damaged, states) = (self.suspect.good, self.suspect.damaged, self.suspect.states);
+        let last = states.last().expect("the empty one");
+        let is_last = !good.is_hit(damaged, &good.slots) && !good.is_hit(damaged, &good.log);
+        let r = db.begin_read().map_err(|error| format!("salvaged: {error}"))?;
+        let (mut right, mut other) = (0, 0);
+        for table in r.tables().map_err(|error| format!("salvaged: {error}"))? {
+            let is_listed = !table.name.starts_with("salvaged-");
+            let view = r.raw_table(&table.name).map_err(|error| format!("salvaged: {error}"))?;
+            for entry in view.iter().flat_map(TableView::iter) {
+                let (key, value) = entry.map_err(|error| format!("salvaged: {error}"))?;
+                let holds = |state: &Contents| {
+                    let is_here =
+                        |entries: &Entries| entries.get(key).is_some_and(|found| &found[..] == value);
+                    match is_listed {
+                        true => state.get(&table.name[..]).is_some_and(|entries| is_here(entries)),
+                        false => state.values().any(|entries| is_here(entries)),
+                    }
+                };
+                match holds(last) {
+                    true => right += 1,
+                    false if states.iter().any(holds) => other += 1,
+                    false => return Err(format!("salvaged: {}", what_is_wrong(key, Some(value)))),
+                }
+            }
+        }
+        let older: u64 = report.tables.iter().map(|table| table.older).sum();
+        // Where the catalog or the log is damaged, a note says what is in doubt.
+        let is_known = is_last && report.checkpoint.is_some() && report.notes.is_empty();
+        self.expect(!is_known || other <= older, || {
+            format!("salvaged: {other} entries of other txns, it says {older}")
+        })?;
+        let wanted: u64 = last.values().map(|entries| entries.len() as u64).sum();
+        let is_complete = is_last && report.is_complete();
+        self.expect(!is_complete || right == wanted && other == 0, || {
+            format!("salvaged: {right} of {wanted} entries, it says that nothing is lost")
         })
     }
 

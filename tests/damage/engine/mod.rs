@@ -24,10 +24,12 @@ pub enum Mode {
     Unverified,
     /// Default options, and the checksums were put right after the damage.
     Crafted,
+    /// Without verification, and judged as strictly as with it: so the judge can be seen to find something.
+    Control,
 }
 
 impl Mode {
-    /// All of them.
+    /// Those in which nothing may fail.
     pub const ALL: [Mode; 3] = [Mode::Rot, Mode::Unverified, Mode::Crafted];
 
     /// In a word.
@@ -36,6 +38,7 @@ impl Mode {
             Mode::Rot => "rot",
             Mode::Unverified => "unverified",
             Mode::Crafted => "crafted",
+            Mode::Control => "control",
         }
     }
 }

@@ -5,7 +5,7 @@
 //! (default options; without verification; with checksums put right after the damage), N in each; then PEERS damages
 //! (10,000) by the same generator on the peers' files. `full-disk`: a small ext4 on a loop device is filled
 //! up and freed again (needs root). `kills` (200): writers killed at random moments. `crash`: runs mapleaf's own
-//! tests of faults and gathers what they say they tried. `table`: all of these, and the tables of
+//! tests of faults (`crash TARGET …`: these) and gathers what they say they tried. `table`: all of these, and the tables of
 //! `docs/reliability.md`.
 //!
 //! Options: `--seed S`. `--in DIR`: where the files lie (default: /dev/shm, or the system's directory for temporary
@@ -17,8 +17,11 @@ mod full_disk;
 mod heap;
 mod kills;
 mod mutations;
+mod own_tests;
 mod peers;
+mod rows;
 mod story;
+mod table;
 mod stores;
 mod worker;
 #[path = "../../../../tests/damage/engine/mod.rs"]
@@ -49,8 +52,10 @@ fn main() {
         Some(&"filler") => return full_disk::fill(&words[1..]),
         Some(&"kills") => kills::run(&settings, number(1, 200)).print(),
         Some(&"full-disk") => full_disk::run(&settings).is_none_or(|outcomes| outcomes.print()),
+        Some(&"crash") => own_tests::run(&words[1..]).print(),
+        Some(&"table") => table::run(&settings, number(1, 100_000), number(2, 10_000), number(3, 200)),
         Some(&"mutations") => mutations::run(&settings, number(1, 100_000), number(2, 10_000)).print(),
-        _ => panic!("usage: faults [--seed S] [--keep DIR] [--only CASE] mutations [N [PEERS]] | …"),
+        _ => panic!("usage: faults [OPTIONS] mutations [N [PEERS]] | full-disk | kills [N] | crash | table"),
     };
     if !is_sound {
         std::process::exit(1);

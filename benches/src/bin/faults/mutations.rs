@@ -265,6 +265,11 @@ impl Tallies {
             });
             row("all", None);
         }
+        self.is_sound()
+    }
+
+    /// Whether mapleaf did nothing wrong.
+    pub fn is_sound(&self) -> bool {
         self.0.iter().all(|tally| !tally.subject.is_mapleaf() || tally.failures.is_empty())
     }
 }
