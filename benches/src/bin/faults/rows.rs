@@ -105,7 +105,7 @@ pub const ROWS: &[Row] = &[
         &["F12"],
         "unreadable sector",
         "verify, dump and salvage name the page; mapped reads only with `guarded_reads`",
-        &[],
+        &["guarded::*"],
         "system calls in `copies`, `guarded_reads`",
     ),
     row(
@@ -181,7 +181,7 @@ pub const ROWS: &[Row] = &[
         &["F21"],
         "file replaced, renamed, unlinked or truncated while open",
         "commit notices and refuses; truncation under a mapping is a boundary",
-        &["sharing::a_store_that_takes_the_name*"],
+        &["removed::*", "sharing::a_store_that_takes_the_name*"],
         "`fstat` in `commit`",
     ),
     row(
