@@ -119,6 +119,7 @@ fn a_meta_slot_that_was_lost_or_damaged_is_reported() {
     }
     drop(db);
     let good = std::fs::read(&path).unwrap();
+    let mut reported = 0;
     for (slot, byte) in [(0, 0), (PAGE, 0), (0, 0x5a), (PAGE, 0x5a)] {
         let mut file = good.clone();
         file[slot..slot + 512].fill(byte);

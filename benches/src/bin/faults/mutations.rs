@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -17,6 +17,8 @@ use std::time::Duration;
 /// A damage that takes longer to judge is one of which something hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 const WORKERS: u64 = 2;
+/// Cases between two signs of life of a worker.
+const PROGRESS: u64 = 10_000;
 /// So many failures of a kind are shown.
 const SHOWN: usize = 5;
 
@@ -153,10 +155,16 @@ fn watch(settings: &Settings, subject: Subject, first: u64, count: u64, director
             Some(signal) => format!("signal {signal}"),
             None => format!("exit {status}"),
         });
+        let _ = std::fs::remove_dir_all(case_directory(directory, child.id(), case));
         note(settings, &campaign, &mut tally, case, "failed", &format!("{death} {}", last_line(&errors)));
         next = case + WORKERS;
     }
     tally
+}
+
+/// Where the worker `id` judges a case.
+pub fn case_directory(directory: &Path, id: u32, case: u64) -> PathBuf {
+    directory.join(format!("case-{id}-{case}"))
 }
 
 fn start(
@@ -202,6 +210,9 @@ fn note(settings: &Settings, campaign: &Campaign, tally: &mut Tally, case: u64, 
         _ => outcome,
     };
     tally.add(class, name);
+    if tally.count(None, None).is_multiple_of(PROGRESS) {
+        println!("  {}: a worker has judged {}", tally.subject.name(), tally.count(None, None));
+    }
     if outcome != "failed" {
         return;
     }

@@ -8,6 +8,7 @@ use crate::engine::judge::message;
 use crate::engine::shapes::{self, Contents, Shape};
 use crate::engine::{Mode, Outcome};
 use crate::heap;
+use crate::mutations::case_directory;
 use crate::stores::Subject;
 use rand::prelude::*;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -95,7 +96,7 @@ impl Campaign {
         if let Some(keep) = keep {
             std::fs::write(keep, &damaged).expect("there is room to keep it");
         }
-        let work = self.directory.join(format!("case-{}-{}", std::process::id(), case));
+        let work = case_directory(&self.directory, std::process::id(), case);
         std::fs::create_dir_all(&work).expect("a directory");
         let judged = std::panic::catch_unwind(AssertUnwindSafe(|| {
             subject.judge(&loaded.good, &damaged, &loaded.states, case, &work)
