@@ -170,7 +170,7 @@ fn log_ranges(file: &[u8]) -> Vec<std::ops::Range<usize>> {
 }
 
 /// Opens every damaged file; what opens must hold what some whole txn left.
-fn each_damaged_log(name: &str, may_refuse: bool, damage: impl Fn(&mut [u8], &mut StdRng)) {
+fn each_damaged_log(name: &str, is_crafted: bool, damage: impl Fn(&mut [u8], &mut StdRng)) {
     let directory = directory();
     let good = file_with_a_log(&directory.path().join("good.maple"));
     assert!(!log_ranges(&good).is_empty());
@@ -183,7 +183,7 @@ fn each_damaged_log(name: &str, may_refuse: bool, damage: impl Fn(&mut [u8], &mu
         // SAFETY: the file is this test's own.
         let db = match unsafe { Options::new().open(&path) } {
             Ok(db) => db,
-            Err(Error::Corrupt { .. } | Error::NotAStore { .. }) if may_refuse => continue,
+            Err(Error::Corrupt { .. } | Error::NotAStore { .. }) => continue,
             Err(error) => panic!("{name}, seed {seed}: {error}"),
         };
         let r = db.begin_read().unwrap();
@@ -191,16 +191,17 @@ fn each_damaged_log(name: &str, may_refuse: bool, damage: impl Fn(&mut [u8], &mu
         found.insert(last);
         let entries: Vec<(u64, u64)> = r.iter(NUMBERS).unwrap().collect::<Result<_>>().unwrap();
         assert!(entries.into_iter().eq((0..=last).map(|k| (k, k * k))), "{name}, seed {seed}: txn {last}");
-        assert!(may_refuse || db.verify(&mut |_| {}).unwrap().is_clean(), "{name}, seed {seed}");
+        let is_the_end = is_crafted || last + 2 >= LOGGED - 1;
+        assert!(is_the_end, "{name}, seed {seed}: txn {last} in silence");
     }
     println!("{name}: {} different states", found.len());
-    tried(if may_refuse { "F28" } else { "F13" }, &format!("damage::{name}"), ROUNDS);
+    tried(if is_crafted { "F28" } else { "F13" }, &format!("damage::{name}"), ROUNDS);
     assert!(found.len() > 1, "{name}: always {found:?}");
 }
 
 #[test]
-fn a_damaged_log_ends_before_the_damage() {
-    each_damaged_log("a_damaged_log_ends_before_the_damage", false, |file, random| {
+fn a_damaged_log_is_refused_unless_its_last_flush_was_damaged() {
+    each_damaged_log("a_damaged_log_is_refused_unless_its_last_flush_was_damaged", false, |file, random| {
         let ranges = log_ranges(file);
         let range = ranges[random.random_range(0..ranges.len())].clone();
         // Where the records are.

@@ -65,7 +65,7 @@ pub enum Reason {
     SlotReported,
     /// A meta slot holds an older meta that was once right: nothing in the file tells.
     SlotStale,
-    /// The log ends where it is damaged, which cannot be told from its end.
+    /// The log ends where its last flush is damaged, which cannot be told from a cut.
     LogEnd,
     /// A file cut down to nothing is a new store.
     Blank,
