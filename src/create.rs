@@ -239,11 +239,20 @@ pub fn read_meta(file: &File, path: &Path, alone: bool) -> Result<(Meta, usize)>
     let mut reasons = Vec::new();
     for (slot, offset) in META_OFFSETS.into_iter().enumerate() {
         let mut bytes = [0; META_LEN];
-        if let Err(error) = file.read_exact_at(&mut bytes, offset) {
-            let short = format!("the file has {len} bytes, fewer than a store of {} has", 2 * MIN_PAGE_SIZE);
-            let is_short = error.kind() == std::io::ErrorKind::UnexpectedEof;
-            reasons.push(format!("slot {slot}: {}", if is_short { short } else { error.to_string() }));
-            continue;
+        match file.read_exact_at(&mut bytes, offset) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof && len < MIN_LEN => {
+                let needed = 2 * MIN_PAGE_SIZE;
+                reasons.push(format!(
+                    "slot {slot}: the file has {len} bytes, fewer than a store of {needed} has"
+                ));
+                continue;
+            }
+            // What is in it is not known: it may be the newest.
+            Err(error) => {
+                let doing = format!("read meta slot {slot} of {}", path.display());
+                return Err(Error::io(doing, error));
+            }
         }
         match Meta::parse(&bytes) {
             Ok(meta) if found.is_none_or(|(best, _)| meta.txn.get() > best.txn.get()) => {
