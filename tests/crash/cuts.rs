@@ -247,7 +247,8 @@ fn kill_and_go_on(
     let recorder = Arc::new(Recorder::default());
     let mut session = Session::open(&path, &Options::new(), Arc::clone(&recorder)).unwrap();
     let found = session.next - 1;
-    let kept = permitted.clone().after(log).check_killed(found);
+    let has_reverted = log.iter().any(|event| matches!(event, Event::Reverted { .. }));
+    let kept = permitted.clone().after(log).check_killed(found, has_reverted);
     // Its txns have numbers of their own; what it found it has shown, so that must stay.
     session.next = 1000 * (at as u64 + 1);
     recorder.note(Event::Acknowledged(found));
@@ -323,11 +324,18 @@ fn survives_failed_flush_and_kill(name: &str, options: &Options, actions: &[Acti
         let Some((event, _)) = run.recorder.hit().filter(|(_, what)| what.starts_with("flush")) else {
             continue;
         };
-        for rule in [FailedFlush::Keeps, FailedFlush::LosesFresh] {
+        let reverting =
+            Recorder::failing(at..at + 1, Failure::Io).reverting(&path, &std::fs::read(&base_path).unwrap());
+        let reverted = run_with(&base_path, &path, options, actions, reverting);
+        for (run, rule) in
+            [(&run, FailedFlush::Keeps), (&run, FailedFlush::LosesFresh), (&reverted, FailedFlush::Keeps)]
+        {
             let (disk, log) = (Disk::holding(&before, rule), run.recorder.log());
-            let log = &log[..(event + 9).min(log.len())];
-            let kills = Kills { from: event + 1, every: 2 };
-            survives_a_killed_writer(&mut judge, &disk, log, &run.permitted, kills);
+            let is_reverted = |event: &&Event| matches!(event, Event::Reverted { .. });
+            // Not within: the flush is over when its blocks are what they are.
+            let from = event + 1 + log[event + 1..].iter().take_while(is_reverted).count();
+            let log = &log[..(from + 8).min(log.len())];
+            survives_a_killed_writer(&mut judge, &disk, log, &run.permitted, Kills { from, every: 2 });
         }
     }
     report("F15", name, &judge, begun);

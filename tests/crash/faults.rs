@@ -498,14 +498,18 @@ fn when_every_flush_fails_reading_goes_on_and_nothing_is_acknowledged() {
 
 #[test]
 fn a_failing_operation_during_creation_is_an_error_and_creation_works_afterwards() {
-    for named in [false, true] {
+    for (named, reverts) in [(false, false), (true, false), (true, true)] {
         for at in 0..5 {
             let directory = memory_directory();
             let path = directory.path().join("test.maple");
             if named {
                 std::fs::write(&path, b"").unwrap();
             }
-            let recorder = Arc::new(Recorder::failing(at..at + 1, Failure::Io));
+            let mut recorder = Recorder::failing(at..at + 1, Failure::Io);
+            if reverts {
+                recorder = recorder.reverting(&path, &[]);
+            }
+            let recorder = Arc::new(recorder);
             let failed = Session::open(&path, &Options::new(), Arc::clone(&recorder));
             assert!(failed.is_err(), "operation {at}: {:?}", recorder.hit());
             let mut session = Session::open(&path, &Options::new(), Arc::clone(&recorder)).unwrap();

@@ -6,7 +6,7 @@
 //! cargo test --test crash all_mutations -- --ignored --nocapture
 //! ```
 //!
-//! or some, by a part of their names: `MAPLEAF_MUTATION=flush` before the same command. Owns: the copy, in the target
+//! or some, by a part of their names: `MAPLEAF_MUTATION=flush,birth` before the same command. Owns: the copy, in the target
 //! directory, and the list of mutations with the tests of which one must fail: crash tests, or those of another test
 //! target. A piece of source that is not found exactly once is a failure too: the list follows the source.
 //!
@@ -104,6 +104,7 @@ fn run(target: &str, tests: &[&str]) -> (bool, String) {
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO"));
         command.current_dir(&directory).env("CARGO_TARGET_DIR", directory.join("target"));
+        command.env("CARGO_PROFILE_DEV_DEBUG", "0");
         command.args(["test", "--offline", "-p", "mapleaf", "--test", target]).args(arguments);
         let output = command.output().unwrap();
         (
@@ -353,13 +354,14 @@ const MUTATIONS: &[Mutation] = &[
 #[ignore = "builds the crate anew for each; run with --ignored"]
 fn all_mutations_are_caught() {
     let only = std::env::var("MAPLEAF_MUTATION").unwrap_or_default();
+    let is_wanted = |name: &str| only.split(',').any(|part| name.contains(part));
     copy_sources(&place());
     for (target, tests) in [(CRASH, &["in_small_logged_commits", "rotten"][..]), (DAMAGE, &["rot_gives"])] {
         let (passed, text) = run(target, tests);
         assert!(passed, "without a mutation:\n{text}");
     }
     let (mut missed, mut table) = (Vec::new(), String::from("mutation | caught by | caught\n"));
-    for mutation in MUTATIONS.iter().filter(|mutation| mutation.name.contains(&only)) {
+    for mutation in MUTATIONS.iter().filter(|mutation| is_wanted(mutation.name)) {
         let outcome = mutation.is_caught();
         let line = match &outcome {
             Ok(by) => format!("{} | {by} | yes", mutation.name),

@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 const DIRECTORY: &str = "MAPLEAF_TURNS";
+/// Whether the cache reverts what a flush could not write.
+const REVERTS: &str = "MAPLEAF_TURNS_REVERTS";
 const STORE: &str = "test.maple";
 const LOG: &str = "log";
 
@@ -29,7 +31,11 @@ const LOG: &str = "log";
 fn turn_taker() {
     let Ok(directory) = std::env::var(DIRECTORY) else { return };
     let directory = PathBuf::from(directory);
-    let recorder = Arc::new(Recorder::streaming(&directory.join(LOG)).unwrap());
+    let mut recorder = Recorder::streaming(&directory.join(LOG)).unwrap();
+    if std::env::var(REVERTS).is_ok() {
+        recorder = recorder.reverting(&directory.join(STORE), &[]);
+    }
+    let recorder = Arc::new(recorder);
     let options = Options::new().held_limit(256 << 10).observer(Arc::clone(&recorder) as _);
     let db = open(&directory.join(STORE), &options).unwrap();
     let mut taker = TurnTaker { db, recorder, handed: Vec::new(), pinned: None };
@@ -151,8 +157,9 @@ struct Process {
 }
 
 impl Process {
-    fn start(directory: &std::path::Path) -> Self {
+    fn start(directory: &std::path::Path, reverts: bool) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
+            .envs(reverts.then_some((REVERTS, "1")))
             .args(["--exact", "turns::turn_taker", "--nocapture", "--test-threads", "1"])
             .env(DIRECTORY, directory)
             .stdin(Stdio::piped())
@@ -206,6 +213,9 @@ struct Turns {
     /// Txns that readers may see.
     visible: Vec<u64>,
     next: u64,
+    /// The last txn that is on the disk for certain.
+    durable: u64,
+    reverts: bool,
     /// All that was asked for, for the message.
     history: String,
 }
@@ -219,13 +229,15 @@ impl Turns {
             heads: vec![0],
             visible: vec![0],
             next: 1,
+            durable: 0,
+            reverts: false,
             history: String::new(),
         }
     }
 
     fn open(&mut self, who: usize) {
         let _ = write!(self.history, "{who} opens; ");
-        self.processes[who] = Some(Process::start(self.directory.path()));
+        self.processes[who] = Some(Process::start(self.directory.path(), self.reverts));
         self.look();
     }
 
@@ -251,6 +263,9 @@ impl Turns {
         match way {
             "hand" => self.visible.push(number),
             _ => self.visible = vec![number],
+        }
+        if !["hand", "eventual"].contains(&way) {
+            self.durable = number;
         }
         self.look();
     }
@@ -304,7 +319,12 @@ impl Turns {
         if said.starts_with("error") {
             self.visible.truncate(1);
             self.heads = self.visible.clone();
-            self.look();
+            match self.reverts {
+                // What was eventual may be gone, and pages until the next turn.
+                true => self.visible.insert(0, self.durable),
+                false => self.look(),
+            }
+            self.nobody_knows();
         }
         said.starts_with("error")
     }
@@ -414,7 +434,11 @@ fn two_processes_write_in_turn_and_a_cut_anywhere_is_survived() {
 
 /// Some turns of two processes, so that the store has a log with something in it.
 fn begun() -> Turns {
-    let mut turns = Turns::new();
+    begun_with(false)
+}
+
+fn begun_with(reverts: bool) -> Turns {
+    let mut turns = Turns { reverts, ..Turns::new() };
     turns.open(0);
     turns.commit(0, "durable");
     turns.open(1);
@@ -488,9 +512,10 @@ fn a_process_killed_in_the_middle_of_a_commit_leaves_a_store_in_which_the_other_
 fn after_a_failed_operation_in_one_process_the_other_goes_on() {
     let begun_at = Instant::now();
     let mut judge = Judge::new(&Options::new());
-    for command in ["durable", "grow", "ordered", "checkpoint", "wait"] {
+    let commands = ["durable", "grow", "ordered", "checkpoint", "wait"];
+    for (command, reverts) in commands.into_iter().flat_map(|command| [(command, false), (command, true)]) {
         for at in 0.. {
-            let mut turns = begun();
+            let mut turns = begun_with(reverts);
             turns.commit(0, "eventual");
             if command == "wait" {
                 turns.commit(1, "hand");
@@ -512,8 +537,9 @@ fn after_a_failed_operation_in_one_process_the_other_goes_on() {
             }
             turns.commit(0, "durable");
             turns.commit(1, "ordered");
-            for rule in [FailedFlush::Keeps, FailedFlush::LosesFresh] {
-                turns.judge_with(rule, &mut judge, from, QUICK);
+            let rules = [FailedFlush::Keeps, FailedFlush::LosesFresh];
+            for rule in &rules[..if reverts { 1 } else { 2 }] {
+                turns.judge_with(*rule, &mut judge, from, QUICK);
             }
         }
     }
