@@ -21,9 +21,11 @@
 //!
 //! Samples follow a seed, `MAPLEAF_SEED` or a default; a failure prints it.
 //!
-//! Where the tests are: [`cuts`] power cuts and killed writers, [`faults`] failing operations,
-//! [`turns`] real processes that write in turn, [`controls`] logs without one flush, which must be found
-//! wrong, [`mutations`] the same for the crate's source (run with `--ignored`).
+//! Where the tests are: [`cuts`] power cuts and killed writers, [`phases`] three cuts in each phase of a store's
+//! life, [`faults`] failing operations, [`forever`] those that do not end, [`reverts`] a cache that forgets, [`lies`] a
+//! disk that lies, [`rot`] rotten meta slots, [`threads`] commits of several threads, [`turns`] real processes that
+//! write in turn, [`controls`] logs without one flush, which must be found wrong, [`mutations`] the same for the
+//! crate's source (run with `--ignored`).
 
 #![allow(missing_docs)]
 
