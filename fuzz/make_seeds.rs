@@ -34,7 +34,7 @@ fn main() {
         println!("{target}: {} seeds", seeds.len());
     }
     println!("{count} bytes");
-    bodies::clean_up();
+    bodies::clean_up("images");
 }
 
 fn home() -> PathBuf {
@@ -56,7 +56,7 @@ fn make_images() {
             println!("{name}: {} bytes, packed {}", file.len(), packed.len());
             std::fs::write(home.join(format!("{name}.packed")), packed).expect("it can be written");
         };
-        let path = bodies::scratch("image.maple");
+        let path = bodies::scratch("images", "image.maple");
         let _ = std::fs::remove_file(&path);
         let options = Options::new().page_size(plan.page_size).log_limit(0);
         // SAFETY: the file is this process's own.
@@ -66,7 +66,7 @@ fn make_images() {
         db.close().expect("good");
         keep(plan.name, &path);
     }
-    bodies::clean_up();
+    bodies::clean_up("images");
 }
 
 type Seeds = Vec<Vec<u8>>;
@@ -101,7 +101,9 @@ fn ops_seeds() -> Seeds {
     // Tables, puts and commits of every level, each followed by a crash, a reader, a new opening.
     let begin = |flags: u8| vec![0, flags, 0, 9, 0, 0, 9, 1, 1, 9, 2, 2];
     let put = |name: u8, first: u8, count: u8| vec![4, count, 0, name, first, 0, 5];
-    for (i, end) in [&[29][..], &[30, 7, 0, 0], &[30, 9, 1, 1], &[28], &[34], &[26], &[21, 24, 0]].iter().enumerate() {
+    for (i, end) in
+        [&[29][..], &[30, 7, 0, 0], &[30, 9, 1, 1], &[28], &[34], &[26], &[21, 24, 0]].iter().enumerate()
+    {
         let mut seed = begin(i as u8 % 4 * 2);
         for round in 0..6u8 {
             seed.extend(put(round % 3, round * 20, 40));
@@ -147,7 +149,8 @@ fn log_seeds() -> Seeds {
     }
     for image in ["log", "wide", "holes"] {
         let records = bodies::log::known_changes(image);
-        let changes: Vec<u8> = records.iter().flat_map(|record| record[24..].iter().copied()).take(3000).collect();
+        let changes: Vec<u8> =
+            records.iter().flat_map(|record| record[24..].iter().copied()).take(3000).collect();
         seeds.push([&[7, 0][..], &changes].concat());
         let first = &records[0][24..records[0].len().min(24 + 255)];
         seeds.push([&[7, 2, first.len() as u8][..], first, &[3, 1, 2, 3]].concat());

@@ -138,7 +138,8 @@ fn options(input: &mut Input<'_>) {
     let (x, y) = (encoded::<Option<String>>(&a), encoded::<Option<String>>(&b));
     assert_eq!(x.cmp(&y), a.cmp(&b), "{a:?} and {b:?}");
     assert_eq!(Option::<String>::decode(&x).unwrap().as_deref(), a.as_deref());
-    let two = |input: &mut Input<'_>| (input.u8() % 4 > 0).then(|| (input.u8() % 4 > 0).then(|| input.number()));
+    let two =
+        |input: &mut Input<'_>| (input.u8() % 4 > 0).then(|| (input.u8() % 4 > 0).then(|| input.number()));
     let (a, b) = (two(input), two(input));
     let (x, y) = (encoded::<Option<Option<u64>>>(&a), encoded::<Option<Option<u64>>>(&b));
     assert_eq!(x.cmp(&y), a.cmp(&b), "{a:?} and {b:?}");

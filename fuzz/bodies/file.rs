@@ -10,7 +10,8 @@
 //! committed only where `verify` finds nothing. Long runs are without debug assertions (`CRAFT=1 fuzz/run file`).
 
 use super::image::{
-    Image, SLOTS, chain, fix_overflow, images, newest_slot, page_checksum, read_log, slot_checksum, word, write_log,
+    Image, SLOTS, chain, fix_overflow, images, newest_slot, page_checksum, read_log, slot_checksum, word,
+    write_log,
 };
 use super::input::Input;
 use super::plan::{Change, Contents};
@@ -62,7 +63,7 @@ pub fn run(bytes: &[u8]) {
         case.fix(flags & 2 != 0);
     }
     let oracle = !crafted && !case.is_forged();
-    let path = super::scratch("file.maple");
+    let path = super::scratch("file", "file.maple");
     std::fs::write(&path, &case.file).expect("room in shared memory");
     let result = exercise(&path, image, oracle, flags, &mut input);
     if let (Err(error), true) = (&result, oracle) {
@@ -200,14 +201,18 @@ impl Case {
     fn fix(&mut self, with_numbers: bool) {
         let size = self.image.page_size;
         for page in self.touched.clone() {
-            let Some(range) = (page * size < self.file.len()).then(|| page * size..(page + 1) * size) else { continue };
+            let Some(range) = (page * size < self.file.len()).then(|| page * size..(page + 1) * size) else {
+                continue;
+            };
             if page * size < 8192 || range.end > self.file.len() {
                 continue;
             }
             // Parts of large values and of the log have no checksum of their own.
-            let was_tree = self.image.bytes.get(range.clone()).is_some_and(|old| {
-                word(old, 8) == page as u64 && old[..4] == page_checksum(old)
-            });
+            let was_tree = self
+                .image
+                .bytes
+                .get(range.clone())
+                .is_some_and(|old| word(old, 8) == page as u64 && old[..4] == page_checksum(old));
             if !was_tree && word(&self.file, range.start + 8) != page as u64 {
                 continue;
             }
@@ -258,9 +263,7 @@ impl Case {
             let found = records(&self.file);
             !family().any(|file| records(file).starts_with(&found)) && !found.is_empty()
         };
-        self.touched.iter().any(page_forged)
-            || SLOTS.iter().any(slot_forged)
-            || SLOTS.iter().any(log_forged)
+        self.touched.iter().any(page_forged) || SLOTS.iter().any(slot_forged) || SLOTS.iter().any(log_forged)
     }
 }
 
@@ -277,7 +280,13 @@ fn options(flags: u8) -> Options {
     if flags & 32 != 0 { options.held_limit(0) } else { options }
 }
 
-fn exercise(path: &Path, image: &'static Image, oracle: bool, flags: u8, input: &mut Input<'_>) -> Result<()> {
+fn exercise(
+    path: &Path,
+    image: &'static Image,
+    oracle: bool,
+    flags: u8,
+    input: &mut Input<'_>,
+) -> Result<()> {
     let options = options(flags);
     // SAFETY: the file is this process's own.
     let db = unsafe { options.open(path)? };
@@ -315,7 +324,10 @@ fn exercise(path: &Path, image: &'static Image, oracle: bool, flags: u8, input: 
 
 /// What a user version stands for.
 fn state(image: &'static Image, version: u64) -> &'static Contents {
-    image.states.get(version as usize).unwrap_or_else(|| panic!("no txn has set the user version to {version}"))
+    image
+        .states
+        .get(version as usize)
+        .unwrap_or_else(|| panic!("no txn has set the user version to {version}"))
 }
 
 /// Some txns. Where one fails, `after` is not right any more.
@@ -410,8 +422,8 @@ fn changes(tables: &[mapleaf::TableInfo], input: &mut Input<'_>) -> Vec<Change> 
 /// Names of the plans' tables; what a crafted file calls its tables is left alone.
 fn known(name: &str) -> Option<&'static str> {
     const NAMES: [&str; 16] = [
-        "words", "numbers", "", "long", "blobs", "new", "renamed", "a", "b", "c", "d", "e", "fixed", "t", "other",
-        "another",
+        "words", "numbers", "", "long", "blobs", "new", "renamed", "a", "b", "c", "d", "e", "fixed", "t",
+        "other", "another",
     ];
     NAMES.into_iter().find(|known| *known == name)
 }

@@ -40,7 +40,7 @@ pub fn run(bytes: &[u8]) {
         chain(&mut then, seed, false).starts_with(&found)
             && found.last().is_none_or(|last| now[..last.end] == then[..last.end])
     };
-    let path = super::scratch("log.maple");
+    let path = super::scratch("log", "log.maple");
     std::fs::write(&path, &file).expect("room in shared memory");
     let options = Options::new().max_size(1 << 25).log_limit(0);
     // SAFETY: the file is this process's own.
@@ -61,7 +61,8 @@ pub fn run(bytes: &[u8]) {
             db.write(|w| {
                 if w.raw_table("words")?.is_some() {
                     let width = w.tables()?.into_iter().find(|table| table.name == "words").map(|t| t.schema);
-                    if width.is_some_and(|schema| schema.key_width.is_none() && schema.value_width.is_none()) {
+                    if width.is_some_and(|schema| schema.key_width.is_none() && schema.value_width.is_none())
+                    {
                         w.raw_put("words", b"behind", b"the log")?;
                         w.raw_delete("words", b"behind")?;
                     }

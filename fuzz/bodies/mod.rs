@@ -20,17 +20,24 @@ pub mod sidecar;
 
 use std::path::PathBuf;
 
-/// A path of this process's own in memory; with libFuzzer that of the process that starts the jobs.
-pub fn scratch(name: &str) -> PathBuf {
-    let id = if cfg!(fuzzing) { std::os::unix::process::parent_id() } else { std::process::id() };
-    let memory = std::path::Path::new("/dev/shm");
-    let home = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let directory = home.join(format!("mapleaf-fuzz-{id}"));
+/// A path of this process's own in memory, for a target; with libFuzzer that of the process that starts the jobs.
+pub fn scratch(target: &str, name: &str) -> PathBuf {
+    let directory = home(target);
     std::fs::create_dir_all(&directory).expect("room in shared memory");
     directory.join(name)
 }
 
-/// Removes what [`scratch`] made.
-pub fn clean_up() {
-    let _ = std::fs::remove_dir_all(scratch(".").parent().expect("it was joined"));
+fn home(target: &str) -> PathBuf {
+    let id = if cfg!(fuzzing) { std::os::unix::process::parent_id() } else { std::process::id() };
+    let memory = std::path::Path::new("/dev/shm");
+    let home = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    home.join(format!("mapleaf-fuzz-{id}")).join(target)
+}
+
+/// Removes what [`scratch`] made for a target.
+pub fn clean_up(target: &str) {
+    let home = home(target);
+    let _ = std::fs::remove_dir_all(&home);
+    // The last one takes the directory along.
+    let _ = std::fs::remove_dir(home.parent().expect("it was joined"));
 }

@@ -136,7 +136,7 @@ fn base(page_size: usize, room: bool) -> &'static [u8] {
     static BASES: OnceLock<Bases> = OnceLock::new();
     let bases = BASES.get_or_init(|| {
         let make = |page_size: usize, room: bool| {
-            let path = super::scratch("ops-base.maple");
+            let path = super::scratch("ops", "ops-base.maple");
             let _ = std::fs::remove_file(&path);
             let db = open(&path, &Options::new().page_size(page_size)).expect("a new store");
             if room {
@@ -185,7 +185,7 @@ pub fn run(bytes: &[u8]) {
         .max_size(if flags & 4 == 0 { 1 << 28 } else { file.len() as u64 + (64 << 10) })
         .dirty_limit(0)
         .durability([Durability::Durable, Durability::Eventual, Durability::Ordered][input.below(3)]);
-    let path = super::scratch("ops.maple");
+    let path = super::scratch("ops", "ops.maple");
     put_file(&path, file);
     let options = options.observer(shadow.clone());
     let db = open(&path, &options).expect("a good store");
@@ -252,7 +252,9 @@ impl World {
             18 | 19 => self.hand_over(input),
             20 => drop(self.open.take()),
             21 | 22 => self.begin_read(),
-            23 => drop((!self.readers.is_empty()).then(|| self.readers.remove(input.below(self.readers.len())))),
+            23 => {
+                drop((!self.readers.is_empty()).then(|| self.readers.remove(input.below(self.readers.len()))))
+            }
             24 => self.check_reader(input),
             25 => self.check_open(input),
             26 => self.checkpoint(),
@@ -310,7 +312,12 @@ impl World {
         // Recovery: the newest that is on the disk, or was asked for no more than Eventual.
         let place = self.chain.iter().rposition(|handed| handed.number == base);
         let place = place.unwrap_or_else(|| panic!("recovered to txn {base}, not in {:?}", self.chain));
-        assert!(place >= self.seen, "what was acknowledged is gone: {base} of {:?}, {}", self.chain, self.seen);
+        assert!(
+            place >= self.seen,
+            "what was acknowledged is gone: {base} of {:?}, {}",
+            self.chain,
+            self.seen
+        );
         if place + 1 < self.chain.len() || self.chain[place].failed {
             assert!(!self.chain[place].failed || self.tickets.is_empty(), "a failed txn is there");
         }
@@ -338,12 +345,15 @@ impl World {
     }
 
     fn put(&mut self, input: &mut Input<'_>, count: u16) {
-        let (name, first, kind, page_size) = (Self::name(input), input.u16() % 1000, input.u8(), self.page_size);
+        let (name, first, kind, page_size) =
+            (Self::name(input), input.u16() % 1000, input.u8(), self.page_size);
         let new_only = kind >= 240;
         for i in 0..count {
             let Some(open) = self.writing() else { return };
             let Some(table) = open.contents.get_mut(name) else {
-                assert_refused(open.w.raw_put(name, b"k", b"v"), |e| matches!(e, Error::TableNotFound { .. }));
+                assert_refused(open.w.raw_put(name, b"k", b"v"), |e| {
+                    matches!(e, Error::TableNotFound { .. })
+                });
                 return;
             };
             let key = key(table.schema, first.wrapping_add(i * 3), page_size);
@@ -464,7 +474,8 @@ impl World {
     }
 
     fn durability(input: &mut Input<'_>) -> Option<Durability> {
-        [None, Some(Durability::Durable), Some(Durability::Eventual), Some(Durability::Ordered)][input.below(4)]
+        [None, Some(Durability::Durable), Some(Durability::Eventual), Some(Durability::Ordered)]
+            [input.below(4)]
     }
 
     /// Ends the txn with a ticket, which stands at this place of the chain.
@@ -595,7 +606,8 @@ impl World {
 
     fn arm(&mut self, input: &mut Input<'_>) {
         let left = u32::from(input.u8() % 12);
-        let fault = [Fault::Sync(left), Fault::Write(left), Fault::Short(left), Fault::Grow(left)][input.below(4)];
+        let fault =
+            [Fault::Sync(left), Fault::Write(left), Fault::Short(left), Fault::Grow(left)][input.below(4)];
         self.shadow.arm(fault, u64::from(input.u16()));
         // From here on anything may fail, and so may what was handed over before.
         self.unsettled = true;
@@ -694,7 +706,7 @@ impl World {
 
     /// All processes die: a copy of the file is opened.
     fn die(&self) {
-        let copy = super::scratch("ops-copy.maple");
+        let copy = super::scratch("ops", "ops-copy.maple");
         let file = std::fs::read(&self.path).expect("it is there");
         self.shadow.assert_is(&file);
         put_file(&copy, &file);
@@ -708,11 +720,12 @@ impl World {
         let mut dice = Dice(u64::from(input.u16()));
         let possible = self.possible(self.flushed);
         let mut left = self.shadow.cut(&mut dice);
-        let copy = super::scratch("ops-copy.maple");
+        let copy = super::scratch("ops", "ops-copy.maple");
         if dice.below(3) == 0 {
             let shadow = Arc::new(Shadow::of(&left));
             put_file(&copy, &left);
-            let db = open(&copy, &Options::new().observer(shadow.clone())).expect("a store behind a power cut");
+            let db =
+                open(&copy, &Options::new().observer(shadow.clone())).expect("a store behind a power cut");
             left = shadow.cut(&mut dice);
             assert_opened(&db, &possible, &self.states);
         }
@@ -783,15 +796,16 @@ fn assert_holds(r: &ReadTxn, contents: &Contents) {
 
 fn assert_table(view: &mapleaf::TableView<'_, [u8], [u8]>, table: &TableModel, rank: usize) {
     assert_eq!(view.len(), table.entries.len() as u64);
-    let same = |found: Option<Result<(&[u8], &[u8])>>, right: Option<(&Rc<[u8]>, &Value)>| match (found, right) {
-        (None, None) => false,
-        (Some(found), Some((key, value))) => {
-            let (k, v) = found.expect("good");
-            assert!(k == &key[..] && value.is(v), "{:?} and {:?}", k.escape_ascii().to_string(), key);
-            true
-        }
-        (found, right) => panic!("{found:?}, not {right:?}"),
-    };
+    let same =
+        |found: Option<Result<(&[u8], &[u8])>>, right: Option<(&Rc<[u8]>, &Value)>| match (found, right) {
+            (None, None) => false,
+            (Some(found), Some((key, value))) => {
+                let (k, v) = found.expect("good");
+                assert!(k == &key[..] && value.is(v), "{:?} and {:?}", k.escape_ascii().to_string(), key);
+                true
+            }
+            (found, right) => panic!("{found:?}, not {right:?}"),
+        };
     let (mut found, mut right) = (view.iter(), table.entries.iter());
     while same(found.next(), right.next()) {}
     let (mut found, mut right) = (view.iter().rev(), table.entries.iter().rev());

@@ -21,7 +21,7 @@ pub fn run(bytes: &[u8]) {
 fn store() -> &'static (Database, File, u64) {
     static STORE: OnceLock<(Database, File, u64)> = OnceLock::new();
     STORE.get_or_init(|| {
-        let path = super::scratch(&format!("page-{}.maple", std::process::id()));
+        let path = super::scratch("page", &format!("page-{}.maple", std::process::id()));
         let options = Options::new();
         // SAFETY: the file is this process's own; only a page is changed that nothing refers to.
         let db = unsafe { options.open(&path) }.expect("a new store");

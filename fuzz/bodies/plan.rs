@@ -160,13 +160,19 @@ fn tables() -> Plan {
     steps.extend([Step::Checkpoint, Step::Save("early")]);
     for round in 0..6u8 {
         let value = vec![round; 40];
-        steps.push(durable(vec![Put("words", word(u32::from(round)), value), number(1000 + u64::from(round))]));
+        steps.push(durable(vec![
+            Put("words", word(u32::from(round)), value),
+            number(1000 + u64::from(round)),
+        ]));
     }
     steps.push(Step::Checkpoint);
     steps.push(Step::Txn(Durability::Eventual, vec![Create("new", fixed(3, 5, 1))]));
     for round in 0..8u8 {
         let key = vec![round, 1, 2];
-        steps.push(durable(vec![Put("new", key, vec![round; 5]), Delete("words", word(1 + 3 * u32::from(round)))]));
+        steps.push(durable(vec![
+            Put("new", key, vec![round; 5]),
+            Delete("words", word(1 + 3 * u32::from(round))),
+        ]));
     }
     steps.push(durable(vec![Rename("new", "renamed"), Put("blobs", vec![1], vec![9; 6000])]));
     steps.push(durable(vec![Drop("long"), Delete("blobs", vec![1])]));

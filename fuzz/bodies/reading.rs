@@ -66,7 +66,8 @@ fn typed(r: &ReadTxn, expected: Option<&Contents>, input: &mut Input<'_>) {
     if let Ok(mut words) = r.range(WORDS, "some/prefix/1"..)
         && let (Some(Ok((key, value))), Some(expected)) = (words.next(), expected)
     {
-        let right = expected.get("words").is_some_and(|map| map.get(key.as_bytes()).is_some_and(|v| v == value));
+        let right =
+            expected.get("words").is_some_and(|map| map.get(key.as_bytes()).is_some_and(|v| v == value));
         assert!(right, "{key}");
     }
 }
@@ -74,7 +75,11 @@ fn typed(r: &ReadTxn, expected: Option<&Contents>, input: &mut Input<'_>) {
 fn read_table(view: &View<'_>, map: Option<&Map>, input: &mut Input<'_>) {
     let check = map.is_some();
     let map = map.unwrap_or(NOTHING);
-    let judge = |error: &Error| if check { assert_damage(error) };
+    let judge = |error: &Error| {
+        if check {
+            assert_damage(error)
+        }
+    };
     let same = |found: (&[u8], &[u8]), right: Option<(&Vec<u8>, &Vec<u8>)>| {
         assert!(!check || right.is_some_and(|(key, value)| (&key[..], &value[..]) == found), "another entry");
     };
@@ -107,7 +112,10 @@ fn read_table(view: &View<'_>, map: Option<&Map>, input: &mut Input<'_>) {
             Some(Ok(entry)) => same(entry, right),
             Some(Err(error)) => {
                 judge(&error);
-                assert!(entries.next().is_none() && entries.next_back().is_none(), "it goes on after an error");
+                assert!(
+                    entries.next().is_none() && entries.next_back().is_none(),
+                    "it goes on after an error"
+                );
                 break;
             }
             None => {
@@ -149,7 +157,11 @@ fn probes(keys: &[Vec<u8>], map: &Map, input: &mut Input<'_>) -> Vec<Vec<u8>> {
 
 /// One key: its value, its rank, what is counted, ranges that begin and end there.
 fn look_up(view: &View<'_>, map: Option<&Map>, key: &[u8]) {
-    let judge = |error: &Error| if map.is_some() { assert_damage(error) };
+    let judge = |error: &Error| {
+        if map.is_some() {
+            assert_damage(error)
+        }
+    };
     match view.get(key) {
         Ok(found) => {
             if let Some(map) = map {
@@ -193,7 +205,8 @@ fn look_up(view: &View<'_>, map: Option<&Map>, key: &[u8]) {
         }
     }
     let prefix = &key[..key.len().min(7)];
-    let right = map.map(|map| map.range(prefix.to_vec()..).take_while(|(k, _)| k.starts_with(prefix)).count());
+    let right =
+        map.map(|map| map.range(prefix.to_vec()..).take_while(|(k, _)| k.starts_with(prefix)).count());
     let found: Result<Vec<_>> = view.prefix(prefix).take(MANY).collect();
     match found {
         Ok(found) => assert!(right.is_none_or(|right| found.len() == right)),

@@ -218,7 +218,10 @@ impl Disk {
             let mut version = versions[chosen].clone();
             if style == 3 && dice.below(2) == 0 {
                 // Some sectors are those of before.
-                let old = disk.flushed.get(block * BLOCK..(block + 1) * BLOCK).map_or(vec![0; BLOCK], <[u8]>::to_vec);
+                let old = disk
+                    .flushed
+                    .get(block * BLOCK..(block + 1) * BLOCK)
+                    .map_or(vec![0; BLOCK], <[u8]>::to_vec);
                 let mask = dice.roll();
                 for sector in (0..BLOCK / SECTOR).filter(|sector| mask >> sector & 1 == 1) {
                     let range = sector * SECTOR..(sector + 1) * SECTOR;
@@ -227,8 +230,7 @@ impl Disk {
             }
             disk.put_on_disk(block, &version);
         }
-        let (low, high) =
-            (self.flushed_len.min(self.cache.len()), self.flushed_len.max(self.cache.len()));
+        let (low, high) = (self.flushed_len.min(self.cache.len()), self.flushed_len.max(self.cache.len()));
         let len = match dice.below(3) {
             0 => self.flushed_len,
             1 => self.cache.len(),

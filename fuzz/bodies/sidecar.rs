@@ -28,7 +28,7 @@ pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let flags = input.u8();
     let image = image(["log", "closed", "empty", "holes"][usize::from(flags >> 1 & 3)]);
-    let path = super::scratch("sidecar.maple");
+    let path = super::scratch("sidecar", "sidecar.maple");
     let lock = path.with_extension("maple-lock");
     std::fs::write(&path, &image.bytes).expect("room in shared memory");
     std::fs::write(&lock, lock_file(flags, &mut input)).expect("room in shared memory");
@@ -55,7 +55,7 @@ pub fn run(bytes: &[u8]) {
 fn sample() -> &'static [u8] {
     static SAMPLE: OnceLock<Vec<u8>> = OnceLock::new();
     SAMPLE.get_or_init(|| {
-        let path: PathBuf = super::scratch("sidecar-sample.maple");
+        let path: PathBuf = super::scratch("sidecar", "sidecar-sample.maple");
         std::fs::write(&path, &image("log").bytes).expect("room in shared memory");
         // SAFETY: the file is this process's own.
         let db = unsafe { Options::new().open(&path) }.expect("a good store");
