@@ -80,7 +80,7 @@ fn floats(input: &mut Input<'_>) {
 fn blob(input: &mut Input<'_>) -> Vec<u8> {
     let len = input.below(12);
     let mut bytes = input.bytes(len).to_vec();
-    if input.u8() % 2 == 0 {
+    if input.u8().is_multiple_of(2) {
         bytes.iter_mut().for_each(|byte| *byte %= 3);
     }
     bytes
@@ -120,7 +120,7 @@ fn tuples(input: &mut Input<'_>) {
     let (s, n, v) = Row::decode(&x).unwrap();
     assert_eq!((&s[..], n, &v[..]), (&a.0[..], a.1, &a.2[..]));
     let deep = |input: &mut Input<'_>| -> Deep {
-        let option = (input.u8() % 2 == 0).then(|| blob(input));
+        let option = (input.u8().is_multiple_of(2)).then(|| blob(input));
         ((text(input), input.u8()), option, [input.u8(), 0], input.number() as i64)
     };
     let (a, b) = (deep(input), deep(input));
@@ -133,13 +133,14 @@ fn tuples(input: &mut Input<'_>) {
 }
 
 fn options(input: &mut Input<'_>) {
-    let one = |input: &mut Input<'_>| (input.u8() % 4 > 0).then(|| text(input));
+    let one = |input: &mut Input<'_>| (!input.u8().is_multiple_of(4)).then(|| text(input));
     let (a, b) = (one(input), one(input));
     let (x, y) = (encoded::<Option<String>>(&a), encoded::<Option<String>>(&b));
     assert_eq!(x.cmp(&y), a.cmp(&b), "{a:?} and {b:?}");
-    assert_eq!(Option::<String>::decode(&x).unwrap().as_deref(), a.as_deref());
-    let two =
-        |input: &mut Input<'_>| (input.u8() % 4 > 0).then(|| (input.u8() % 4 > 0).then(|| input.number()));
+    assert_eq!(Option::<String>::decode(&x).unwrap(), a.as_deref());
+    let two = |input: &mut Input<'_>| {
+        (!input.u8().is_multiple_of(4)).then(|| (!input.u8().is_multiple_of(4)).then(|| input.number()))
+    };
     let (a, b) = (two(input), two(input));
     let (x, y) = (encoded::<Option<Option<u64>>>(&a), encoded::<Option<Option<u64>>>(&b));
     assert_eq!(x.cmp(&y), a.cmp(&b), "{a:?} and {b:?}");

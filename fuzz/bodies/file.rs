@@ -140,10 +140,10 @@ impl Case {
                 // A page of this or an earlier or later file, in the place of another, or of itself.
                 let donor = &images()[self.image.relatives[input.below(self.image.relatives.len())]];
                 let to = self.page(input);
-                let from = if input.u8() % 2 == 0 { to } else { self.page(input) };
+                let from = if input.u8().is_multiple_of(2) { to } else { self.page(input) };
                 if let Some(page) = donor.bytes.get(from * size..(from + 1) * size) {
                     self.put(to * size, page);
-                    if input.u8() % 3 == 0 {
+                    if input.u8().is_multiple_of(3) {
                         self.put_number(to * size + 8, 8, to as u64);
                     }
                 }
@@ -356,7 +356,7 @@ pub fn write(
                 change.apply(next);
             }
         }
-        if input.u8() % 4 == 0 {
+        if input.u8().is_multiple_of(4) {
             w.rollback_to(savepoint)?;
             next = back;
         }

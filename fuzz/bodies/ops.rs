@@ -539,7 +539,7 @@ impl World {
             return;
         }
         let (ticket, number) = self.tickets.remove(input.below(self.tickets.len()));
-        if input.u8() % 8 == 0 {
+        if input.u8().is_multiple_of(8) {
             return;
         }
         match ticket.wait() {
@@ -732,7 +732,7 @@ impl World {
         put_file(&copy, &left);
         let db = open(&copy, &Options::new()).expect("a store behind a power cut");
         let number = assert_opened(&db, &possible, &self.states);
-        if input.u8() % 2 == 0 {
+        if input.u8().is_multiple_of(2) {
             return assert_usable(&db);
         }
         drop(db);

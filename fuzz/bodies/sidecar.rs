@@ -77,7 +77,7 @@ fn lock_file(flags: u8, input: &mut Input<'_>) -> Vec<u8> {
             place.copy_from_slice(&input.number().to_le_bytes());
         }
     }
-    if input.u8() % 8 == 0 {
+    if input.u8().is_multiple_of(8) {
         lock.resize(usize::from(input.u16()), 0xff);
     }
     lock
