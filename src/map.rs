@@ -12,6 +12,8 @@ mod data_map;
 #[cfg(any(miri, mapleaf_test_map))]
 mod test_map;
 #[cfg(test)]
+mod above;
+#[cfg(test)]
 mod wrong;
 
 #[cfg(not(any(miri, mapleaf_test_map)))]

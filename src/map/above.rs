@@ -1,0 +1,124 @@
+//! What is above the mapping, without one: leaves, branches, search and cursors on pages of heap memory. Needs no system
+//! call, so Miri runs it.
+
+#[cfg(test)]
+mod tests {
+    use crate::error::{Error, Result};
+    use crate::format::{ChildRef, Layout, OverflowRef};
+    use crate::page::{
+        BranchEntries, LeafView, Stored, init_leaf, leaf_insert, leaf_overwrite, leaf_remove, separator,
+    };
+    use crate::snapshot::PageSource;
+    use crate::tree::cursor::{Cursor, Place};
+    use crate::tree::{Tree, search};
+    use zerocopy::IntoBytes;
+
+    const TABLE: u32 = 3;
+    const LAYOUTS: [Layout; 3] = [
+        Layout { page_size: 4096, fixed: None, align: 1 },
+        Layout { page_size: 4096, fixed: None, align: 8 },
+        Layout { page_size: 4096, fixed: Some((8, 4)), align: 1 },
+    ];
+
+    /// Pages are aligned as in a mapping, and no more than that is read of each.
+    #[derive(Default)]
+    struct HeapPages {
+        pages: Vec<Box<[u64]>>,
+    }
+
+    impl PageSource for HeapPages {
+        fn page(&self, page: u64, _: u64) -> Result<&[u8]> {
+            let found = self.pages.get(page as usize).filter(|_| page != 0);
+            found.map(|words| words.as_bytes()).ok_or_else(|| Error::corrupt(page, "not there"))
+        }
+
+        fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
+            Err(Error::corrupt(run.page, "not there"))
+        }
+    }
+
+    impl HeapPages {
+        fn add(&mut self, page_size: usize) -> (u64, &mut [u8]) {
+            self.pages.push(vec![0; page_size / 8].into());
+            (self.pages.len() as u64 - 1, self.pages.last_mut().unwrap().as_mut_bytes())
+        }
+    }
+
+    fn key(i: u64) -> [u8; 8] {
+        (1000 + i * 7).to_be_bytes()
+    }
+
+    fn value(i: u64) -> [u8; 4] {
+        (i as u32).to_le_bytes()
+    }
+
+    fn insert(page: &mut [u8], layout: &Layout, i: u64) {
+        let at = LeafView::new(page).unwrap().search(&key(i)).unwrap().unwrap_err();
+        assert!(leaf_insert(page, layout, at, &key(i), Stored::Inline(&value(i))));
+    }
+
+    /// Leaves of 20 entries, which come in from behind; one of each leaves and comes back, one is overwritten.
+    fn tree(layout: Layout, leaves: u64) -> (HeapPages, Tree) {
+        let mut heap = HeapPages::default();
+        let mut entries = BranchEntries::default();
+        // Page 0 is none.
+        heap.add(8);
+        for first in (0..leaves).map(|leaf| leaf * 20) {
+            let (page, bytes) = heap.add(layout.page_size);
+            init_leaf(bytes, &layout, TABLE);
+            (first..first + 20).rev().for_each(|i| insert(bytes, &layout, i));
+            leaf_remove(bytes, &layout, 11);
+            insert(bytes, &layout, first + 11);
+            assert!(leaf_overwrite(bytes, &layout, 5, Stored::Inline(&[0xff; 4])));
+            assert!(leaf_overwrite(bytes, &layout, 5, Stored::Inline(&value(first + 5))));
+            let (above, below) = (key(first), key(first.saturating_sub(1)));
+            let border = if first == 0 { &[][..] } else { separator(&below, &above) };
+            entries.push(border, ChildRef { page, birth: 0, count: 20 });
+        }
+        let (page, bytes) = heap.add(layout.page_size);
+        entries.write(bytes, 1, TABLE, 0, entries.count());
+        let root = ChildRef { page, birth: 0, count: leaves * 20 };
+        (heap, Tree { root, level: 1, table: TABLE, overflow_pages: 0, layout })
+    }
+
+    #[test]
+    fn what_was_put_into_heap_pages_is_found_and_walked_either_way() {
+        for layout in LAYOUTS {
+            let (heap, tree) = tree(layout, 5);
+            let all: Vec<_> = (0..100).map(|i| (key(i), value(i))).collect();
+            for (key, value) in &all {
+                assert_eq!(search::find(&heap, &tree, key).unwrap(), Some(Stored::Inline(value)));
+                let absent = (u64::from_be_bytes(*key) + 1).to_be_bytes();
+                assert_eq!(search::find(&heap, &tree, &absent).unwrap(), None);
+            }
+            let mut cursor = Cursor::new(&heap, &tree, Place::AtLeast(&key(37))).unwrap();
+            assert_eq!(cursor.rank().unwrap(), 37);
+            for (key, value) in &all[37..] {
+                assert_eq!(cursor.next().unwrap(), Some((&key[..], Stored::Inline(value))));
+            }
+            assert_eq!(cursor.next().unwrap(), None);
+            for (key, value) in all.iter().rev() {
+                assert_eq!(cursor.previous().unwrap(), Some((&key[..], Stored::Inline(value))));
+            }
+            assert_eq!(cursor.previous().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn no_byte_of_a_heap_page_makes_reading_it_panic() {
+        for layout in LAYOUTS {
+            let (mut heap, tree) = tree(layout, 2);
+            for page in 1..heap.pages.len() {
+                for word in (0..512).filter(|word| *word < 16 || *word > 480) {
+                    let before = heap.pages[page][word];
+                    heap.pages[page][word] = !before;
+                    let mut cursor = Cursor::new(&heap, &tree, Place::Rank(7));
+                    let next = || cursor.as_mut().ok().and_then(|cursor| cursor.next().ok().flatten());
+                    assert!(std::iter::from_fn(next).take(50_000).count() < 50_000, "walking ends");
+                    let _ = search::find(&heap, &tree, &key(25));
+                    heap.pages[page][word] = before;
+                }
+            }
+        }
+    }
+}
