@@ -11,12 +11,12 @@
 //! instead of a signal.
 
 use crate::error::{Error, Result};
+use parking_lot::Mutex;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
-use std::sync::{Mutex, PoisonError};
 
 /// Small, so that growing needs a new map often.
 const FIRST_RESERVATION: usize = 4 << 20;
@@ -28,6 +28,7 @@ pub struct DataMap {
     file: File,
     start: NonNull<u8>,
     layout: Layout,
+    /// One of `parking_lot`: of a lock of std the sanitizer does not see all.
     filling: Mutex<()>,
 }
 
@@ -75,7 +76,7 @@ impl DataMap {
 
     /// Brings the memory from `start` on, that of `offset`, up to date.
     fn fill(&self, start: *mut u8, offset: u64, len: usize) {
-        let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        let _filling = self.filling.lock();
         let mut now = vec![0; len];
         self.file.read_exact_at(&mut now, offset).expect("claim M4: only bytes of the file are asked for");
         // SAFETY: claims M1 and T1: inside the memory, by the caller, and only stored to under the lock.
