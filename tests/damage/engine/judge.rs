@@ -111,7 +111,7 @@ impl<'a> Judge<'a> {
         self.read_only()?;
         self.errors.clear();
         let Some(db) = self.open(&self.options())? else { return Ok(Outcome::Refused) };
-        let read_first = self.suspect.seed % 2 == 0;
+        let read_first = self.suspect.seed.is_multiple_of(2);
         let mut found = None;
         if read_first {
             found = Some(self.read(&db, None)?);
@@ -300,7 +300,7 @@ impl<'a> Judge<'a> {
         self.absent(name, view, entries)?;
         self.walk(name, "forwards", view.iter(), entries.iter())?;
         self.walk(name, "backwards", view.iter().rev(), entries.iter().rev())?;
-        self.from_both_ends(name, view, entries)?;
+        self.walk_both_ends(name, view, entries)?;
         self.probe(name, view, entries)
     }
 
@@ -349,7 +349,7 @@ impl<'a> Judge<'a> {
         Err(format!("{name} {way}: no end"))
     }
 
-    fn from_both_ends(
+    fn walk_both_ends(
         &mut self,
         name: &str,
         view: &TableView<'_, [u8], [u8]>,
