@@ -7,7 +7,7 @@
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{OverflowRef, header, meta_pages};
-use crate::snapshot::{PageSource, check_identity, check_page, outside, wrong_value};
+use crate::snapshot::{PageSource, Pages, check_identity, check_page, outside, wrong_value};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,6 +23,8 @@ pub struct Copies<'d> {
     pub page_size: usize,
     /// Pages of the file.
     pub page_count: u64,
+    /// Where pages come from instead: for checks that must not add system calls to what is checked.
+    pub mapped: Option<&'d Pages>,
 }
 
 impl<'d> Copies<'d> {
@@ -31,6 +33,9 @@ impl<'d> Copies<'d> {
     /// # Errors
     /// `Corrupt` when it is not inside the file, `Io` when it cannot be read.
     pub fn raw(&self, page: u64) -> Result<Vec<u8>> {
+        if let Some(pages) = self.mapped {
+            return pages.raw(page, 1, self.page_count).map(<[u8]>::to_vec);
+        }
         self.check_inside(page, 1)?;
         let mut bytes = vec![0; self.page_size];
         self.disk.read_page(page * self.page_size as u64, &mut bytes)?;

@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn copies_are_judged_anew_and_end_with_the_file() {
         let pages = Pages::new(disk(8), PAGE as usize, Verify::Once, false);
-        let copies = Copies { disk: &pages.disk, page_size: PAGE as usize, page_count: 8 };
+        let copies = Copies { disk: &pages.disk, page_size: PAGE as usize, page_count: 8, mapped: None };
         let mut page = tree_page(5, 9);
         pages.disk.write(5 * PAGE, &[IoSlice::new(&page)]).unwrap();
         assert!(pages.read(5, 9, 8).is_ok() && copies.page(5, 9).is_ok());

@@ -313,7 +313,7 @@ impl Salvage {
             }
         }
         let page_count = self.len / page_size as u64;
-        let copies = Copies { disk: &self.disk, page_size, page_count };
+        let copies = Copies { disk: &self.disk, page_size, page_count, mapped: None };
         let survey =
             Survey::of(&copies, &mut |pages| progress(Progress { pages, page_count: 2 * page_count }));
         let known = best.filter(|meta| notes.is_empty() || is_newest_checkpoint(&copies, &survey, meta));

@@ -128,7 +128,7 @@ pub fn guess_page_size(disk: &Disk, len: u64) -> Option<usize> {
 }
 
 fn count_whole(disk: &Disk, len: u64, page_size: usize) -> u64 {
-    let copies = Copies { disk, page_size, page_count: len / page_size as u64 };
+    let copies = Copies { disk, page_size, page_count: len / page_size as u64, mapped: None };
     let pages = meta_pages(page_size)..copies.page_count;
     let whole = pages.filter(|page| matches!(look(&copies, *page), Ok(Some(_))));
     whole.take(ENOUGH as usize).count() as u64

@@ -66,6 +66,8 @@ pub struct Findings<'p> {
     pub problems: Vec<Problem>,
     /// How many more there are that were not kept.
     pub omitted: u64,
+    /// Whether something could not be read.
+    pub unreadable: bool,
     /// The table being checked.
     pub table: Option<String>,
     /// What is behind the page being checked.
@@ -86,6 +88,7 @@ impl<'p> Findings<'p> {
             pages_seen: 0,
             problems: Vec::new(),
             omitted: 0,
+            unreadable: false,
             table: None,
             behind: None,
             progress,
@@ -105,7 +108,10 @@ impl<'p> Findings<'p> {
     pub fn report_error(&mut self, page: Option<u64>, error: Error) {
         match error {
             Error::Corrupt { page, detail } => self.report(Some(page), detail),
-            other => self.report(page, other.to_string()),
+            other => {
+                self.unreadable = true;
+                self.report(page, other.to_string());
+            }
         }
     }
 
