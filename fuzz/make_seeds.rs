@@ -102,7 +102,8 @@ fn lost_writes() -> Seeds {
     let mut seeds = Seeds::new();
     for (i, image) in images().iter().enumerate().filter(|(_, image)| image.page_size == 4096) {
         for (donor, other) in image.relatives.iter().enumerate().filter(|(_, other)| **other != i) {
-            let pages = image.bytes.chunks_exact(4096).zip(images()[*other].bytes.chunks_exact(4096)).enumerate();
+            let pages =
+                image.bytes.chunks_exact(4096).zip(images()[*other].bytes.chunks_exact(4096)).enumerate();
             let stale = pages.skip(2).filter(|(number, (new, old))| {
                 let is_page = |page: &[u8]| page[..4] == page_checksum(page) && page[8] == *number as u8;
                 new != old && is_page(new) && is_page(old) && (1..4).contains(&new[4])

@@ -20,7 +20,8 @@ pub mod sidecar;
 
 use std::path::PathBuf;
 
-/// A path of this process's own in memory, for a target; with libFuzzer that of the process that starts the jobs.
+/// A path of this process's own in memory, for a target; below `MAPLEAF_SCRATCH` where that is set, as `fuzz/run` does:
+/// libFuzzer's jobs are processes, and some of them are killed.
 pub fn scratch(target: &str, name: &str) -> PathBuf {
     let directory = home(target);
     std::fs::create_dir_all(&directory).expect("room in shared memory");
@@ -28,10 +29,12 @@ pub fn scratch(target: &str, name: &str) -> PathBuf {
 }
 
 fn home(target: &str) -> PathBuf {
-    let id = if cfg!(fuzzing) { std::os::unix::process::parent_id() } else { std::process::id() };
+    if let Some(home) = std::env::var_os("MAPLEAF_SCRATCH") {
+        return PathBuf::from(home).join(target);
+    }
     let memory = std::path::Path::new("/dev/shm");
     let home = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    home.join(format!("mapleaf-fuzz-{id}")).join(target)
+    home.join(format!("mapleaf-fuzz-{}", std::process::id())).join(target)
 }
 
 /// Removes what [`scratch`] made for a target.
