@@ -290,7 +290,7 @@ pub fn remove(page: &mut [u8], align: usize, i: usize) {
     for j in 0..count {
         let at = slot_at(count, j);
         let other = u16_at(page, at);
-        if other > distance {
+        if other >= distance {
             set_u16(page, at, other - len);
         }
     }
