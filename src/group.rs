@@ -75,8 +75,8 @@ impl Store {
     /// that its flush is short. In the other half each commit asks for a small part of the file, so that
     /// all of it comes up [`SWEEPS`] times. Only advice: errors come back from the next flush.
     fn write_back(&self) {
-        let (head, len) = (self.readers.head(), self.pages.page_size as u64);
-        let Ok(log) = self.log() else { return };
+        let len = self.pages.page_size as u64;
+        let (Ok(head), Ok(log)) = (self.head(), self.log()) else { return };
         let part = |of: u64, whole: u64| of.min(whole) * INTERVAL / whole.max(1);
         let now = part(head.held, self.held_limit(&head)).max(part(head.log.offset, log.capacity()));
         let before = self.written_back.swap(now, Relaxed);
@@ -164,9 +164,10 @@ impl Lead<'_> {
     pub fn flush_log(&self) -> Result<()> {
         self.check()?;
         let (store, readers) = (self.store, &self.store.readers);
-        let (head, (durable, flushed)) = (readers.head(), readers.durable());
+        let (head, (durable, flushed)) = (store.head()?, readers.durable());
         if head.txn > durable {
             let log = store.log()?;
+            let flushed = flushed.min(head.log.offset);
             self.risk(|| log.flush(&store.pages.disk, flushed..head.log.offset))?;
             // In this order: what is published is kept, whenever this process dies.
             self.publish_head(&head);
@@ -188,7 +189,8 @@ impl Lead<'_> {
         // Where this fails too, only the promise of the next opening is weaker. The flush leaves no dirty block
         // behind that could fail a later one.
         let _ = self.store.log().and_then(|log| {
-            let len = log.capacity().saturating_sub(from).min(RECORD_HEAD as u64);
+            let from = from.min(log.capacity());
+            let len = (log.capacity() - from).min(RECORD_HEAD as u64);
             log.write(disk, from, &[0; RECORD_HEAD][..len as usize])?;
             log.flush(disk, from..from + len)
         });
@@ -271,7 +273,7 @@ impl Lead<'_> {
     /// `Io`.
     pub fn checkpoint_head(&self) -> Result<()> {
         self.check()?;
-        let (store, head) = (self.store, self.store.readers.head());
+        let (store, head) = (self.store, self.store.head()?);
         let log = store.log()?;
         if head.txn == log.checkpoint {
             return Ok(());

@@ -73,7 +73,9 @@ pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
         );
         return Err(Error::corrupt(log.extents().first().map_or(0, |extent| extent.0), detail));
     }
-    let page_count = base.page_count.max(published.page_count).max(head.page_count);
+    // The sidecar may say anything; what the file has is the limit.
+    let in_file = store.pages.disk.len()? / store.pages.page_size as u64;
+    let page_count = published.page_count.max(head.page_count).min(in_file).max(base.page_count);
     if fresh && found.is_empty() {
         store.cut(page_count)?;
         if published.txn != base.txn {

@@ -637,7 +637,7 @@ impl Store {
 
     /// With the turn: makes the view of the space current. Returns the state to build on.
     pub fn prepare(&self, writer: &mut Writer) -> Result<State> {
-        let state = self.readers.head();
+        let state = self.head()?;
         if let Some(txn) = self.readers.open_turn() {
             self.take_over(writer, &state, txn)?;
         }
@@ -661,6 +661,26 @@ impl Store {
             space.reclaim(&self.needed()?, published);
         }
         Ok(state)
+    }
+
+    /// The head, if it can be one: others write the sidecar too, and from a head come lengths and meta slots.
+    ///
+    /// # Errors
+    /// `Corrupt` when it cannot.
+    pub fn head(&self) -> Result<State> {
+        let (state, log) = (self.readers.head(), self.log()?);
+        let in_file = self.pages.disk.len()? / self.pages.page_size as u64;
+        let as_meta = state.to_meta(&self.template, &log);
+        let fits = state.page_count <= in_file
+            && state.log.offset <= log.capacity()
+            && state.held <= state.page_count
+            && Meta::parse(as_meta.as_bytes()).is_ok();
+        match fits {
+            true => Ok(state),
+            false => {
+                Err(Error::corrupt(0, format!("the lock file tells of a state that cannot be: {state:?}")))
+            }
+        }
     }
 
     /// The log must lie where the space records say: elsewhere its records would go over other pages.
