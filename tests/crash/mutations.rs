@@ -49,10 +49,10 @@ fn copy_sources(to: &Path) {
     for part in ["src", "tests", "crash"] {
         let _ = std::fs::remove_dir_all(to.join(part));
     }
-    for part in ["src", "tests/crash", "tests/common", "crash"] {
+    for part in ["src", "tests/crash", "tests/damage", "tests/common", "crash"] {
         copy_directory(&root().join(part), &to.join(part));
     }
-    for file in ["Cargo.lock", "README.md", "tests/damage.rs"] {
+    for file in ["Cargo.lock", "README.md"] {
         std::fs::copy(root().join(file), to.join(file)).unwrap();
     }
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
@@ -262,7 +262,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "birth_check_left_out",
         changes: &[
-            ("src/snapshot.rs", "head.page.get() != page || head.birth.get() != birth", "head.page.get() != page"),
+            ("src/snapshot.rs", "match head.page.get() == page && head.birth.get() == birth {", "match head.page.get() == page {"),
         ],
         target: CRASH,
         tests: &["a_lying_disk"],
@@ -271,7 +271,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "page_number_check_left_out",
         changes: &[
-            ("src/snapshot.rs", "head.page.get() != page || head.birth.get() != birth", "head.birth.get() != birth"),
+            ("src/snapshot.rs", "match head.page.get() == page && head.birth.get() == birth {", "match head.birth.get() == birth {"),
         ],
         target: DAMAGE,
         tests: &["rot_gives_the_right_answer"],
@@ -298,10 +298,10 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "record_checksum_left_out",
         changes: &[
-            ("src/log.rs", "        || found != checksum(tail.chain, &bytes[4..len])\n", "        || checksum(tail.chain, &bytes[4..len]) == 0\n"),
+            ("src/log.rs", "    if !follows || head.checksum != checksum(seed, &bytes[4..head.len]) {", "    if !follows || checksum(seed, &bytes[4..head.len]) == 0 {"),
         ],
         target: DAMAGE,
-        tests: &["a_damaged_log_ends"],
+        tests: &["a_damaged_log"],
     },
     // The checksum of a meta slot is not compared.
     Mutation {

@@ -7,7 +7,7 @@ use super::disks::{cut_short, unreadable};
 use super::ledger::{open, try_open};
 use super::mounts::{Mounted, Skip, in_own_mounts, make_directory};
 use super::tried;
-use mapleaf::{Database, Error, Options, Table};
+use mapleaf::{Database, Error, Options, Salvage, Table};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -75,8 +75,15 @@ fn child() {
 fn tried_in_child(what: &str, path: &Path) -> mapleaf::Result<String> {
     let (what, number) = what.split_once(' ').unwrap_or((what, "0"));
     let number: u64 = number.parse().unwrap();
-    let db = try_open(&Options::new(), path)?;
+    if what == "salvage" {
+        let report = Salvage::of(path)?.survey(&mut |_| {})?;
+        let found = report.tables.iter().map(|table| table.entries).sum::<u64>();
+        return Ok(format!("{found} entries, {:?}, lost {:?}", report.bad_pages, report.tables[0].lost));
+    }
+    let db = try_open(&Options::new().guarded_reads(what.starts_with("guarded")), path)?;
     Ok(match what {
+        "guarded-get" => format!("{:?}", db.begin_read()?.get(VALUES, &number)?.map(<[u8]>::len)),
+        "guarded-scan" => format!("{}", db.begin_read()?.iter(VALUES)?.collect::<Result<Vec<_>, _>>()?.len()),
         "open" => String::new(),
         "get" => format!("{:?}", db.begin_read()?.get(VALUES, &number)?.map(<[u8]>::len)),
         "page" => {
@@ -149,6 +156,30 @@ fn a_page_that_cannot_be_read_ends_who_touches_it_and_nobody_else() {
         tried("F12", "a_page_that_cannot_be_read_ends_who_touches_it_and_nobody_else", 5);
         Ok(())
     });
+}
+
+#[test]
+fn with_guarded_reads_and_in_salvage_such_a_page_is_an_error_that_names_it() {
+    in_own_mounts(
+        "unreadable::with_guarded_reads_and_in_salvage_such_a_page_is_an_error_that_names_it",
+        |at| {
+            let store = UnreadableStore::make(&[700], at)?;
+            let page = format!("page {}", store.pages[0]);
+            let tries =
+                [("guarded-get 100", "found Some(480)"), ("guarded-get 700", &page), ("guarded-scan", &page)];
+            for (what, expected) in tries {
+                let (said, signal) = store.in_child(what);
+                assert!(said.contains(expected) && signal.is_none(), "{what}: {signal:?} {said}");
+            }
+            let (said, signal) = store.in_child("salvage");
+            assert!(said.contains(&page) && signal.is_none(), "{signal:?} {said}");
+            let lost = KEYS
+                - said.split("found ").nth(1).unwrap().split(' ').next().unwrap().parse::<u64>().unwrap();
+            assert!((1..20).contains(&lost), "{lost} are lost: {said}");
+            tried("F12", "with_guarded_reads_and_in_salvage_such_a_page_is_an_error_that_names_it", 4);
+            Ok(())
+        },
+    );
 }
 
 #[test]
