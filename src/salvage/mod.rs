@@ -30,7 +30,7 @@ use crate::txn::WriteTxn;
 use crate::verify::{Behind, Progress};
 use rebuild::{Found, Rebuild, Rules};
 pub use rebuild::{Hole, LostValue};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -440,7 +440,7 @@ impl Judged<'_> {
             Some(base) => catalog_tree(&base.state, page_size),
             None => Tree::empty(CATALOG_ID, Schema::bytes().layout(page_size)),
         };
-        let mut unreadable = Vec::new();
+        let (mut unreadable, mut ids) = (Vec::new(), BTreeSet::new());
         let (has_base, is_known) = (self.base.is_some(), self.is_known());
         let is_newest = has_base || self.survey.has_newest_catalog();
         let mut sink = |name: &[u8], record: &[u8], found: Found| {
@@ -449,7 +449,7 @@ impl Judged<'_> {
                 Ok((name, schema, tree)) => {
                     if let Err(error) = check_possible(&schema).and_then(|()| check_name(&name)) {
                         unreadable.push(format!("the catalog, table {name:?}: {error}"));
-                    } else if listed.iter().all(|other| other.tree.table != tree.table) {
+                    } else if ids.insert(tree.table) {
                         let is_current = has_base && found == Found::BelowRoot;
                         let is_doubtful = is_newest && !is_known && found == Found::Older;
                         listed.push(Listed { name, schema, tree, is_listed: true, is_current, is_doubtful });
