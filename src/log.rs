@@ -329,8 +329,12 @@ fn parse(seed: u64, log: &[u8], tail: Tail, previous: u64) -> Option<(u64, Tail)
 
 /// Looks behind the end for a record of this log that was written when a txn behind `last` was on the disk.
 fn lost_behind(seed: u64, log: &[u8], end: usize, last: u64) -> Option<u64> {
-    let places = (end..log.len()).step_by(RECORD_UNIT).take((LOOK_AHEAD as usize) / RECORD_UNIT);
-    places.into_iter().find_map(|at| {
+    let stop = log.len().min(end + LOOK_AHEAD as usize);
+    // Most of it is zeros, which are passed over in whole pieces.
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let pieces = (end..stop).step_by(ZEROS.len()).map(|at| at..stop.min(at + ZEROS.len()));
+    let written = pieces.filter(|piece| log[piece.clone()] != ZEROS[..piece.len()]);
+    written.flat_map(|piece| piece.step_by(RECORD_UNIT)).find_map(|at| {
         let head = Head::read(&log[at..]).filter(|head| head.durable > last)?;
         (head.checksum == checksum(seed, &log[at + 4..at + head.len])).then_some(head.durable)
     })
