@@ -167,7 +167,8 @@ impl Ledger {
         match w.commit() {
             Ok(()) => {
                 self.commits += 1;
-                if durability != Durability::Eventual {
+                // A txn that changes nothing flushes nothing, whatever was committed as eventual before it.
+                if durability != Durability::Eventual && after != self.seen {
                     self.possible.clear();
                     self.acknowledged.clear();
                 }
