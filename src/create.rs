@@ -101,10 +101,7 @@ fn open_upper(path: &Path, to_read: &OpenOptions) -> std::io::Result<File> {
 /// when it is on the disk. Where the file system has no unnamed files an empty file is created, and
 /// filled by whoever opens it alone.
 fn create_file(path: &Path, config: &Config) -> Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     let fail = |error| Error::io(format!("create {}", path.display()), error);
     refuse_network(&File::open(directory).map_err(fail)?, path, config)?;
     let unnamed =
@@ -131,6 +128,11 @@ fn create_file(path: &Path, config: &Config) -> Result<()> {
         }
     }
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)
+}
+
+/// Where the file of this name is.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Refuses what is neither a store nor a blank file to make one of, before anything is made beside it.
@@ -227,6 +229,19 @@ pub fn slots_in(disk: &Disk) -> [Result<Meta, Option<String>>; 2] {
         disk.read_at(offset, &mut bytes).map_err(|error| Some(error.to_string()))?;
         Meta::parse(&bytes)
     })
+}
+
+/// What is wrong with the two slots. One that does not hold a meta is damage: a slot is one sector, so a power cut leaves the
+/// old or the new one.
+pub fn problems_of(slots: &[Result<Meta, Option<String>>; 2]) -> Vec<String> {
+    // Creation writes the second slot, then the first; a cut may come between.
+    let is_new = matches!(&slots[1], Ok(meta) if meta.txn.get() == 1);
+    let problem = |(i, slot): (usize, &Result<_, Option<String>>)| match slot {
+        Err(Some(reason)) => Some(format!("meta slot {i} cannot be read: {reason}")),
+        Err(None) if i > 0 || !is_new => Some(format!("meta slot {i} is zeros, and was written once")),
+        _ => None,
+    };
+    slots.iter().enumerate().filter_map(problem).collect()
 }
 
 /// The newest of the two slots that can be read. The length is judged only when `alone`: beside a

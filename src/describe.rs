@@ -48,10 +48,7 @@ impl PageDump {
     }
 
     fn problem(&mut self, error: &Error) {
-        self.problems.push(match error {
-            Error::Corrupt { detail, .. } => detail.clone(),
-            other => other.to_string(),
-        });
+        self.problems.push(error.detail());
     }
 }
 

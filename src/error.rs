@@ -142,6 +142,14 @@ impl Error {
         Error::Corrupt { page, detail: detail.into() }
     }
 
+    /// What is wrong, without the page, which stands beside it.
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            Error::Corrupt { detail, .. } => detail.clone(),
+            other => other.to_string(),
+        }
+    }
+
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Error::InvalidArgument { detail: detail.into() }
     }

@@ -5,7 +5,7 @@
 
 use crate::catalog::{TableInfo, catalog_tree, listed_table};
 use crate::copies::{Copies, Kept, is_unreadable};
-use crate::create::slots_in;
+use crate::create::{problems_of, slots_in};
 use crate::error::{Error, Result};
 use crate::format::{Schema, header, meta_pages};
 use crate::page::{LeafView, Stored};
@@ -169,9 +169,8 @@ fn look_again<T, E>(look: impl Fn() -> Result<T, E>) -> Result<T, E> {
     found
 }
 
-/// A slot that does not hold a meta is damage: a slot is one sector, so a power cut leaves the old or the new one.
 fn meta_problems(store: &Store) -> Vec<String> {
-    let look = || match damaged_slots(store) {
+    let look = || match problems_of(&slots_in(&store.pages.disk)) {
         problems if problems.is_empty() => Ok(()),
         problems => Err(problems),
     };
@@ -189,18 +188,6 @@ fn log_problem(store: &Store) -> Result<()> {
         return Err(Error::corrupt(log.extents().first().map_or(0, |extent| extent.0), detail));
     }
     Ok(())
-}
-
-fn damaged_slots(store: &Store) -> Vec<String> {
-    let slots = slots_in(&store.pages.disk);
-    // Creation writes the second slot, then the first; a cut may come between.
-    let is_new = matches!(&slots[1], Ok(meta) if meta.txn.get() == 1);
-    let damaged = |(i, slot): (usize, &Result<_, Option<String>>)| match slot {
-        Err(Some(reason)) => Some(format!("meta slot {i} cannot be read: {reason}")),
-        Err(None) if i > 0 || !is_new => Some(format!("meta slot {i} is zeros, and was written once")),
-        _ => None,
-    };
-    slots.iter().enumerate().filter_map(damaged).collect()
 }
 
 struct Walk {

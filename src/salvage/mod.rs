@@ -13,7 +13,7 @@ pub mod survey;
 
 use crate::catalog::{catalog_tree, check_entry, check_name, check_possible, listed_table};
 use crate::copies::{Copies, Kept};
-use crate::create::slots_in;
+use crate::create::{directory_of, problems_of, slots_in};
 use crate::database::{Database, Options};
 use crate::disk::{Disk, Mapped};
 use crate::error::{Error, Result};
@@ -300,18 +300,7 @@ impl Salvage {
                 format!("{path}: neither a meta slot nor any page is whole; there is nothing to recover");
             return Err(Error::NotAStore { detail });
         };
-        let mut notes = Vec::new();
-        for (i, slot) in slots.iter().enumerate() {
-            match slot {
-                Ok(_) => {}
-                // Where creation was cut off between the slots.
-                Err(None) if i == 0 && best.is_some_and(|meta| meta.txn.get() == 1) => {}
-                Err(reason) => {
-                    let reason = reason.as_deref().unwrap_or("zeros");
-                    notes.push(format!("meta slot {i}: {reason}"));
-                }
-            }
-        }
+        let mut notes = problems_of(&slots);
         let page_count = self.len / page_size as u64;
         let copies = Copies { disk: &self.disk, page_size, page_count, mapped: None };
         let survey =
@@ -609,10 +598,7 @@ impl Unfinished {
 
     fn finish(mut self) -> Result<()> {
         self.db.take().expect("finished once").close()?;
-        let directory = match self.output.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let directory = directory_of(&self.output);
         let cwd = rustix::fs::CWD;
         let flags = rustix::fs::RenameFlags::NOREPLACE;
         let renamed = rustix::fs::renameat_with(cwd, &self.path, cwd, &self.output, flags).or_else(|error| {

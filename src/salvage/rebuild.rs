@@ -281,7 +281,7 @@ impl<'r, 's> Rebuild<'r, 's> {
         match self.fetch(child, level) {
             Ok(bytes) => self.walk_page(child, &bytes, level, within),
             Err(error) => {
-                self.open(child, level, &detail_of(&error), within);
+                self.open(child, level, &error.detail(), within);
                 Ok(())
             }
         }
@@ -293,7 +293,7 @@ impl<'r, 's> Rebuild<'r, 's> {
             _ => self.branch(bytes, level, within),
         };
         walked.unwrap_or_else(|error| {
-            self.open(child, level, &detail_of(&error), within);
+            self.open(child, level, &error.detail(), within);
             Ok(())
         })
     }
@@ -354,7 +354,7 @@ impl<'r, 's> Rebuild<'r, 's> {
     }
 
     fn lose(&mut self, key: &[u8], error: &Error) {
-        self.lost_values.push(LostValue { key: key.to_vec(), detail: detail_of(error) });
+        self.lost_values.push(LostValue { key: key.to_vec(), detail: error.detail() });
     }
 
     fn count(&mut self, within: Within<'_>) {
@@ -416,11 +416,4 @@ fn separator_of(branch: &Branch<'_>, i: usize) -> Option<Vec<u8>> {
     let mut separator = Vec::new();
     (0 < i && i < branch.count()).then(|| branch.separator(i, &mut separator).ok())??;
     Some(separator)
-}
-
-fn detail_of(error: &Error) -> String {
-    match error {
-        Error::Corrupt { detail, .. } => detail.clone(),
-        other => other.to_string(),
-    }
 }

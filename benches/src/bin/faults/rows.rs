@@ -120,7 +120,7 @@ pub const ROWS: &[Row] = &[
         "newest meta slot rotten",
         "the older one; `stats` and `verify` say so",
         &["damage::a_meta_slot_that_was_lost*"],
-        "`verify::damaged_slots`, `create::read_meta`",
+        "`create::problems_of`, `create::read_meta`",
     ),
     row(
         &["F15"],
