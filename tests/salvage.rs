@@ -8,7 +8,10 @@ mod common;
 mod oracle;
 
 use mapleaf::{Error, LostRange, Options, Salvage, SalvageReport, SalvagedTable, Schema};
-use oracle::{CATALOG, Ever, Fixture, Image, Live, LiveTable, Scribe, closed, many_tables, number};
+use oracle::{
+    CATALOG, Ever, Fixture, Image, Live, LiveTable, Scribe, closed, first_seed, many_tables, named, number,
+    tried,
+};
 use rand::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -315,25 +318,6 @@ fn top_ranges(lost: &[LostRange]) -> Vec<&LostRange> {
             .any(|(j, other)| j != *i && contains(other, range) && (!contains(range, other) || j < *i))
     };
     lost.iter().enumerate().filter(is_top).map(|(_, range)| range).collect()
-}
-
-fn tried(class: &str, test: &str, cases: impl std::fmt::Display) {
-    println!("tried: {class} | {test} | {cases}");
-}
-
-fn first_seed() -> u64 {
-    std::env::var("MAPLEAF_SEED").map_or(0, |seed| seed.parse().unwrap())
-}
-
-/// Names the seed or page when the case fails.
-fn named<T>(what: impl std::fmt::Display, case: impl FnOnce() -> T) -> T {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(case)) {
-        Ok(outcome) => outcome,
-        Err(panic) => {
-            eprintln!("failed with {what}");
-            std::panic::resume_unwind(panic)
-        }
-    }
 }
 
 fn with_pages_lost(fixture: &Fixture, pages: impl IntoIterator<Item = u64>) -> Case<'_> {

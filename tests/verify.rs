@@ -7,7 +7,7 @@ mod common;
 mod oracle;
 
 use mapleaf::{Error, Options, Problem, VerifyReport};
-use oracle::{CATALOG, Fixture, Image, closed, many_tables};
+use oracle::{CATALOG, Fixture, Image, closed, first_seed, many_tables, named, tried};
 use rand::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -103,24 +103,6 @@ fn judge_node(fixture: &Fixture, page: u64, report: &VerifyReport) {
     for (key, (leaf, _)) in &table.entries {
         let is_in = behind.from <= *key && behind.to.as_ref().is_none_or(|to| key < to);
         assert_eq!(is_in, is_behind(*leaf), "{} and {problem:?}", key.escape_ascii());
-    }
-}
-
-fn tried(class: &str, test: &str, cases: impl std::fmt::Display) {
-    println!("tried: {class} | {test} | {cases}");
-}
-
-fn first_seed() -> u64 {
-    std::env::var("MAPLEAF_SEED").map_or(0, |seed| seed.parse().unwrap())
-}
-
-fn named<T>(what: impl std::fmt::Display, case: impl FnOnce() -> T) -> T {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(case)) {
-        Ok(outcome) => outcome,
-        Err(panic) => {
-            eprintln!("failed with {what}");
-            std::panic::resume_unwind(panic)
-        }
     }
 }
 

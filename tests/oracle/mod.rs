@@ -486,3 +486,22 @@ impl Live {
         number(image.page(page), 16, 8)
     }
 }
+
+pub fn tried(class: &str, test: &str, cases: impl std::fmt::Display) {
+    println!("tried: {class} | {test} | {cases}");
+}
+
+pub fn first_seed() -> u64 {
+    std::env::var("MAPLEAF_SEED").map_or(0, |seed| seed.parse().unwrap())
+}
+
+/// Names the seed or page when the case fails.
+pub fn named<T>(what: impl std::fmt::Display, case: impl FnOnce() -> T) -> T {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(case)) {
+        Ok(outcome) => outcome,
+        Err(panic) => {
+            eprintln!("failed with {what}");
+            std::panic::resume_unwind(panic)
+        }
+    }
+}
