@@ -14,6 +14,8 @@ use crate::map::{SharedWords, Word, Words};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+#[cfg(not(mapleaf_test_map))]
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, TryLockError};
@@ -88,6 +90,21 @@ pub fn at_fork(handlers: &'static Handlers) {
         // with which the C library forgets them.
         let _ = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
     });
+}
+
+/// Locks what a fork locks, too.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The thread sanitizer does not see what std's own code does for a thread that waits (docs/soundness.md).
+    #[cfg(mapleaf_test_map)]
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+        }
+    }
+    #[cfg(not(mapleaf_test_map))]
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Locks, in a process that was forked; `None` where whoever held it at the fork is not there to let it go.

@@ -395,7 +395,7 @@ impl Readers {
     /// `Io`.
     pub fn lock_admin(&self) -> Result<impl Drop + '_> {
         let guard = match self.generation == fork::generation() {
-            true => self.admin.lock().unwrap_or_else(sync::PoisonError::into_inner),
+            true => fork::lock(&self.admin),
             false => fork::lock_unless_lost(&self.admin).ok_or(Error::Forked)?,
         };
         lock::lock(&self.file, lock::ADMIN, Mode::Exclusive)

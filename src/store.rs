@@ -196,7 +196,7 @@ static STEADY: sync::RwLock<()> = sync::RwLock::new(());
 
 /// The one registry that there is.
 pub fn registry() -> sync::MutexGuard<'static, Registry> {
-    REGISTRY.lock().unwrap_or_else(sync::PoisonError::into_inner)
+    fork::lock(&REGISTRY)
 }
 
 /// Keeps this process from being forked while descriptors with locks are not in the registry yet.
