@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::format::{CATALOG_ID, MAX_NAME_LEN, MAX_VALUE_LEN, OVERFLOW_REF_LEN, RecordView, Schema};
 use crate::page::{Stored, entry_len, leaf_room};
 use crate::shared::State;
-use crate::snapshot::SourceObject;
 use crate::tree::cursor::{Cursor, Place};
+use crate::tree::search::SourceObject;
 use crate::tree::{Tree, search};
 
 /// What the catalog says of a table.

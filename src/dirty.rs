@@ -680,6 +680,13 @@ impl PageSource for Dirty {
         }
     }
 
+    #[inline]
+    fn prefetch(&self, page: u64) {
+        if heap_slot(page).is_none() {
+            self.store.pages.prefetch(page, self.space.page_count());
+        }
+    }
+
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
         if run.page & DIRTY_BIT == 0 {
             self.store.check_process()?;

@@ -218,7 +218,7 @@ impl Disk {
     }
 
     /// The bytes of the range, or `None` where it is not inside what `admit` has seen.
-    #[inline]
+    #[inline(always)]
     pub fn bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
         if offset.checked_add(len as u64)? > self.known_len.load(Ordering::Acquire) {
             return None;
@@ -226,7 +226,7 @@ impl Disk {
         Some(self.map().bytes(offset, len))
     }
 
-    #[inline]
+    #[inline(always)]
     fn map(&self) -> &DataMap {
         self.maps[self.newest_map.load(Ordering::Acquire)].get().expect("set before the index is raised")
     }

@@ -26,7 +26,7 @@ static PAGE: OnceLock<SharedWords> = OnceLock::new();
 static NEWEST: AtomicU64 = AtomicU64::new(0);
 
 /// The generation of this process.
-#[inline]
+#[inline(always)]
 pub fn generation() -> u64 {
     match PAGE.get().map(|page| Word::load(page.word(0), Relaxed)) {
         Some(generation) if generation != 0 => generation,

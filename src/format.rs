@@ -97,6 +97,7 @@ pub struct PageHeader {
 const _: () = assert!(size_of::<PageHeader>() == HEADER_LEN);
 
 /// The header of a page. The slice must have at least 32 bytes.
+#[inline]
 pub fn header(page: &[u8]) -> &PageHeader {
     PageHeader::ref_from_prefix(page).expect("a page is longer than its header").0
 }
@@ -126,9 +127,11 @@ pub struct ChildRef {
 pub const CHILD_REF_LEN: usize = 18;
 
 impl ChildRef {
-    /// Reads a reference; the slice must have 18 bytes.
-    pub fn read(bytes: &[u8]) -> Self {
-        ChildRef { page: read48(bytes, 0), birth: read48(bytes, 6), count: read48(bytes, 12) }
+    /// Reads a reference.
+    #[inline]
+    pub fn read(bytes: &[u8; CHILD_REF_LEN]) -> Self {
+        let word = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("eight bytes"));
+        ChildRef { page: word(0) & (LIMIT_48 - 1), birth: word(6) & (LIMIT_48 - 1), count: word(10) >> 16 }
     }
 
     /// Writes a reference; the slice must have 18 bytes.

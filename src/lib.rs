@@ -11,9 +11,9 @@ compile_error!("mapleaf needs 64-bit Linux: it relies on OFD locks and a large a
 // Each layer imports only those before it; tests/layers.rs keeps that true.
 mod error;
 mod format;
-mod page;
 mod descriptor;
 mod map;
+mod page;
 mod fork;
 mod lock;
 mod disk;

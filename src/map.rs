@@ -30,6 +30,19 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::{self, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+/// Begins to bring the first `LINES` cache lines from the slice's start on nearer to the processor. Only a hint.
+#[inline(always)]
+pub fn prefetch<const LINES: usize>(bytes: &[u8]) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    for line in 0..LINES {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: claim P1: a prefetch accesses nothing, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(line * 64).cast()) }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = bytes;
+}
+
 /// Asks the system to begin writing what is dirty in the range of the file. Only advice: where it fails,
 /// the next flush says so.
 pub fn start_write_back(file: &File, offset: u64, len: u64) {
@@ -219,6 +232,15 @@ mod tests {
         assert!(panics(|| map.bytes(map.len() - 1, 2).len()));
         assert!(panics(|| map.bytes(u64::MAX, 2).len()));
         assert!(panics(|| map.bytes(PAGE, usize::MAX).len()));
+    }
+
+    #[test]
+    fn a_prefetch_changes_nothing_wherever_it_leads() {
+        let map = DataMap::reserve(&file(1), PAGE).unwrap();
+        // The lines behind the slice lie behind the end of the file, where touching would raise SIGBUS.
+        prefetch::<256>(map.bytes(0, PAGE as usize));
+        prefetch::<4>(&[]);
+        assert_eq!(map.bytes(0, PAGE as usize), [0; PAGE as usize]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{HEADER_LEN, OverflowRef, header, meta_pages, page_checksum};
+use crate::map::prefetch;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,6 +32,12 @@ pub trait PageSource {
     /// `Corrupt` when that is not what is there.
     fn page(&self, page: u64, birth: u64) -> Result<&[u8]>;
 
+    /// Says that the page will be searched soon. Only a hint.
+    #[inline]
+    fn prefetch(&self, page: u64) {
+        let _ = page;
+    }
+
     /// A value in pages of its own.
     ///
     /// # Errors
@@ -38,8 +45,8 @@ pub trait PageSource {
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]>;
 }
 
-/// Any source, behind a pointer: what views of a snapshot and of a write txn have in common.
-pub type SourceObject<'o> = dyn PageSource + Sync + 'o;
+/// Cache lines in front of a page that a search touches: header, heads, slots.
+const SEARCHED_LINES: usize = 8;
 
 /// The pages of an open file.
 pub struct Pages {
@@ -47,6 +54,8 @@ pub struct Pages {
     pub disk: Disk,
     /// Bytes of a page.
     pub page_size: usize,
+    /// The first page that is not part of the meta area.
+    first_page: u64,
     verify: Verify,
     /// Whether pages are read in before they are touched.
     guarded: bool,
@@ -58,26 +67,57 @@ pub struct Pages {
 impl Pages {
     /// Pages of this size in this file.
     pub fn new(disk: Disk, page_size: usize, verify: Verify, guarded: bool) -> Self {
-        Pages { disk, page_size, verify, guarded, verified: Verified::new(), judged: Verified::new() }
+        let first_page = meta_pages(page_size);
+        let (verified, judged) = (Verified::new(), Verified::new());
+        Pages { disk, page_size, first_page, verify, guarded, verified, judged }
     }
 
     /// Page `page` of a file of `page_count` pages, as written by `birth`.
     ///
     /// # Errors
     /// `Corrupt` when that is not what is there.
-    #[inline]
+    #[inline(always)]
     pub fn read(&self, page: u64, birth: u64, page_count: u64) -> Result<&[u8]> {
+        match self.read_verified(page, birth, page_count) {
+            Some(bytes) => Ok(bytes),
+            None => self.judge(page, birth, page_count),
+        }
+    }
+
+    #[inline(always)]
+    fn read_verified(&self, page: u64, birth: u64, page_count: u64) -> Option<&[u8]> {
+        if self.guarded || page < self.first_page || page >= page_count {
+            return None;
+        }
+        let bytes = self.disk.bytes(page * self.page_size as u64, self.page_size)?;
+        prefetch::<SEARCHED_LINES>(bytes);
+        // The identity also where it was verified: after a failed flush some systems put an older version back into
+        // the cache.
+        (self.verified.is(page, birth) && is_identity(bytes, page, birth)).then_some(bytes)
+    }
+
+    #[cold]
+    fn judge(&self, page: u64, birth: u64, page_count: u64) -> Result<&[u8]> {
         let bytes = self.raw(page, 1, page_count)?;
         let is_verified = self.verify == Verify::Once && self.verified.is(page, birth);
         if !is_verified && self.verify != Verify::Never {
             check_page(bytes, page)?;
         }
-        // Also where it was verified: after a failed flush some systems put an older version back into the cache.
         check_identity(bytes, page, birth)?;
-        if !is_verified {
+        if self.verify != Verify::Always {
             self.verified.set(page, birth);
         }
         Ok(bytes)
+    }
+
+    /// Begins to bring what a search touches of the page nearer to the processor. Only a hint.
+    #[inline]
+    pub fn prefetch(&self, page: u64, page_count: u64) {
+        if page < page_count
+            && let Some(bytes) = self.disk.bytes(page * self.page_size as u64, self.page_size)
+        {
+            prefetch::<SEARCHED_LINES>(bytes);
+        }
     }
 
     /// Forgets which pages were verified. A failed flush may have put back what was in them before.
@@ -98,7 +138,9 @@ impl Pages {
 
     /// Says that this process has written the page itself.
     pub fn set_own(&self, page: u64, birth: u64) {
-        self.verified.set(page, birth);
+        if self.verify != Verify::Always {
+            self.verified.set(page, birth);
+        }
         self.judged.set(page, birth);
     }
 
@@ -130,7 +172,7 @@ impl Pages {
     pub fn raw(&self, page: u64, pages: u64, page_count: u64) -> Result<&[u8]> {
         let outside = || outside(page, pages, page_count);
         let end = page.checked_add(pages).ok_or_else(outside)?;
-        if page < meta_pages(self.page_size) || pages == 0 || end > page_count {
+        if page < self.first_page || pages == 0 || end > page_count {
             return Err(outside());
         }
         let (offset, len) = (page * self.page_size as u64, pages as usize * self.page_size);
@@ -160,11 +202,16 @@ pub fn check_page(bytes: &[u8], page: u64) -> Result<()> {
 /// `Corrupt` with both sides.
 #[inline]
 pub fn check_identity(bytes: &[u8], page: u64, birth: u64) -> Result<()> {
-    let head = header(bytes);
-    match head.page.get() == page && head.birth.get() == birth {
+    match is_identity(bytes, page, birth) {
         true => Ok(()),
         false => Err(another_page(bytes, page, birth)),
     }
+}
+
+#[inline(always)]
+fn is_identity(bytes: &[u8], page: u64, birth: u64) -> bool {
+    let head = header(bytes);
+    head.page.get() == page && head.birth.get() == birth
 }
 
 #[cold]
@@ -200,7 +247,7 @@ impl Verified {
         Verified { parts: [const { OnceLock::new() }; PARTS] }
     }
 
-    #[inline]
+    #[inline(always)]
     fn is(&self, page: u64, birth: u64) -> bool {
         let (part, at) = place(page);
         self.parts
@@ -229,7 +276,7 @@ impl Verified {
 }
 
 /// Part `k` holds the pages from `2^12 (2^k - 1)` on, `2^(12 + k)` of them.
-#[inline]
+#[inline(always)]
 fn place(page: u64) -> (usize, usize) {
     let shifted = page + (1 << FIRST_PART_BITS);
     let bits = 63 - shifted.leading_zeros();

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::format::Schema;
 use crate::page::Stored;
 
-use crate::snapshot::SourceObject;
 use crate::tree::cursor::{Cursor, Place, rank};
+use crate::tree::search::SourceObject;
 use crate::tree::{Tree, search};
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -110,10 +110,36 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     /// `Corrupt` where a page on the path is damaged, `Decode` where the value is not a `V`.
     #[inline]
     pub fn get(&self, key: &(impl Encode<K> + ?Sized)) -> Result<Option<V::View<'t>>> {
-        match search::find(self.source, &self.tree, key.encode().as_ref())? {
+        match self.source.find(&self.tree, key.encode().as_ref())? {
             None => Ok(None),
             Some(stored) => self.decode_value(stored).map(Some),
         }
+    }
+
+    /// The values at `keys`, in the order of the keys, which is any. O(n log n), but the searches wait for memory
+    /// together: for keys that are not in the processor's caches several times as fast as [`TableView::get`] for each.
+    ///
+    /// ```
+    /// # use mapleaf::{Database, Table};
+    /// const USERS: Table<u64, str> = Table::new("users");
+    /// # let db = Database::temporary()?;
+    /// # db.write(|w| { w.put(USERS, &7, "ann")?; w.put(USERS, &9, "bob").map(|_| ()) })?;
+    /// let r = db.begin_read()?;
+    /// assert_eq!(r.get_many(USERS, &[9, 8, 7])?, [Some("bob"), None, Some("ann")]);
+    /// # Ok::<_, mapleaf::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`TableView::get`] for the first key that has one.
+    pub fn get_many<Q: Encode<K>>(&self, keys: &[Q]) -> Result<Vec<Option<V::View<'t>>>> {
+        let encoded: Vec<_> = keys.iter().map(Encode::encode).collect();
+        let encoded: Vec<&[u8]> = encoded.iter().map(AsRef::as_ref).collect();
+        let mut values = Vec::with_capacity(keys.len());
+        self.source.find_all(&self.tree, &encoded, &mut |_, stored| {
+            values.push(stored.map(|stored| self.decode_value(stored)).transpose()?);
+            Ok(())
+        })?;
+        Ok(values)
     }
 
     /// Whether there is an entry at `key`; a large value is not read.
@@ -121,7 +147,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     /// # Errors
     /// `Corrupt` where a page on the path is damaged.
     pub fn contains(&self, key: &(impl Encode<K> + ?Sized)) -> Result<bool> {
-        Ok(search::find(self.source, &self.tree, key.encode().as_ref())?.is_some())
+        Ok(self.source.find(&self.tree, key.encode().as_ref())?.is_some())
     }
 
     /// Number of entries. O(1).

@@ -89,6 +89,18 @@ macro_rules! reading {
             TableView::<K, V>::new(self, self.tree(table)?).get(key)
         }
 
+        /// The values at several keys. See [`TableView::get_many`].
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`, `Decode`.
+        pub fn get_many<K: Key + ?Sized, V: Codec + ?Sized, Q: Encode<K>>(
+            &self,
+            table: Table<K, V>,
+            keys: &[Q],
+        ) -> Result<Vec<Option<V::View<'_>>>> {
+            self.table(table)?.get_many(keys)
+        }
+
         /// The entries with keys in `range`, from either end. See [`TableView::range`].
         ///
         /// # Errors
@@ -216,10 +228,15 @@ struct CachedTable {
 }
 
 impl PageSource for ReadTxn {
-    #[inline]
+    #[inline(always)]
     fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
         self.check_process()?;
         self.store.pages.read(page, birth, self.state.page_count)
+    }
+
+    #[inline]
+    fn prefetch(&self, page: u64) {
+        self.store.pages.prefetch(page, self.state.page_count);
     }
 
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
@@ -910,6 +927,11 @@ impl PageSource for WriteTxn {
     fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
         self.dirty.store.check_process()?;
         self.dirty.page(page, birth)
+    }
+
+    #[inline]
+    fn prefetch(&self, page: u64) {
+        self.dirty.prefetch(page);
     }
 
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {

@@ -882,7 +882,24 @@ fn compare_map(view: TableView<'_, [u8], [u8]>, map: &Map, kind: Kind) {
         assert_aligned(value, kind);
     }
     assert!(expected.next().is_none(), "as many entries as in the model");
+    check_get_many(view, map);
     assert!(view.iter().rev().map(|entry| entry.unwrap().0).eq(map.keys().rev().map(|k| &k[..])));
+}
+
+/// Keys there are and, beside each, one there is not, out of order.
+fn check_get_many(view: TableView<'_, [u8], [u8]>, map: &Map) {
+    let width = map.keys().next().map(|key| key.len());
+    let is_fixed = map.keys().all(|key| Some(key.len()) == width);
+    let beside = |key: &[u8]| match (is_fixed, key.last()) {
+        (true, Some(last)) => [&key[..key.len() - 1], &[last ^ 1]].concat(),
+        _ => [key, &[0]].concat(),
+    };
+    let mut keys: Vec<Vec<u8>> =
+        map.keys().rev().step_by(3).flat_map(|key| [key.to_vec(), beside(key)]).collect();
+    let third = keys.len() / 3;
+    keys.rotate_left(third);
+    let found = view.get_many(&keys).unwrap();
+    assert!(found.iter().copied().eq(keys.iter().map(|key| map.get(&key[..]).map(|value| &value[..]))));
 }
 
 fn assert_aligned(value: &[u8], kind: Kind) {

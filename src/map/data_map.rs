@@ -60,7 +60,7 @@ impl DataMap {
     ///
     /// # Panics
     /// When they lie outside the mapping.
-    #[inline]
+    #[inline(always)]
     pub fn bytes(&self, offset: u64, len: usize) -> &[u8] {
         let end = offset.checked_add(len as u64).expect("no overflow");
         assert!(end <= self.len(), "bytes {offset}..{end} of a mapping of {}", self.len());

@@ -36,23 +36,17 @@ impl<'a> Branch<'a> {
     ///
     /// # Errors
     /// `Corrupt` when the page is not a branch of this level or promises more than fits.
-    #[inline]
+    #[inline(always)]
     pub fn new(page: &'a [u8], level: u8) -> Result<Self> {
         let head = header(page);
         if head.kind != PageKind::Branch as u8 || head.level != level {
-            return Err(damage(
-                page,
-                format!("expected a branch of level {level}, found kind {} level {}", head.kind, head.level),
-            ));
+            return Err(not_a_branch(page, level));
         }
         let count = usize::from(head.count.get());
         let prefix_len = usize::from(head.prefix_len.get());
         let cell_bytes = usize::from(head.cell_bytes.get());
         if count == 0 || HEADER_LEN + prefix_len + count * ENTRY_LEN + cell_bytes > page.len() {
-            return Err(damage(
-                page,
-                format!("branch claims {count} children and {cell_bytes} bytes of cells"),
-            ));
+            return Err(claims_too_much(page, count, cell_bytes));
         }
         Ok(Branch { page, count, prefix_len, cells: page.len() - cell_bytes })
     }
@@ -68,20 +62,20 @@ impl<'a> Branch<'a> {
         header(self.page).page.get()
     }
 
-    #[inline]
+    #[inline(always)]
     fn heads(&self) -> &'a [U32] {
         let start = HEADER_LEN + self.prefix_len;
         <[U32]>::ref_from_bytes(&self.page[start..start + self.count * HEAD_LEN]).expect("a multiple of four")
     }
 
     /// Reference to child `i`.
-    #[inline]
+    #[inline(always)]
     pub fn child(&self, i: usize) -> Result<ChildRef> {
-        if i >= self.count {
-            return Err(damage(self.page, format!("child {i} of {}", self.count)));
-        }
         let at = ref_at(self.prefix_len, self.count, i);
-        Ok(ChildRef::read(&self.page[at..at + CHILD_REF_LEN]))
+        match self.page.get(at..).and_then(<[u8]>::first_chunk) {
+            Some(reference) if i < self.count => Ok(ChildRef::read(reference)),
+            _ => Err(no_child(self.page, i, self.count)),
+        }
     }
 
     /// The common prefix of all separators.
@@ -118,7 +112,7 @@ impl<'a> Branch<'a> {
     ///
     /// # Errors
     /// `Corrupt` when a separator that must be compared does not lie in the page.
-    #[inline]
+    #[inline(always)]
     pub fn search(&self, key: &[u8]) -> Result<usize> {
         if self.prefix_len > 0 {
             match key[..self.prefix_len.min(key.len())].cmp(self.prefix()) {
@@ -128,8 +122,10 @@ impl<'a> Branch<'a> {
             }
         }
         let rest = &key[self.prefix_len..];
-        let (low, high) = equal_heads(&self.heads()[1..], head(rest, 0));
-        let (mut low, mut high) = (low + 1, high + 1);
+        let (mut low, mut high) = equal_heads(self.heads(), head(rest, 0));
+        // Entry 0 has no separator.
+        low = low.max(1);
+        high = high.max(1);
         while low < high {
             let middle = low + (high - low) / 2;
             match self.suffix(middle)? <= rest {
@@ -166,6 +162,22 @@ impl<'a> Branch<'a> {
         }
         Ok(())
     }
+}
+
+#[cold]
+fn no_child(page: &[u8], i: usize, count: usize) -> Error {
+    damage(page, format!("child {i} of {count}"))
+}
+
+#[cold]
+fn not_a_branch(page: &[u8], level: u8) -> Error {
+    let head = header(page);
+    damage(page, format!("expected a branch of level {level}, found kind {} level {}", head.kind, head.level))
+}
+
+#[cold]
+fn claims_too_much(page: &[u8], count: usize, cell_bytes: usize) -> Error {
+    damage(page, format!("branch claims {count} children and {cell_bytes} bytes of cells"))
 }
 
 fn ref_at(prefix_len: usize, count: usize, i: usize) -> usize {

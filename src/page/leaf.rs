@@ -8,8 +8,9 @@
 //! Heads sit right behind the header, so that one prefetch brings both.
 
 use super::{Stored, common_prefix, damage, equal_heads, head, set_u16, u16_at};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{HEADER_LEN, OVERFLOW_REF_LEN, OverflowRef, header, header_mut};
+use crate::map::prefetch;
 use std::cmp::Ordering;
 use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::U32;
@@ -27,6 +28,21 @@ pub struct Leaf<'a> {
     count: usize,
 }
 
+#[cold]
+fn claims_too_much(page: &[u8], count: usize, cells: usize) -> Error {
+    damage(page, format!("leaf claims {count} entries and {cells} bytes of cells"))
+}
+
+#[cold]
+fn no_entry(page: &[u8], i: usize, count: usize) -> Error {
+    damage(page, format!("entry {i} of {count}"))
+}
+
+#[cold]
+fn outside_of_page(page: &[u8], i: usize) -> Error {
+    damage(page, format!("entry {i} does not lie in the page"))
+}
+
 struct Slot {
     start: usize,
     key_len: usize,
@@ -42,13 +58,13 @@ impl Slot {
 
 impl<'a> Leaf<'a> {
     /// The leaf in `page`, whose kind the caller has checked.
-    #[inline]
+    #[inline(always)]
     pub fn new(page: &'a [u8]) -> Result<Self> {
         let head = header(page);
         let count = usize::from(head.count.get());
         let cells = usize::from(head.cell_bytes.get());
         if HEADER_LEN + count * LEAF_SLOT_LEN + cells > page.len() {
-            return Err(damage(page, format!("leaf claims {count} entries and {cells} bytes of cells")));
+            return Err(claims_too_much(page, count, cells));
         }
         Ok(Leaf { page, count })
     }
@@ -66,28 +82,29 @@ impl<'a> Leaf<'a> {
         usize::from(header(self.page).prefix_len.get())
     }
 
-    #[inline]
+    #[inline(always)]
     fn heads(&self) -> &'a [U32] {
         let bytes = &self.page[HEADER_LEN..HEADER_LEN + self.count * HEAD_LEN];
         <[U32]>::ref_from_bytes(bytes).expect("a multiple of four")
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot(&self, i: usize) -> Result<Slot> {
-        if i >= self.count {
-            return Err(damage(self.page, format!("entry {i} of {}", self.count)));
-        }
         let at = slot_at(self.count, i);
-        let distance = u16_at(self.page, at);
-        let key_len = u16_at(self.page, at + 2);
+        let slot = match self.page.get(at..).and_then(<[u8]>::first_chunk::<SLOT_LEN>) {
+            Some(slot) if i < self.count => slot,
+            _ => return Err(no_entry(self.page, i, self.count)),
+        };
+        let number = |at: usize| usize::from(u16::from_le_bytes([slot[at], slot[at + 1]]));
+        let (distance, key_len) = (number(0), number(2));
         let slot = Slot {
             start: self.page.len().saturating_sub(distance),
             key_len: key_len & !OVERFLOW_FLAG,
-            value_len: u16_at(self.page, at + 4),
+            value_len: number(4),
             overflow: key_len & OVERFLOW_FLAG != 0,
         };
         if slot.key_len + slot.value_len > distance || slot.start < HEADER_LEN {
-            return Err(damage(self.page, format!("entry {i} does not lie in the page")));
+            return Err(outside_of_page(self.page, i));
         }
         Ok(slot)
     }
@@ -104,23 +121,55 @@ impl<'a> Leaf<'a> {
         Ok(self.entry(i)?.1)
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn entry(&self, i: usize) -> Result<(&'a [u8], Stored<'a>)> {
         let slot = self.slot(i)?;
         let (value, key) =
             self.page[slot.start..slot.start + slot.value_len + slot.key_len].split_at(slot.value_len);
-        if !slot.overflow {
-            return Ok((key, Stored::Inline(value)));
+        match slot.overflow {
+            false => Ok((key, Stored::Inline(value))),
+            true => Ok((key, self.overflow(i, value)?)),
         }
-        if slot.value_len != OVERFLOW_REF_LEN {
-            return Err(damage(self.page, format!("entry {i}: overflow reference of {} bytes", value.len())));
-        }
-        Ok((key, Stored::Overflow(OverflowRef::read(value))))
     }
 
-    pub fn search(&self, key: &[u8]) -> Result<Result<usize, usize>> {
-        let prefix_len = self.prefix_len();
-        let (mut low, mut high) = equal_heads(self.heads(), head(key, prefix_len));
+    #[cold]
+    fn overflow(&self, i: usize, value: &[u8]) -> Result<Stored<'a>> {
+        match value.len() == OVERFLOW_REF_LEN {
+            true => Ok(Stored::Overflow(OverflowRef::read(value))),
+            false => {
+                Err(damage(self.page, format!("entry {i}: overflow reference of {} bytes", value.len())))
+            }
+        }
+    }
+
+    /// The value of `key`.
+    #[inline(always)]
+    pub fn find(&self, key: &[u8]) -> Result<Option<Stored<'a>>> {
+        let (low, high) = equal_heads(self.heads(), head(key, self.prefix_len()));
+        if high - low == 1 {
+            let (found, value) = self.entry(low)?;
+            return Ok(if found == key { Some(value) } else { None });
+        }
+        match self.search_among(low, high, key)? {
+            Ok(i) => self.stored(i).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Begins to bring the entry that is `key`'s, if any is, nearer to the processor.
+    #[inline]
+    pub fn prefetch(&self, key: &[u8]) {
+        let (low, high) = equal_heads(self.heads(), head(key, self.prefix_len()));
+        if low < high
+            && let Ok(slot) = self.slot(low)
+        {
+            prefetch::<1>(&self.page[slot.start..]);
+            prefetch::<1>(&self.page[slot.start + slot.value_len..]);
+        }
+    }
+
+    /// Searches among the entries whose heads are those of the key.
+    fn search_among(&self, mut low: usize, mut high: usize, key: &[u8]) -> Result<Result<usize, usize>> {
         while low < high {
             let middle = low + (high - low) / 2;
             match self.key(middle)?.cmp(key) {
@@ -129,6 +178,16 @@ impl<'a> Leaf<'a> {
                 Ordering::Equal => return Ok(Ok(middle)),
             }
         }
+        Ok(Err(low))
+    }
+
+    pub fn search(&self, key: &[u8]) -> Result<Result<usize, usize>> {
+        let prefix_len = self.prefix_len();
+        let (low, high) = equal_heads(self.heads(), head(key, prefix_len));
+        let mut low = match self.search_among(low, high, key)? {
+            Ok(i) => return Ok(Ok(i)),
+            Err(low) => low,
+        };
         if prefix_len > 0 && self.count > 0 {
             // The heads spoke of the bytes behind the prefix only.
             let any = self.key(low.min(self.count - 1))?;

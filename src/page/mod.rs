@@ -67,12 +67,12 @@ impl<'a> LeafView<'a> {
     ///
     /// # Errors
     /// `Corrupt` when the page is not a leaf or its header promises more than fits.
-    #[inline]
+    #[inline(always)]
     pub fn new(page: &'a [u8]) -> Result<Self> {
         match header(page).kind {
             kind if kind == PageKind::Leaf as u8 => Ok(LeafView::Slotted(Leaf::new(page)?)),
             kind if kind == PageKind::FixedLeaf as u8 => Ok(LeafView::Fixed(FixedLeaf::new(page)?)),
-            kind => Err(damage(page, format!("expected a leaf, found kind {kind}"))),
+            _ => Err(not_a_leaf(page)),
         }
     }
 
@@ -133,6 +133,29 @@ impl<'a> LeafView<'a> {
         }
     }
 
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// `Corrupt` when a key that must be compared, or the value, does not lie in the page.
+    #[inline(always)]
+    pub fn find(&self, key: &[u8]) -> Result<Option<Stored<'a>>> {
+        match self {
+            LeafView::Slotted(leaf) => leaf.find(key),
+            LeafView::Fixed(leaf) => match leaf.search(key)? {
+                Ok(i) => leaf.value(i).map(|value| Some(Stored::Inline(value))),
+                Err(_) => Ok(None),
+            },
+        }
+    }
+
+    /// Begins to bring the entry that is `key`'s, if any is, nearer to the processor. Only a hint.
+    #[inline]
+    pub fn prefetch(&self, key: &[u8]) {
+        if let LeafView::Slotted(leaf) = self {
+            leaf.prefetch(key);
+        }
+    }
+
     /// Whether editing can rely on every offset in the page.
     ///
     /// # Errors
@@ -170,6 +193,11 @@ impl<'a> LeafView<'a> {
             LeafView::Fixed(leaf) => damage(leaf.page(), detail),
         }
     }
+}
+
+#[cold]
+fn not_a_leaf(page: &[u8]) -> Error {
+    damage(page, format!("expected a leaf, found kind {}", header(page).kind))
 }
 
 /// Makes `page` an empty leaf of the layout's form.
@@ -361,7 +389,7 @@ pub fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 }
 
 /// The four bytes behind the common prefix, as a number.
-#[inline]
+#[inline(always)]
 pub fn head(key: &[u8], prefix_len: usize) -> u32 {
     let rest = key.get(prefix_len..).unwrap_or(&[]);
     if let Some(four) = rest.first_chunk::<4>() {
@@ -373,12 +401,14 @@ pub fn head(key: &[u8], prefix_len: usize) -> u32 {
 }
 
 /// The range of entries whose head equals `head`; empty, at the place where it would stand, when none does.
-#[inline]
+#[inline(always)]
 fn equal_heads(heads: &[U32], head: u32) -> (usize, usize) {
     let low = heads.partition_point(|h| h.get() < head);
-    match heads.get(low) {
-        Some(found) if found.get() == head => (low, low + heads[low..].partition_point(|h| h.get() == head)),
-        _ => (low, low),
+    let is = |i: usize| heads.get(i).is_some_and(|found| found.get() == head);
+    match (is(low), is(low + 1)) {
+        (false, _) => (low, low),
+        (true, false) => (low, low + 1),
+        (true, true) => (low, low + heads[low..].partition_point(|h| h.get() == head)),
     }
 }
 

@@ -66,14 +66,14 @@ impl Tree {
 }
 
 /// The bytes of a tree page, which must belong to the table.
-#[inline]
+#[inline(always)]
 fn fetch(source: &(impl PageSource + ?Sized), child: ChildRef, table: u32) -> Result<&[u8]> {
     let bytes = source.page(child.page, child.birth)?;
     expect_table(bytes, child, table)?;
     Ok(bytes)
 }
 
-#[inline]
+#[inline(always)]
 fn expect_table(bytes: &[u8], child: ChildRef, table: u32) -> Result<()> {
     match header(bytes).table.get() == table {
         true => Ok(()),
@@ -87,7 +87,7 @@ fn wrong_table(bytes: &[u8], child: ChildRef, table: u32) -> Error {
 }
 
 /// The branch that `child` refers to.
-#[inline]
+#[inline(always)]
 fn fetch_branch<'s>(
     source: &'s (impl PageSource + ?Sized),
     child: ChildRef,
@@ -95,16 +95,18 @@ fn fetch_branch<'s>(
     table: u32,
 ) -> Result<Branch<'s>> {
     if usize::from(level) >= MAX_LEVELS {
-        return Err(Error::corrupt(
-            child.page,
-            format!("level {level}, at most {} are possible", MAX_LEVELS - 1),
-        ));
+        return Err(too_high(child, level));
     }
     Branch::new(fetch(source, child, table)?, level)
 }
 
+#[cold]
+fn too_high(child: ChildRef, level: u8) -> Error {
+    Error::corrupt(child.page, format!("level {level}, at most {} are possible", MAX_LEVELS - 1))
+}
+
 /// The leaf that `child` refers to.
-#[inline]
+#[inline(always)]
 fn fetch_leaf<'s>(
     source: &'s (impl PageSource + ?Sized),
     child: ChildRef,

@@ -9,7 +9,7 @@ use crate::snapshot::PageSource;
 ///
 /// # Errors
 /// `Corrupt` where a page on the path is damaged.
-#[inline]
+#[inline(always)]
 pub fn find_leaf<'s>(
     source: &'s (impl PageSource + ?Sized),
     tree: &Tree,
@@ -30,16 +30,78 @@ pub fn find_leaf<'s>(
 ///
 /// # Errors
 /// `Corrupt` where a page on the path is damaged.
-#[inline]
+#[inline(always)]
 pub fn find<'s>(
     source: &'s (impl PageSource + ?Sized),
     tree: &Tree,
     key: &[u8],
 ) -> Result<Option<Stored<'s>>> {
-    let Some(leaf) = find_leaf(source, tree, key)? else { return Ok(None) };
-    match leaf.search(key)? {
-        Ok(i) => leaf.stored(i).map(Some),
-        Err(_) => Ok(None),
+    match find_leaf(source, tree, key)? {
+        Some(leaf) => leaf.find(key),
+        None => Ok(None),
+    }
+}
+
+/// How many searches go on at the same time: as many cache misses as a processor has under way, and some.
+const TOGETHER: usize = 16;
+
+/// Searching for keys: one call through a pointer for a whole search.
+pub trait Lookup: PageSource {
+    /// See [`find`].
+    ///
+    /// # Errors
+    /// Those of [`find`].
+    fn find(&self, tree: &Tree, key: &[u8]) -> Result<Option<Stored<'_>>>;
+
+    /// The same for several keys, in any order, searched for level by level together, so that they wait for memory
+    /// at the same time. Gives each key's index, and its value, to `each`.
+    ///
+    /// # Errors
+    /// Those of [`find`] and of `each`.
+    fn find_all<'s>(
+        &'s self,
+        tree: &Tree,
+        keys: &[&[u8]],
+        each: &mut dyn FnMut(usize, Option<Stored<'s>>) -> Result<()>,
+    ) -> Result<()>;
+}
+
+/// Any source, behind a pointer: what views of a snapshot and of a write txn have in common.
+pub type SourceObject<'o> = dyn Lookup + Sync + 'o;
+
+impl<S: PageSource> Lookup for S {
+    fn find(&self, tree: &Tree, key: &[u8]) -> Result<Option<Stored<'_>>> {
+        find(self, tree, key)
+    }
+
+    fn find_all<'s>(
+        &'s self,
+        tree: &Tree,
+        keys: &[&[u8]],
+        each: &mut dyn FnMut(usize, Option<Stored<'s>>) -> Result<()>,
+    ) -> Result<()> {
+        for (group, keys) in keys.chunks(TOGETHER).enumerate() {
+            let first = group * TOGETHER;
+            if tree.is_empty() {
+                (first..first + keys.len()).try_for_each(|i| each(i, None))?;
+                continue;
+            }
+            let mut children = [tree.root; TOGETHER];
+            for level in (1..=tree.level).rev() {
+                for (child, key) in children.iter_mut().zip(keys) {
+                    let branch = fetch_branch(self, *child, level, tree.table)?;
+                    *child = branch.child(branch.search(key)?)?;
+                    self.prefetch(child.page);
+                }
+            }
+            for (child, key) in children.iter().zip(keys) {
+                fetch_leaf(self, *child, tree.table)?.prefetch(key);
+            }
+            for (i, (child, key)) in children.iter().zip(keys).enumerate() {
+                each(first + i, fetch_leaf(self, *child, tree.table)?.find(key)?)?;
+            }
+        }
+        Ok(())
     }
 }
 
