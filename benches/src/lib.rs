@@ -1,5 +1,9 @@
 //! What the measurements share: the data, the stores, and what the disk says it did.
+//!
+//! [`compare`] is what its binary of that name does.
 
+pub mod compare;
+pub mod data;
 pub mod engines;
 
 use hdrhistogram::Histogram;
@@ -7,6 +11,7 @@ use mapleaf::Table;
 use rand::prelude::*;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// mapleaf's table of the pairs.
 pub const PAIRS: Table<[u8], [u8]> = Table::new("pairs");
@@ -37,11 +42,32 @@ pub fn histogram() -> Histogram<u64> {
 
 /// Bytes written by the block device on which `path` lies, since boot.
 pub fn device_bytes(path: &Path) -> u64 {
+    device_sectors(path, 6) * 512
+}
+
+/// Bytes read from it.
+pub fn device_bytes_read(path: &Path) -> u64 {
+    device_sectors(path, 2) * 512
+}
+
+/// A field of the device's statistics.
+fn device_sectors(path: &Path, field: usize) -> u64 {
     let device = std::fs::metadata(path).expect("the file is there").dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let stat =
         std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).expect("a block device");
-    stat.split_whitespace().nth(6).expect("sectors written").parse::<u64>().expect("a number") * 512
+    stat.split_whitespace().nth(field).expect("sectors").parse().expect("a number")
+}
+
+static CACHE_BYTES: AtomicUsize = AtomicUsize::new(1 << 30);
+
+/// The size of the cache that stores with one of their own are given.
+pub fn cache_bytes() -> usize {
+    CACHE_BYTES.load(Ordering::Relaxed)
+}
+
+pub fn set_cache_bytes(bytes: usize) {
+    CACHE_BYTES.store(bytes, Ordering::Relaxed);
 }
 
 /// Median.

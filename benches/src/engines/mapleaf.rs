@@ -1,39 +1,125 @@
-//! mapleaf with its defaults: every commit is durable.
+//! mapleaf with its defaults: checksums, bounds checks and slots on, every commit durable (`Durability::Durable`).
+//! Not waiting for the disk is `Durability::Eventual`. Numbers are a table of u64.
 
-use super::Engine;
-use crate::{PAIRS, Pair};
-use mapleaf::{Database, Error, Options, WriteTxn};
+use super::{Direction, Engine, Mode};
+use crate::PAIRS;
+use crate::data::{Pairs, Seen, Shape, Source, number, number_value};
+use mapleaf::{Database, Durability, Error, Options, Table};
+use std::hint::black_box;
 use std::path::Path;
 
-#[derive(Clone)]
-pub struct Mapleaf(Database);
+const NUMBERS: Table<u64, u64> = Table::new("numbers");
 
-impl Mapleaf {
-    pub fn open(directory: &Path) -> Self {
-        // SAFETY: the file is this program's own.
-        Mapleaf(unsafe { Options::new().open(directory.join("store")) }.expect("opened"))
+pub fn open(directory: &Path, shape: Shape, mode: Mode) -> Box<dyn Engine> {
+    let durability = match mode {
+        Mode::NotWaiting => Durability::Eventual,
+        Mode::Durable | Mode::Reading => Durability::Durable,
+    };
+    // SAFETY: the file is this program's own.
+    let db = unsafe { Options::new().durability(durability).open(directory.join("store")) }.expect("opened");
+    match shape {
+        Shape::Numbers => Box::new(Numbers(db)),
+        Shape::Bytes | Shape::Kib => Box::new(Bytes(db)),
     }
 }
 
-fn put(w: &mut WriteTxn, pairs: &[Pair]) -> Result<(), Error> {
-    pairs.iter().try_for_each(|(key, value)| w.put(PAIRS, key, value).map(|_| ()))
+struct Bytes(Database);
+struct Numbers(Database);
+
+fn bytes(bytes: &[u8]) -> &[u8] {
+    bytes
 }
 
-impl Engine for Mapleaf {
-    fn commit(&self, pairs: &[Pair]) {
-        self.0.write(|w| put(w, pairs)).expect("committed");
-    }
+/// What both tables have in common, which is all but the types: `$by` is the `&` that a number needs.
+macro_rules! engine {
+    ($engine:ident, $table:expr, $key:ident, $value:ident, [$($by:tt)?], $entry:ident) => {
+        impl Engine for $engine {
+            fn put_all(&self, source: &mut dyn Source) {
+                self.0
+                    .write(|w| {
+                        while let Some(pairs) = source.next() {
+                            for (key, value) in pairs.iter() {
+                                w.put($table, $($by)? $key(key), $($by)? $value(value))?;
+                            }
+                        }
+                        Ok::<_, Error>(())
+                    })
+                    .expect("committed");
+            }
 
-    fn commit_beside_others(&self, pairs: &[Pair]) {
-        self.0.batch(|w| put(w, pairs)).expect("committed");
-    }
+            fn put_beside_others(&self, pairs: Pairs) {
+                let put = |w: &mut mapleaf::WriteTxn| {
+                    pairs.iter().try_for_each(|(key, value)| {
+                        w.put($table, $($by)? $key(key), $($by)? $value(value)).map(|_| ())
+                    })
+                };
+                self.0.batch(put).expect("committed");
+            }
 
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let r = self.0.begin_read().expect("a snapshot");
-        r.get(PAIRS, key).expect("readable").map(<[u8]>::to_vec)
-    }
+            fn delete(&self, pairs: Pairs) {
+                self.0
+                    .write(|w| {
+                        for (key, _) in pairs.iter() {
+                            assert!(w.delete($table, $($by)? $key(key))?, "not there");
+                        }
+                        Ok::<_, Error>(())
+                    })
+                    .expect("committed");
+            }
 
-    fn another(&self) -> Box<dyn Engine> {
-        Box::new(self.clone())
-    }
+            fn get_all(&self, pairs: Pairs) {
+                let r = self.0.begin_read().expect("a snapshot");
+                let table = r.table($table).expect("the table");
+                for (key, value) in pairs.iter() {
+                    let found = table.get($($by)? $key(key)).expect("readable");
+                    assert!(found == Some($value(value)), "a wrong value");
+                }
+            }
+
+            fn seek(&self, keys: Pairs, entries: usize) -> Seen {
+                let r = self.0.begin_read().expect("a snapshot");
+                let table = r.table($table).expect("the table");
+                let mut seen = Seen::default();
+                for (key, _) in keys.iter() {
+                    for entry in table.range($key(key)..).take(entries) {
+                        let (key, value) = entry.expect("readable");
+                        seen.$entry(key, value);
+                    }
+                }
+                seen
+            }
+
+            fn scan(&self, direction: Direction) -> Seen {
+                let r = self.0.begin_read().expect("a snapshot");
+                let entries = r.iter($table).expect("the table");
+                let mut seen = Seen::default();
+                let see = |entry: Result<_, Error>| {
+                    let (key, value) = entry.expect("readable");
+                    seen.$entry(key, value);
+                };
+                match direction {
+                    Direction::Forward => entries.for_each(see),
+                    Direction::Reverse => entries.rev().for_each(see),
+                }
+                seen
+            }
+
+            fn begin_read(&self, times: usize) {
+                for _ in 0..times {
+                    black_box(self.0.begin_read().expect("a snapshot"));
+                }
+            }
+
+            fn another(&self) -> Box<dyn Engine> {
+                Box::new($engine(self.0.clone()))
+            }
+
+            fn settle(&self) {
+                self.0.checkpoint().expect("a checkpoint");
+            }
+        }
+    };
 }
+
+engine!(Bytes, PAIRS, bytes, bytes, [], entry);
+engine!(Numbers, NUMBERS, number, number_value, [&], numbers);

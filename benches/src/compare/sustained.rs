@@ -1,0 +1,4 @@
+use super::Run;
+pub fn run(_run: &mut Run) {
+    eprintln!("not there yet");
+}

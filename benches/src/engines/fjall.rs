@@ -1,0 +1,3 @@
+use super::{Engine, Mode};
+use crate::data::Shape;
+use std::path::Path;
