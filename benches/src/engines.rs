@@ -134,6 +134,15 @@ impl Kind {
         true
     }
 
+    /// Whether the store has this durability; one that has not does more.
+    pub fn offers(self, _mode: Mode) -> bool {
+        #[cfg(feature = "sanakirja")]
+        if self == Kind::Sanakirja {
+            return _mode != Mode::NotWaiting;
+        }
+        true
+    }
+
     /// Whether several processes can read a store at once.
     pub fn shares(self) -> bool {
         match self {

@@ -42,6 +42,12 @@ struct Arguments {
 }
 
 fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [child, work @ ..] = &words[..]
+        && child == "child"
+    {
+        return mapleaf_bench::compare::child::run(work);
+    }
     let arguments = Arguments::parse();
     let set = arguments.set;
     let (pairs, rounds, less) = if set == Set::Quick { (20_000, 1, 10) } else { (1_000_000, 5, 1) };

@@ -87,7 +87,7 @@ pub fn run(run: &mut Run) {
         for workload in WORKLOADS {
             let commits = (workload.commits / run.less).max(2);
             let work = model.work(workload.threads, commits * workload.puts);
-            for store in &mut stores {
+            for store in stores.iter_mut().filter(|store| store.kind.offers(workload.mode)) {
                 commit(run, round, store, workload, &work);
             }
         }
