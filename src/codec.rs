@@ -313,6 +313,7 @@ impl<T: FromBytes + IntoBytes + KnownLayout + Immutable + 'static> Codec for Pod
         format!("pod({},{})", size_of::<T>(), Self::ALIGN).into()
     }
 
+    #[inline]
     fn decode(bytes: &[u8]) -> Result<&T, DecodeError> {
         T::ref_from_bytes(bytes).map_err(|error| match error {
             ConvertError::Size(_) => wrong_width::<Self>(size_of::<T>(), bytes.len()),
@@ -346,6 +347,7 @@ macro_rules! integers {
                 stringify!($T).into()
             }
 
+            #[inline]
             fn decode(bytes: &[u8]) -> Result<$T, DecodeError> {
                 Ok($T::from_be_bytes(*exactly::<$T, _>(bytes)?) ^ $T::MIN)
             }
@@ -374,6 +376,7 @@ macro_rules! floats {
                 stringify!($T).into()
             }
 
+            #[inline]
             fn decode(bytes: &[u8]) -> Result<$T, DecodeError> {
                 let bits = $Bits::from_be_bytes(*exactly::<$T, _>(bytes)?);
                 let sign = $Bits::MAX ^ ($Bits::MAX >> 1);
@@ -406,6 +409,7 @@ impl Codec for bool {
         "bool".into()
     }
 
+    #[inline]
     fn decode(bytes: &[u8]) -> Result<bool, DecodeError> {
         match exactly::<bool, 1>(bytes)? {
             [0] => Ok(false),
@@ -432,6 +436,7 @@ impl Codec for char {
         "char".into()
     }
 
+    #[inline]
     fn decode(bytes: &[u8]) -> Result<char, DecodeError> {
         let scalar = u32::from_be_bytes(*exactly::<char, 4>(bytes)?);
         char::from_u32(scalar).ok_or_else(|| {
@@ -457,6 +462,7 @@ impl Codec for () {
         "unit".into()
     }
 
+    #[inline]
     fn decode(bytes: &[u8]) -> Result<(), DecodeError> {
         exactly::<(), 0>(bytes).map(|[]| ())
     }
@@ -479,6 +485,7 @@ impl<const N: usize> Codec for [u8; N] {
         format!("[u8;{N}]").into()
     }
 
+    #[inline]
     fn decode(bytes: &[u8]) -> Result<&[u8; N], DecodeError> {
         exactly::<[u8; N], N>(bytes)
     }
@@ -588,6 +595,7 @@ macro_rules! strings {
                 "str".into()
             }
 
+            #[inline]
             fn decode(bytes: &[u8]) -> Result<&str, DecodeError> {
                 std::str::from_utf8(bytes).map_err(not_utf8)
             }
@@ -661,6 +669,7 @@ macro_rules! byte_strings {
                 "bytes".into()
             }
 
+            #[inline]
             fn decode(bytes: &[u8]) -> Result<&[u8], DecodeError> {
                 Ok(bytes)
             }
@@ -811,6 +820,7 @@ impl<T: KeyPart> Codec for Option<T> {
         format!("option({})", T::type_name()).into()
     }
 
+    #[inline]
     fn decode(bytes: &[u8]) -> Result<Self::View<'_>, DecodeError> {
         match bytes {
             [0] => Ok(None),
@@ -877,6 +887,7 @@ macro_rules! tuple {
                 format!("({})", [$($T::type_name()),+].join(",")).into()
             }
 
+            #[inline]
             fn decode(bytes: &[u8]) -> Result<Self::View<'_>, DecodeError> {
                 match Self::decode_part(bytes)? {
                     (view, []) => Ok(view),

@@ -8,7 +8,7 @@
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{HEADER_LEN, OverflowRef, header, meta_pages, page_checksum};
-use crate::map::prefetch;
+use crate::map::{prefetch, prefetch_all};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +43,12 @@ pub trait PageSource {
     /// # Errors
     /// `Corrupt` when it lies outside the file or its checksum is wrong.
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]>;
+
+    /// Says that all of the page will be read soon. False where it may not be in memory: it was not touched before.
+    fn prefetch_all(&self, page: u64, birth: u64) -> bool {
+        let _ = (page, birth);
+        true
+    }
 }
 
 /// Cache lines in front of a page that a search touches: header, heads, slots.
@@ -118,6 +124,19 @@ impl Pages {
         {
             prefetch::<SEARCHED_LINES>(bytes);
         }
+    }
+
+    /// Begins to bring all of the page, as written by `birth`, nearer to the processor, where it was touched before;
+    /// false where it was not.
+    pub fn prefetch_all(&self, page: u64, birth: u64, page_count: u64) -> bool {
+        if page >= page_count {
+            return true;
+        }
+        let is_touched = self.verified.is(page, birth);
+        if is_touched && let Some(bytes) = self.disk.bytes(page * self.page_size as u64, self.page_size) {
+            prefetch_all(bytes);
+        }
+        is_touched
     }
 
     /// Forgets which pages were verified. A failed flush may have put back what was in them before.

@@ -6,8 +6,7 @@
 use crate::codec::{Codec, Encode, Key, KeyRange, prefix_end};
 use crate::error::{Error, Result};
 use crate::format::Schema;
-use crate::page::Stored;
-
+use crate::page::{Entries, Pair, Stored};
 use crate::tree::cursor::{Cursor, Place, rank};
 use crate::tree::search::SourceObject;
 use crate::tree::{Tree, search};
@@ -180,7 +179,8 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     }
 
     fn between(&self, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Range<'t, K, V> {
-        Range { view: *self, low, high, front: None, back: None, remaining: None, leaf_end: 0, done: false }
+        let nowhere = || Cursor::nowhere(self.source, &self.tree);
+        Range { view: *self, low, high, front: nowhere(), back: nowhere(), steps: Steps::None }
     }
 
     /// The first entry. O(log n).
@@ -230,17 +230,20 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
         Ok(rank(self.source, &self.tree, high_place(&high))?.saturating_sub(low))
     }
 
-    fn decode(&self, (key, stored): (&'t [u8], Stored<'t>)) -> Result<Entry<'t, K, V>> {
+    #[inline]
+    fn decode(&self, (key, stored): Pair<'t>) -> Result<Entry<'t, K, V>> {
         let key = K::decode(key).map_err(|error| decode_error("key", error))?;
         Ok((key, self.decode_value(stored)?))
     }
 
+    #[inline]
     fn decode_value(&self, stored: Stored<'t>) -> Result<V::View<'t>> {
         let bytes = search::resolve(self.source, stored)?;
         V::decode(bytes).map_err(|error| decode_error("value", error))
     }
 }
 
+#[cold]
 fn decode_error(what: &str, error: crate::codec::DecodeError) -> Error {
     Error::Decode { detail: format!("{what}: {error}") }
 }
@@ -264,120 +267,202 @@ fn high_place(high: &Bound<Vec<u8>>) -> Place<'_> {
 /// A key and its value as reading gives them.
 pub type Entry<'t, K, V> = (<K as Codec>::View<'t>, <V as Codec>::View<'t>);
 
-/// Iterator over entries in key order, from either end. After an error it stays at that error's end:
-/// it gives nothing more.
+/// Iterator over entries in key order, from either end. After an error it gives nothing more.
 ///
-/// Going forwards costs one comparison a leaf against the range's end. The first step backwards
-/// counts what is left, in O(log n), and from then on both ends count down.
+/// Going one way costs one comparison a leaf against the range's end. The first step the other way counts
+/// what is left, in O(log n), and from then on both ends count down.
 pub struct Range<'t, K: Codec + ?Sized, V: Codec + ?Sized> {
     view: TableView<'t, K, V>,
     low: Bound<Vec<u8>>,
     high: Bound<Vec<u8>>,
-    front: Option<Cursor<'t, SourceObject<'t>>>,
-    back: Option<Cursor<'t, SourceObject<'t>>>,
-    remaining: Option<u64>,
-    /// Entries of the front's leaf that lie in the range.
-    leaf_end: usize,
-    done: bool,
+    /// Confined to what of their leaves lies in the range, so that a step within one needs no comparison;
+    /// to nothing where steps are counted or there are no more.
+    front: Cursor<'t, SourceObject<'t>>,
+    back: Cursor<'t, SourceObject<'t>>,
+    steps: Steps,
+}
+
+/// How far a range has come.
+#[derive(Clone, Copy)]
+enum Steps {
+    None,
+    Forwards,
+    Backwards,
+    /// From both ends; so many entries are left between them.
+    Both(u64),
+    Done,
 }
 
 impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Range<'t, K, V> {
-    fn step(&mut self) -> Result<Option<(&'t [u8], Stored<'t>)>> {
-        if let Some(remaining) = &mut self.remaining {
-            if *remaining == 0 {
+    /// A step from the front that does not stay within its leaf, or is counted.
+    fn step(&mut self) -> Result<Option<Pair<'t>>> {
+        match self.steps {
+            Steps::None => {
+                self.front = Cursor::new(self.view.source, &self.view.tree, low_place(&self.low))?;
+                self.steps = Steps::Forwards;
+                confine_front(&mut self.front.entries, &self.high)?;
+            }
+            Steps::Forwards => {}
+            Steps::Backwards => {
+                self.front = Cursor::new(self.view.source, &self.view.tree, low_place(&self.low))?;
+                self.count_steps()?;
+            }
+            Steps::Both(_) | Steps::Done => {}
+        }
+        if !matches!(self.steps, Steps::Forwards) {
+            return self.counted(|range| &mut range.front, Cursor::next);
+        }
+        loop {
+            if let Some(entry) = self.front.entries.next() {
+                return entry.map(Some);
+            }
+            if self.front.entries.ends_early() || !self.front.move_to_leaf(true)? {
                 return Ok(None);
             }
-            *remaining -= 1;
+            confine_front(&mut self.front.entries, &self.high)?;
         }
-        let source = self.view.source;
-        let front = match &mut self.front {
-            Some(front) => front,
-            none => {
-                let cursor = Cursor::new(source, &self.view.tree, low_place(&self.low))?;
-                self.leaf_end = limit(&cursor, &self.high)?;
-                none.insert(cursor)
+    }
+
+    /// The same from the back.
+    fn step_back(&mut self) -> Result<Option<Pair<'t>>> {
+        match self.steps {
+            Steps::None => {
+                self.back = Cursor::new(self.view.source, &self.view.tree, high_place(&self.high))?;
+                self.steps = Steps::Backwards;
+                confine_back(&mut self.back.entries, &self.low)?;
             }
-        };
-        if self.remaining.is_none() {
-            let (at, count) = front.position();
-            if at >= self.leaf_end && at < count {
+            Steps::Backwards => {}
+            Steps::Forwards => {
+                self.back = Cursor::new(self.view.source, &self.view.tree, high_place(&self.high))?;
+                self.count_steps()?;
+            }
+            Steps::Both(_) | Steps::Done => {}
+        }
+        if !matches!(self.steps, Steps::Backwards) {
+            return self.counted(|range| &mut range.back, Cursor::previous);
+        }
+        loop {
+            if let Some(entry) = self.back.entries.previous() {
+                return entry.map(Some);
+            }
+            if self.back.entries.starts_late() || !self.back.move_to_leaf(false)? {
                 return Ok(None);
             }
-            if at >= count {
-                // Stepping goes to the next leaf, whose limit is not known yet.
-                let entry = front.next()?;
-                let (at, _) = front.position();
-                self.leaf_end = limit(front, &self.high)?;
-                return Ok(entry.filter(|_| at <= self.leaf_end));
-            }
+            confine_back(&mut self.back.entries, &self.low)?;
         }
-        front.next()
     }
 
-    fn step_back(&mut self) -> Result<Option<(&'t [u8], Stored<'t>)>> {
-        let source = self.view.source;
-        let remaining = match self.remaining {
-            Some(remaining) => remaining,
-            None => self.count_remaining()?,
-        };
-        if remaining == 0 {
-            self.remaining = Some(0);
-            return Ok(None);
+    /// From now on steps are counted: both ends are in use.
+    fn count_steps(&mut self) -> Result<()> {
+        let left = self.back.rank()?.saturating_sub(self.front.rank()?);
+        self.steps = Steps::Both(left);
+        self.front.entries.hold();
+        self.back.entries.hold();
+        Ok(())
+    }
+
+    fn counted(
+        &mut self,
+        end: impl Fn(&mut Self) -> &mut Cursor<'t, SourceObject<'t>>,
+        step: impl Fn(&mut Cursor<'t, SourceObject<'t>>) -> Result<Option<Pair<'t>>>,
+    ) -> Result<Option<Pair<'t>>> {
+        let Steps::Both(left @ 1..) = self.steps else { return Ok(None) };
+        self.steps = Steps::Both(left - 1);
+        let cursor = end(self);
+        cursor.entries.confine(0, cursor.entries.count());
+        let entry = step(cursor);
+        cursor.entries.hold();
+        entry
+    }
+
+    #[cold]
+    fn next_slowly(&mut self) -> Option<Result<Entry<'t, K, V>>> {
+        let step = self.step();
+        self.finish(step)
+    }
+
+    #[cold]
+    fn next_back_slowly(&mut self) -> Option<Result<Entry<'t, K, V>>> {
+        let step = self.step_back();
+        self.finish(step)
+    }
+
+    fn finish(&mut self, step: Result<Option<Pair<'t>>>) -> Option<Result<Entry<'t, K, V>>> {
+        let decoded = step.transpose()?.and_then(|entry| self.view.decode(entry));
+        if decoded.is_err() {
+            self.end();
         }
-        self.remaining = Some(remaining - 1);
-        let back = match &mut self.back {
-            Some(back) => back,
-            none => none.insert(Cursor::new(source, &self.view.tree, high_place(&self.high))?),
-        };
-        back.previous()
+        Some(decoded)
     }
 
-    fn count_remaining(&self) -> Result<u64> {
-        let (source, tree) = (self.view.source, &self.view.tree);
-        let low = match &self.front {
-            Some(front) => front.rank()?,
-            None => rank(source, tree, low_place(&self.low))?,
-        };
-        Ok(rank(source, tree, high_place(&self.high))?.saturating_sub(low))
-    }
-
-    fn finish(&mut self, step: Result<Option<(&'t [u8], Stored<'t>)>>) -> Option<Result<Entry<'t, K, V>>> {
-        let decoded =
-            step.and_then(|entry| entry.map(|entry| self.view.decode(entry)).transpose()).transpose();
-        self.done = !matches!(decoded, Some(Ok(_)));
-        decoded
+    #[cold]
+    fn end(&mut self) {
+        self.steps = Steps::Done;
+        self.front.entries.hold();
+        self.back.entries.hold();
     }
 }
 
-/// Entries of the cursor's leaf that lie below the range's end.
-fn limit(cursor: &Cursor<'_, SourceObject<'_>>, high: &Bound<Vec<u8>>) -> Result<usize> {
-    match high {
-        Bound::Unbounded => Ok(cursor.position().1),
-        Bound::Included(high) => cursor.leaf_limit(|key| key <= &high[..]),
-        Bound::Excluded(high) => cursor.leaf_limit(|key| key < &high[..]),
-    }
+/// Confines the place to what lies below the range's end.
+fn confine_front(entries: &mut Entries<'_>, high: &Bound<Vec<u8>>) -> Result<()> {
+    let count = entries.count();
+    let is_below = |key: &[u8]| match high {
+        Bound::Unbounded => true,
+        Bound::Included(high) => key <= &high[..],
+        Bound::Excluded(high) => key < &high[..],
+    };
+    let is_whole = count == 0 || matches!(high, Bound::Unbounded) || is_below(entries.key(count - 1)?);
+    entries.confine(0, if is_whole { count } else { entries.count_below(is_below)? });
+    Ok(())
+}
+
+/// Confines the place to what lies above the range's start.
+fn confine_back(entries: &mut Entries<'_>, low: &Bound<Vec<u8>>) -> Result<()> {
+    let count = entries.count();
+    let is_below = |key: &[u8]| match low {
+        Bound::Unbounded => false,
+        Bound::Included(low) => key < &low[..],
+        Bound::Excluded(low) => key <= &low[..],
+    };
+    let is_whole = count == 0 || matches!(low, Bound::Unbounded) || !is_below(entries.key(0)?);
+    entries.confine(if is_whole { 0 } else { entries.count_below(is_below)? }, count);
+    Ok(())
 }
 
 impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Iterator for Range<'t, K, V> {
     type Item = Result<Entry<'t, K, V>>;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
+        if let Some(entry) = self.front.entries.behind().and_then(decoded::<K, V>) {
+            self.front.entries.forward();
+            return Some(Ok(entry));
         }
-        let step = self.step();
-        self.finish(step)
+        self.next_slowly()
     }
 }
 
 impl<K: Key + ?Sized, V: Codec + ?Sized> DoubleEndedIterator for Range<'_, K, V> {
+    #[inline(always)]
     fn next_back(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
+        if let Some(entry) = self.back.entries.before().and_then(decoded::<K, V>) {
+            self.back.entries.backward();
+            return Some(Ok(entry));
         }
-        let step = self.step_back();
-        self.finish(step)
+        self.next_back_slowly()
     }
+}
+
+/// `None` where the slow way will say what is wrong. Of a fixed width no more than that can be.
+#[inline(always)]
+fn decoded<'t, K: Codec + ?Sized, V: Codec + ?Sized>(
+    (key, value): (&'t [u8], &'t [u8]),
+) -> Option<Entry<'t, K, V>> {
+    let fits = |bytes: &[u8], width: Option<usize>| width.is_none_or(|width| bytes.len() == width);
+    if !fits(key, K::WIDTH) || !fits(value, V::WIDTH) {
+        return None;
+    }
+    Some((K::decode(key).ok()?, V::decode(value).ok()?))
 }
 
 impl<K: Key + ?Sized, V: Codec + ?Sized> std::iter::FusedIterator for Range<'_, K, V> {}

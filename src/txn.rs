@@ -245,6 +245,10 @@ impl PageSource for ReadTxn {
         self.store.heed_failures();
         self.store.pages.read_overflow(run, self.state.page_count)
     }
+
+    fn prefetch_all(&self, page: u64, birth: u64) -> bool {
+        self.store.pages.prefetch_all(page, birth, self.state.page_count)
+    }
 }
 
 impl ReadTxn {
@@ -937,6 +941,10 @@ impl PageSource for WriteTxn {
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
         self.dirty.store.check_process()?;
         self.dirty.overflow(run)
+    }
+
+    fn prefetch_all(&self, page: u64, birth: u64) -> bool {
+        self.dirty.store.pages.prefetch_all(page, birth, self.dirty.space.page_count())
     }
 }
 

@@ -75,6 +75,13 @@ impl<'a> FixedLeaf<'a> {
         (self.shape.key_width, self.shape.value_width)
     }
 
+    /// All keys, and all values.
+    #[inline]
+    pub(super) fn arrays(&self) -> (&'a [u8], &'a [u8]) {
+        let shape = &self.shape;
+        (&self.page[HEADER_LEN..shape.key(shape.count)], &self.page[shape.values..shape.value(shape.count)])
+    }
+
     #[inline]
     pub fn count(&self) -> usize {
         self.shape.count

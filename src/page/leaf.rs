@@ -16,10 +16,10 @@ use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::U32;
 
 const HEAD_LEN: usize = 4;
-const SLOT_LEN: usize = 6;
+pub(super) const SLOT_LEN: usize = 6;
 /// Bytes that an entry takes beside its cell.
 pub const LEAF_SLOT_LEN: usize = HEAD_LEN + SLOT_LEN;
-const OVERFLOW_FLAG: usize = 0x8000;
+pub(super) const OVERFLOW_FLAG: usize = 0x8000;
 
 /// A leaf, for reading.
 #[derive(Clone, Copy)]
@@ -86,6 +86,11 @@ impl<'a> Leaf<'a> {
     fn heads(&self) -> &'a [U32] {
         let bytes = &self.page[HEADER_LEN..HEADER_LEN + self.count * HEAD_LEN];
         <[U32]>::ref_from_bytes(bytes).expect("a multiple of four")
+    }
+
+    #[inline]
+    pub(super) fn slots(&self) -> &'a [[u8; SLOT_LEN]] {
+        self.page[slot_at(self.count, 0)..slot_at(self.count, self.count)].as_chunks().0
     }
 
     #[inline(always)]

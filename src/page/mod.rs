@@ -1,7 +1,7 @@
 //! What stands inside tree pages: reading views and in-place edits.
 //!
 //! Owns: the byte layout of branches ([`branch`]), leaves with slots ([`leaf`]) and fixed-width leaves
-//! ([`fixed`]), and searching in them. Reading never trusts a byte: every offset is checked, and what
+//! ([`fixed`]), searching in them and stepping through them ([`entries`]). Reading never trusts a byte: every offset is checked, and what
 //! does not fit is `Error::Corrupt` with the page. Editing works on heap copies that passed
 //! `validate` when they were copied. Leaves to others: where pages come from and go to.
 //!
@@ -12,10 +12,12 @@
 //! 3. Cells are packed: their lengths add up to `cell_bytes` (checked by `validate`).
 
 pub mod branch;
+pub mod entries;
 pub mod fixed;
 pub mod leaf;
 
 pub use branch::{Branch, BranchEntries};
+pub use entries::{Entries, Pair};
 pub use leaf::LEAF_SLOT_LEN;
 
 use crate::error::{Error, Result};

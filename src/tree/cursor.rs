@@ -5,19 +5,20 @@
 
 use super::{Tree, fetch_branch, fetch_leaf};
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, MAX_LEVELS};
-use crate::page::{Branch, LeafView, Stored};
+use crate::format::ChildRef;
+use crate::page::{Branch, Entries, Pair};
 use crate::snapshot::PageSource;
 
 /// A place in a tree, between two entries.
 pub struct Cursor<'s, S: ?Sized> {
     source: &'s S,
     tree: Tree,
-    /// By level; entry 0 is unused.
-    path: [Option<(Branch<'s>, usize)>; MAX_LEVELS],
-    leaf: Option<LeafView<'s>>,
-    /// The entry of the leaf that `next` gives.
-    at: usize,
+    /// From the root down, each branch and which of its children comes next.
+    path: Vec<(Branch<'s>, usize)>,
+    /// How often it went from a leaf to the next.
+    moves: u32,
+    /// Those of the leaf that it is in. Whoever confines them is kept in this part of the leaf.
+    pub entries: Entries<'s>,
 }
 
 /// Where to put a cursor.
@@ -36,21 +37,29 @@ pub enum Place<'k> {
 }
 
 impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
+    /// A cursor that is nowhere: nothing is before or behind it.
+    pub fn nowhere(source: &'s S, tree: &Tree) -> Self {
+        Cursor { source, tree: *tree, path: Vec::new(), moves: 0, entries: Entries::none() }
+    }
+
     /// A cursor at `place`. One page per level.
     ///
     /// # Errors
     /// `Corrupt` where a page on the path is damaged.
     pub fn new(source: &'s S, tree: &Tree, place: Place<'_>) -> Result<Self> {
-        let mut cursor = Cursor { source, tree: *tree, path: [None; MAX_LEVELS], leaf: None, at: 0 };
+        let mut cursor = Cursor::nowhere(source, tree);
         if !tree.is_empty() {
-            cursor.descend(tree.level, tree.root, place)?;
+            cursor.path.reserve_exact(usize::from(tree.level));
+            cursor.descend(tree.root, place)?;
         }
         Ok(cursor)
     }
 
-    /// Goes down from `child`, which is of level `level`.
-    fn descend(&mut self, level: u8, mut child: ChildRef, mut place: Place<'_>) -> Result<()> {
-        for level in (1..=level).rev() {
+    /// Goes down from `child`, to which the path leads.
+    fn descend(&mut self, mut child: ChildRef, mut place: Place<'_>) -> Result<()> {
+        self.entries = Entries::none();
+        let above = self.path.len() as u8;
+        for level in (1..=self.tree.level - above).rev() {
             let branch = fetch_branch(self.source, child, level, self.tree.table)?;
             let i = match place {
                 Place::Start => 0,
@@ -58,21 +67,21 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
                 Place::AtLeast(key) | Place::Above(key) => branch.search(key)?,
                 Place::Rank(ref mut rank) => child_with_rank(&branch, rank)?,
             };
-            self.path[usize::from(level)] = Some((branch, i));
+            self.path.push((branch, i));
             child = branch.child(i)?;
         }
         let leaf = fetch_leaf(self.source, child, self.tree.table)?;
         if leaf.count() == 0 {
             return Err(Error::corrupt(child.page, "leaf without entries"));
         }
-        self.at = match place {
+        let at = match place {
             Place::Start => 0,
             Place::End => leaf.count(),
             Place::AtLeast(key) => leaf.search(key)?.unwrap_or_else(|i| i),
             Place::Above(key) => leaf.search(key)?.map_or_else(|i| i, |i| i + 1),
-            Place::Rank(rank) => leaf.count().min(usize::try_from(rank).unwrap_or(usize::MAX)),
+            Place::Rank(rank) => usize::try_from(rank).unwrap_or(usize::MAX),
         };
-        self.leaf = Some(leaf);
+        self.entries = Entries::new(&leaf, at);
         Ok(())
     }
 
@@ -80,14 +89,10 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
     ///
     /// # Errors
     /// `Corrupt` where a page on the way is damaged.
-    #[inline]
-    pub fn next(&mut self) -> Result<Option<(&'s [u8], Stored<'s>)>> {
+    pub fn next(&mut self) -> Result<Option<Pair<'s>>> {
         loop {
-            let Some(leaf) = &self.leaf else { return Ok(None) };
-            if self.at < leaf.count() {
-                let entry = leaf.entry(self.at)?;
-                self.at += 1;
-                return Ok(Some(entry));
+            if let Some(entry) = self.entries.next() {
+                return entry.map(Some);
             }
             if !self.move_to_leaf(true)? {
                 return Ok(None);
@@ -99,13 +104,10 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
     ///
     /// # Errors
     /// `Corrupt` where a page on the way is damaged.
-    #[inline]
-    pub fn previous(&mut self) -> Result<Option<(&'s [u8], Stored<'s>)>> {
+    pub fn previous(&mut self) -> Result<Option<Pair<'s>>> {
         loop {
-            let Some(leaf) = &self.leaf else { return Ok(None) };
-            if self.at > 0 {
-                self.at -= 1;
-                return leaf.entry(self.at).map(Some);
+            if let Some(entry) = self.entries.previous() {
+                return entry.map(Some);
             }
             if !self.move_to_leaf(false)? {
                 return Ok(None);
@@ -113,38 +115,35 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
         }
     }
 
-    /// Goes to the neighbouring leaf; false when there is none.
-    fn move_to_leaf(&mut self, forward: bool) -> Result<bool> {
-        for level in 1..=self.tree.level {
-            let Some((branch, i)) = self.path[usize::from(level)] else { return Ok(false) };
-            let next = if forward { Some(i + 1).filter(|i| *i < branch.count()) } else { i.checked_sub(1) };
-            if let Some(i) = next {
-                self.path[usize::from(level)] = Some((branch, i));
-                let place = if forward { Place::Start } else { Place::End };
-                self.descend(level - 1, branch.child(i)?, place)?;
+    /// Goes to the neighbouring leaf, before its first entry or behind its last; false when there is none.
+    ///
+    /// # Errors
+    /// `Corrupt` where a page on the way is damaged.
+    pub fn move_to_leaf(&mut self, forward: bool) -> Result<bool> {
+        for depth in (0..self.path.len()).rev() {
+            let (branch, i) = self.path[depth];
+            if let Some(i) = beside(&branch, i, forward) {
+                self.path.truncate(depth);
+                self.path.push((branch, i));
+                self.moves = self.moves.saturating_add(1);
+                if self.moves > 1 {
+                    self.ask_for_next(forward);
+                }
+                self.descend(branch.child(i)?, if forward { Place::Start } else { Place::End })?;
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Entries left in the current leaf that satisfy `below`, which holds for a prefix of all keys;
-    /// one comparison where it holds for the whole leaf.
-    pub fn leaf_limit(&self, below: impl Fn(&[u8]) -> bool) -> Result<usize> {
-        let Some(leaf) = &self.leaf else { return Ok(0) };
-        let count = leaf.count();
-        if count == 0 || below(leaf.key(count - 1)?) {
-            return Ok(count);
+    /// Brings the leaf behind the next one into the processor's cache while the next one is read.
+    fn ask_for_next(&self, forward: bool) {
+        if let Some((branch, i)) = self.path.last()
+            && self.path.len() == usize::from(self.tree.level)
+            && let Some(Ok(child)) = beside(branch, *i, forward).map(|i| branch.child(i))
+        {
+            self.source.prefetch_all(child.page, child.birth);
         }
-        let (mut low, mut high) = (0, count);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match below(leaf.key(middle)?) {
-                true => low = middle + 1,
-                false => high = middle,
-            }
-        }
-        Ok(low)
     }
 
     /// Number of entries before the cursor. Touches the pages on its path only.
@@ -152,20 +151,15 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
     /// # Errors
     /// `Corrupt` where a count cannot be read.
     pub fn rank(&self) -> Result<u64> {
-        let mut rank = self.at as u64;
-        for (branch, i) in self.path[1..=usize::from(self.tree.level)].iter().flatten() {
-            rank = rank
-                .checked_add(branch.count_before(*i)?)
-                .ok_or_else(|| Error::corrupt(branch.page_number(), "counts overflow"))?;
-        }
-        Ok(rank)
+        self.path.iter().try_fold(self.entries.at() as u64, |rank, (branch, i)| {
+            rank.checked_add(branch.count_before(*i)?)
+                .ok_or_else(|| Error::corrupt(branch.page_number(), "counts overflow"))
+        })
     }
+}
 
-    /// The place within the leaf and the leaf's number of entries.
-    #[inline]
-    pub fn position(&self) -> (usize, usize) {
-        (self.at, self.leaf.map_or(0, |leaf| leaf.count()))
-    }
+fn beside(branch: &Branch<'_>, i: usize, forward: bool) -> Option<usize> {
+    if forward { Some(i + 1).filter(|i| *i < branch.count()) } else { i.checked_sub(1) }
 }
 
 /// The child in which the entry of this rank lies; the rank becomes that within the child.
