@@ -1,6 +1,6 @@
 //! The pages that a write txn has changed, in heap memory, before they have page numbers.
 //!
-//! Owns: copies of changed pages ([`Arena`]), large values not yet written, the list of pages given
+//! Owns: copies of changed pages, large values not yet written, the list of pages given
 //! up, allocation and growth on the txn's behalf. Promises: a page is copied once per epoch, however
 //! often it is changed; the file's committed pages are never touched. Leaves to others: what is
 //! changed ([`crate::tree`]) and when it is written ([`crate::commit`]).
@@ -12,8 +12,11 @@
 //! epochs. Pages already written by this txn (spilled) are reused at once, unless a savepoint was made
 //! since they were written.
 
+use crate::arena::{Arena, Piece};
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, DIRTY_BIT, Layout, MAX_PAGES, OverflowRef, header, header_mut, meta_pages};
+use crate::format::{
+    ChildRef, DIRTY_BIT, Layout, MAX_LEVELS, MAX_PAGES, OverflowRef, header, header_mut, meta_pages,
+};
 use crate::page::{Branch, LeafView, Stored};
 use crate::shared::State;
 use crate::snapshot::PageSource;
@@ -24,71 +27,10 @@ use std::sync::Arc;
 
 /// Values from this length on are written to their place at once instead of being kept in memory.
 const WRITE_AT_ONCE: usize = 1 << 20;
-const CHUNK_LEN: usize = 1 << 20;
-/// So many chunks are kept from one txn to the next.
-const KEPT_CHUNKS: usize = 8;
 /// The file grows by a thirty-second of its size, within these limits, or by what a txn needs if that
 /// is more: few commits change its length, and little of it is spare.
 const MIN_GROWTH: u64 = 64 << 10;
 const MAX_GROWTH: u64 = 8 << 20;
-
-/// Heap pages in large pieces.
-struct Arena {
-    page_size: usize,
-    chunks: Vec<Box<[u8]>>,
-    epochs: Vec<u32>,
-    free: Vec<u32>,
-}
-
-const UNUSED: u32 = u32::MAX;
-
-impl Arena {
-    fn new(page_size: usize, chunks: Vec<Box<[u8]>>) -> Self {
-        Arena { page_size, chunks, epochs: Vec::new(), free: Vec::new() }
-    }
-
-    fn per_chunk(&self) -> usize {
-        CHUNK_LEN / self.page_size
-    }
-
-    fn add(&mut self, epoch: u32) -> u32 {
-        if let Some(slot) = self.free.pop() {
-            self.epochs[slot as usize] = epoch;
-            return slot;
-        }
-        let slot = self.epochs.len();
-        if slot == self.chunks.len() * self.per_chunk() {
-            self.chunks.push(vec![0; CHUNK_LEN].into_boxed_slice());
-        }
-        self.epochs.push(epoch);
-        slot as u32
-    }
-
-    fn remove(&mut self, slot: u32) {
-        self.epochs[slot as usize] = UNUSED;
-        self.free.push(slot);
-    }
-
-    fn place(&self, slot: u32) -> (usize, usize) {
-        (slot as usize / self.per_chunk(), slot as usize % self.per_chunk() * self.page_size)
-    }
-
-    #[inline]
-    fn page(&self, slot: u32) -> &[u8] {
-        let (chunk, at) = self.place(slot);
-        &self.chunks[chunk][at..at + self.page_size]
-    }
-
-    #[inline]
-    fn page_mut(&mut self, slot: u32) -> &mut [u8] {
-        let (chunk, at) = self.place(slot);
-        &mut self.chunks[chunk][at..at + self.page_size]
-    }
-
-    fn used(&self) -> usize {
-        self.epochs.len() - self.free.len()
-    }
-}
 
 struct Value {
     bytes: Box<[u8]>,
@@ -102,6 +44,73 @@ pub struct Mark {
     given_up: usize,
     deferred: usize,
     written: usize,
+}
+
+/// One step of a [`Path`]: the heap page of a branch, and which of its children the way leads to.
+#[derive(Clone, Copy, Default)]
+pub struct Step {
+    /// The branch.
+    pub slot: u32,
+    /// The child.
+    pub child: u32,
+}
+
+/// The heap pages on the way to the leaf that was changed last.
+pub struct Path {
+    /// From the root down.
+    pub steps: [Step; MAX_LEVELS],
+    /// How many of the steps there are.
+    pub len: usize,
+    /// The leaf.
+    pub leaf: u32,
+    /// The tree, and the reference to its root.
+    pub table: u32,
+    /// Page of the root.
+    pub root: u64,
+    /// The deepest steps whose branches have separators before and behind what the step leads to.
+    pub lower: Option<usize>,
+    /// See `lower`.
+    pub upper: Option<usize>,
+    /// Whether the pages still are what lies on that way, and may be changed.
+    pub is_valid: bool,
+    /// Whether the last two changes went the same way.
+    pub is_near: bool,
+}
+
+impl Path {
+    fn new() -> Self {
+        Path {
+            steps: [Step::default(); MAX_LEVELS],
+            len: 0,
+            leaf: 0,
+            table: 0,
+            root: 0,
+            lower: None,
+            upper: None,
+            is_valid: false,
+            is_near: false,
+        }
+    }
+
+    /// At the root of a tree.
+    #[inline]
+    pub fn begin(&mut self, table: u32, root: u64) {
+        (self.table, self.root) = (table, root);
+        (self.len, self.lower, self.upper) = (0, None, None);
+    }
+
+    /// On to child `i` of the branch in `slot`, which has `count` children.
+    #[inline]
+    pub fn push(&mut self, slot: u32, i: usize, count: usize) {
+        self.steps[self.len] = Step { slot, child: i as u32 };
+        if i > 0 {
+            self.lower = Some(self.len);
+        }
+        if i + 1 < count {
+            self.upper = Some(self.len);
+        }
+        self.len += 1;
+    }
 }
 
 /// The changed pages of one write txn.
@@ -139,11 +148,15 @@ pub struct Dirty {
     pub max_size: u64,
     /// Whether time counts more than room.
     pub is_hurried: bool,
+    /// The way to the leaf that was changed last.
+    pub path: Path,
+    /// A page's worth of memory, for whoever takes a page apart.
+    pub scratch: Vec<u8>,
 }
 
 impl Dirty {
     /// A txn that has changed nothing. `heap` is memory that an earlier one has used.
-    pub fn new(store: Arc<Store>, base: State, txn: u64, space: Space, heap: Vec<Box<[u8]>>) -> Self {
+    pub fn new(store: Arc<Store>, base: State, txn: u64, space: Space, heap: Vec<Piece>) -> Self {
         let (page_size, store_limit) = (store.pages.page_size, store.config.dirty_limit);
         let (failures, max_size) = (store.readers.failures(), store.config.max_size);
         Dirty {
@@ -166,14 +179,14 @@ impl Dirty {
             failures,
             max_size,
             is_hurried: false,
+            path: Path::new(),
+            scratch: Vec::new(),
         }
     }
 
     /// At the end: heap memory for the next txn.
-    pub fn take_heap(&mut self) -> Vec<Box<[u8]>> {
-        let mut heap = std::mem::take(&mut self.arena.chunks);
-        heap.truncate(KEPT_CHUNKS);
-        heap
+    pub fn take_heap(&mut self) -> Vec<Piece> {
+        self.arena.take_pieces()
     }
 
     /// Bytes of a page.
@@ -202,6 +215,7 @@ impl Dirty {
 
     /// A new page; its bytes are whatever the slot held.
     pub fn add_page(&mut self) -> u32 {
+        self.path.is_valid = false;
         self.arena.add(self.epoch)
     }
 
@@ -222,6 +236,14 @@ impl Dirty {
         self.arena.page_mut(slot)
     }
 
+    /// A copy of the heap page in `slot`, in memory to be put back into `scratch`.
+    pub fn copy_out(&mut self, slot: u32) -> Vec<u8> {
+        let mut copy = std::mem::take(&mut self.scratch);
+        copy.clear();
+        copy.extend_from_slice(self.arena.page(slot));
+        copy
+    }
+
     /// The slot of a heap page that may be changed and holds what `child` refers to: the page
     /// itself, or a new copy. The caller replaces its reference where the slot is new.
     ///
@@ -229,29 +251,23 @@ impl Dirty {
     /// `Corrupt` when the page cannot be read or cannot be edited safely.
     pub fn make_mut(&mut self, child: ChildRef, level: u8, layout: &Layout) -> Result<u32> {
         if let Some(slot) = heap_slot(child.page) {
-            if self.arena.epochs[slot as usize] == self.epoch {
+            if self.is_current(slot) {
                 return Ok(slot);
             }
-            let copy = self.arena.add(self.epoch);
-            let bytes = self.arena.page(slot).to_vec();
-            self.arena.page_mut(copy).copy_from_slice(&bytes);
+            let copy = self.add_page();
+            self.arena.copy(slot, copy);
             return Ok(copy);
         }
-        let slot = self.arena.add(self.epoch);
-        let store = Arc::clone(&self.store);
-        let copied = store.pages.read(child.page, child.birth, self.space.page_count()).and_then(|bytes| {
-            validate_form(bytes, level, layout)?;
-            if !store.pages.is_judged(child.page, child.birth) {
-                validate_content(bytes, level, layout)?;
-                store.pages.set_judged(child.page, child.birth);
-            }
-            self.arena.page_mut(slot).copy_from_slice(bytes);
-            Ok(())
-        });
-        if let Err(error) = copied {
-            self.arena.remove(slot);
-            return Err(error);
+        let pages = &self.store.pages;
+        let bytes = pages.read(child.page, child.birth, self.space.page_count())?;
+        validate_form(bytes, level, layout)?;
+        if !pages.is_judged(child.page, child.birth) {
+            validate_content(bytes, level, layout)?;
+            pages.set_judged(child.page, child.birth);
         }
+        self.path.is_valid = false;
+        let slot = self.arena.add(self.epoch);
+        self.arena.page_mut(slot).copy_from_slice(bytes);
         self.drop_written(Run { start: child.page, len: 1 }, child.birth)?;
         Ok(slot)
     }
@@ -263,7 +279,7 @@ impl Dirty {
     pub fn drop_page(&mut self, child: ChildRef) -> Result<()> {
         match heap_slot(child.page) {
             // A page of an older epoch is still part of a savepoint's tree.
-            Some(slot) if self.arena.epochs[slot as usize] == self.epoch => self.arena.remove(slot),
+            Some(slot) if self.is_current(slot) => self.drop_slot(slot),
             Some(_) => {}
             None => self.drop_written(Run { start: child.page, len: 1 }, child.birth)?,
         }
@@ -272,12 +288,15 @@ impl Dirty {
 
     /// A heap page was written to its place, or merged away.
     pub fn drop_slot(&mut self, slot: u32) {
+        self.path.is_valid = false;
         self.arena.remove(slot);
     }
 
     /// Whether the heap page belongs to no savepoint.
+    #[inline]
     pub fn is_current(&self, slot: u32) -> bool {
-        self.arena.epochs[slot as usize] == self.epoch
+        // Without savepoints every page is.
+        self.epoch == 0 || self.arena.epoch(slot) == self.epoch
     }
 
     fn drop_written(&mut self, run: Run, birth: u64) -> Result<()> {
@@ -521,6 +540,7 @@ impl Dirty {
             written: self.written.len(),
         };
         self.epoch += 1;
+        self.path.is_valid = false;
         self.written.push(RunSet::default());
         mark
     }
@@ -530,12 +550,8 @@ impl Dirty {
     /// # Errors
     /// `Corrupt` as for [`Dirty::release`].
     pub fn roll_back(&mut self, mark: Mark) -> Result<()> {
-        for slot in 0..self.arena.epochs.len() as u32 {
-            let epoch = self.arena.epochs[slot as usize];
-            if epoch != UNUSED && epoch > mark.epoch {
-                self.arena.remove(slot);
-            }
-        }
+        self.path.is_valid = false;
+        self.arena.remove_after(mark.epoch);
         for slot in 0..self.values.len() as u32 {
             if self.values[slot as usize].as_ref().is_some_and(|value| value.epoch > mark.epoch) {
                 self.forget_value(slot);
@@ -639,26 +655,22 @@ fn validate_form(bytes: &[u8], level: u8, layout: &Layout) -> Result<()> {
 
 /// That its keys are in order and its references possible.
 fn validate_content(bytes: &[u8], level: u8, layout: &Layout) -> Result<()> {
-    let mut references = Vec::new();
+    let possible = |page: u64| match page < MAX_PAGES {
+        true => Ok(()),
+        false => Err(Error::corrupt(header(bytes).page.get(), format!("refers to page {page}"))),
+    };
     if level > 0 {
         let branch = Branch::new(bytes, level)?;
         branch.validate_order()?;
-        for i in 0..branch.count() {
-            references.push(branch.child(i)?.page);
-        }
-    } else {
-        let leaf = LeafView::new(bytes)?;
-        leaf.validate_order()?;
-        for i in 0..if layout.fixed.is_none() { leaf.count() } else { 0 } {
-            if let Stored::Overflow(run) = leaf.stored(i)? {
-                references.push(run.page);
-            }
-        }
+        return (0..branch.count()).try_for_each(|i| possible(branch.child(i)?.page));
     }
-    match references.iter().find(|page| **page >= MAX_PAGES) {
-        Some(page) => Err(Error::corrupt(header(bytes).page.get(), format!("refers to page {page}"))),
-        None => Ok(()),
-    }
+    let leaf = LeafView::new(bytes)?;
+    leaf.validate_order()?;
+    let slots = if layout.fixed.is_none() { leaf.count() } else { 0 };
+    (0..slots).try_for_each(|i| match leaf.stored(i)? {
+        Stored::Overflow(run) => possible(run.page),
+        Stored::Inline(_) => Ok(()),
+    })
 }
 
 /// The arena slot, or value slot, that a reference with this page number leads to.
@@ -671,7 +683,7 @@ impl PageSource for Dirty {
     #[inline]
     fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
         match heap_slot(page) {
-            Some(slot) if (slot as usize) < self.arena.epochs.len() => Ok(self.arena.page(slot)),
+            Some(slot) if self.arena.has(slot) => Ok(self.arena.page(slot)),
             Some(_) => Err(Error::corrupt(page, "reference to a page that was never written")),
             None => {
                 self.store.check_process()?;

@@ -141,6 +141,12 @@ impl ChildRef {
         // A count that cannot be right comes from a damaged file; `verify` will say so.
         write48(bytes, 12, self.count.min(LIMIT_48 - 1));
     }
+
+    /// Changes the count of a stored reference; the slice must have 18 bytes.
+    #[inline]
+    pub fn change_count(bytes: &mut [u8], change: impl Fn(u64) -> u64) {
+        write48(bytes, 12, change(read48(bytes, 12)).min(LIMIT_48 - 1));
+    }
 }
 
 /// What a leaf says of a value that lives in pages of its own.

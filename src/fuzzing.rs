@@ -130,16 +130,17 @@ fn split_leaf(
         init_leaf(&mut page, layout, 9);
         page
     };
-    let (mut left, mut right, mut between) = (fresh(), fresh(), Vec::new());
-    let border = Inserted::new(*leaf, at, key, value)
-        .split(layout, SplitAt::Middle, &mut left, &mut right, &mut between)
-        .unwrap();
+    let (mut left, mut right, split) = (fresh(), fresh(), Inserted::new(*leaf, at, key, value));
+    let border = split.border(layout, SplitAt::Middle).unwrap();
+    split.build(&mut left, layout, 0..border).unwrap();
+    split.build(&mut right, layout, border..split.count()).unwrap();
+    let between = split.separator(border).unwrap();
     let (left, right) = (LeafView::new(&left).unwrap(), LeafView::new(&right).unwrap());
     let mut all = entries(leaf).unwrap();
     all.insert(at, (key, value));
     assert_eq!(border, left.count());
     assert!([entries(&left).unwrap(), entries(&right).unwrap()].concat() == all, "a split loses entries");
-    assert!(!is_ordered || (all[border - 1].0 < &between[..] && &between[..] <= all[border].0));
+    assert!(!is_ordered || (all[border - 1].0 < between && between <= all[border].0));
 }
 
 fn read_branch(branch: &Branch<'_>) {

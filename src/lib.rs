@@ -26,6 +26,7 @@ mod space;
 mod redo;
 mod counters;
 mod options;
+mod arena;
 mod create;
 mod session;
 mod store;

@@ -11,6 +11,7 @@
 //! 2. Outside a commit the file is exactly as long as the page count of the head says.
 //! 3. Every block below that page count was written and flushed once.
 
+use crate::arena::Piece;
 use crate::counters::Counting;
 use crate::create;
 use crate::descriptor;
@@ -94,7 +95,7 @@ pub struct Writer {
     /// Pages of commits whose flush failed.
     pub quarantine: Vec<Run>,
     /// Heap memory of the last txn, for the next one.
-    pub heap: Vec<Box<[u8]>>,
+    pub heap: Vec<Piece>,
     /// No txn gets an id below this: lower ones may stand in pages that were written in vain.
     pub next_txn: u64,
 }

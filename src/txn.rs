@@ -399,6 +399,46 @@ struct OpenTable {
     stored: Tree,
 }
 
+/// The tables that a txn has opened. Its own, so that a put looks at no count of references, until a
+/// savepoint shares them.
+enum OpenTables {
+    Own(Vec<OpenTable>),
+    Shared(Arc<Vec<OpenTable>>),
+}
+
+impl OpenTables {
+    #[inline]
+    fn to_mut(&mut self) -> &mut Vec<OpenTable> {
+        if let OpenTables::Shared(tables) = self {
+            *self = OpenTables::Own(tables.to_vec());
+        }
+        match self {
+            OpenTables::Own(tables) => tables,
+            OpenTables::Shared(_) => unreachable!("they were just copied"),
+        }
+    }
+
+    fn share(&mut self) -> Arc<Vec<OpenTable>> {
+        let tables = match self {
+            OpenTables::Own(tables) => Arc::new(std::mem::take(tables)),
+            OpenTables::Shared(tables) => Arc::clone(tables),
+        };
+        *self = OpenTables::Shared(Arc::clone(&tables));
+        tables
+    }
+}
+
+impl std::ops::Deref for OpenTables {
+    type Target = Vec<OpenTable>;
+
+    fn deref(&self) -> &Vec<OpenTable> {
+        match self {
+            OpenTables::Own(tables) => tables,
+            OpenTables::Shared(tables) => tables,
+        }
+    }
+}
+
 struct Saved {
     id: u64,
     mark: Mark,
@@ -424,7 +464,7 @@ pub struct WriteTxn {
     dirty: Dirty,
     writer: Option<Writer>,
     catalog: Tree,
-    tables: Arc<Vec<OpenTable>>,
+    tables: OpenTables,
     next_table: u32,
     user_version: u64,
     redo: Redo,
@@ -452,7 +492,7 @@ impl WriteTxn {
             dirty,
             writer: Some(writer),
             catalog: catalog_tree(&state, page_size),
-            tables: Arc::default(),
+            tables: OpenTables::Own(Vec::new()),
             next_table: state.next_table,
             user_version: state.user_version,
             redo: Redo::new((store.log_limit(&state) as usize).min(store.config.dirty_limit / 4)),
@@ -601,7 +641,7 @@ impl WriteTxn {
     ) -> Result<T> {
         self.not_poisoned()?;
         self.poisoned = true;
-        let tables = Arc::make_mut(&mut self.tables);
+        let tables = self.tables.to_mut();
         let result = change(&mut self.dirty, tables, &mut self.catalog)?;
         if self.dirty.is_full() {
             let mut trees: Vec<&mut Tree> = tables.iter_mut().map(|table| &mut table.tree).collect();
@@ -729,7 +769,7 @@ impl WriteTxn {
         let Some(index) = self.find(table.name())? else { return Ok(None) };
         if self.tables[index].types != Some(table.type_id()) {
             check_schema::<K, V>(table.name(), &self.tables[index].schema)?;
-            Arc::make_mut(&mut self.tables)[index].types = Some(table.type_id());
+            self.tables.to_mut()[index].types = Some(table.type_id());
         }
         Ok(Some(index))
     }
@@ -745,7 +785,7 @@ impl WriteTxn {
         }
         let Some(record) = find_record(&self.dirty, &self.catalog, name)? else { return Ok(None) };
         let (tree, schema) = (Tree::of(&record, self.dirty.page_size()), record.schema());
-        let tables = Arc::make_mut(&mut self.tables);
+        let tables = self.tables.to_mut();
         tables.push(OpenTable { name: name.to_owned(), schema, types: None, tree, stored: tree });
         Ok(Some(tables.len() - 1))
     }
@@ -787,7 +827,7 @@ impl WriteTxn {
             id,
             mark: self.dirty.mark(),
             catalog: self.catalog,
-            tables: Arc::clone(&self.tables),
+            tables: self.tables.share(),
             next_table: self.next_table,
             user_version: self.user_version,
             redo: self.redo.mark(),
@@ -807,7 +847,7 @@ impl WriteTxn {
         let saved = &self.saved[index];
         self.dirty.roll_back(saved.mark)?;
         self.catalog = saved.catalog;
-        self.tables = Arc::clone(&saved.tables);
+        self.tables = OpenTables::Shared(Arc::clone(&saved.tables));
         self.next_table = saved.next_table;
         self.user_version = saved.user_version;
         self.redo.roll_back(saved.redo);
@@ -838,7 +878,7 @@ impl WriteTxn {
     pub fn commit_ticket(mut self) -> Result<Ticket> {
         self.not_poisoned()?;
         let (store, failures) = (Arc::clone(&self.dirty.store), self.dirty.failures);
-        let tables = Arc::make_mut(&mut self.tables);
+        let tables = self.tables.to_mut();
         let unchanged = tables.iter().all(|table| table.tree == table.stored)
             && self.catalog == catalog_tree(&self.dirty.base, self.dirty.page_size())
             && self.user_version == self.dirty.base.user_version;

@@ -136,6 +136,18 @@ impl<'a> Branch<'a> {
         Ok(low - 1)
     }
 
+    /// Whether `key` belongs before child `i`, which is not 0.
+    ///
+    /// # Errors
+    /// `Corrupt` when the separator does not lie in the page.
+    pub fn is_below(&self, key: &[u8], i: usize) -> Result<bool> {
+        let (start, rest) = key.split_at(self.prefix_len.min(key.len()));
+        Ok(match start.cmp(self.prefix()) {
+            Ordering::Equal => rest < self.suffix(i)?,
+            unequal => unequal.is_lt(),
+        })
+    }
+
     /// Sum of the children's counts before child `i`.
     ///
     /// # Errors
@@ -189,6 +201,66 @@ pub fn set_child(page: &mut [u8], i: usize, child: ChildRef) {
     let head = header(page);
     let at = ref_at(usize::from(head.prefix_len.get()), usize::from(head.count.get()), i);
     child.write(&mut page[at..at + CHILD_REF_LEN]);
+}
+
+/// Changes the count in the reference to child `i` of a branch that passed `Branch::new`.
+#[inline]
+pub fn change_count(page: &mut [u8], i: usize, change: impl Fn(u64) -> u64) {
+    let head = header(page);
+    let at = ref_at(usize::from(head.prefix_len.get()), usize::from(head.count.get()), i);
+    ChildRef::change_count(&mut page[at..at + CHILD_REF_LEN], change);
+}
+
+/// Inserts a child before child `i`, which is not 0, of a branch that was judged whole. False, and nothing
+/// done, where there is no room, or where the page's prefix would be another; then it is to be written anew.
+///
+/// # Errors
+/// `Corrupt` when the separators would be out of order.
+pub fn insert(page: &mut [u8], level: u8, i: usize, separator: &[u8], child: ChildRef) -> Result<bool> {
+    let branch = Branch::new(page, level)?;
+    let (count, prefix_len) = (branch.count, branch.prefix_len);
+    let cell_bytes = page.len() - branch.cells;
+    let Some(suffix) = separator.strip_prefix(branch.prefix()).filter(|_| count > 2) else {
+        return Ok(false);
+    };
+    if HEADER_LEN + prefix_len + (count + 1) * ENTRY_LEN + cell_bytes + suffix.len() > page.len() {
+        return Ok(false);
+    }
+    let is_behind = i == 1 || branch.suffix(i - 1)? < suffix;
+    if !is_behind || (i < count && branch.suffix(i)? <= suffix) {
+        return Err(out_of_order(i, child));
+    }
+    let (refs, offsets) = (ref_at(prefix_len, count, 0), ref_at(prefix_len, count, count));
+    let offset = if i < count { u16_at(page, offsets + i * OFFSET_LEN) } else { cell_bytes };
+    let cells = branch.cells - suffix.len();
+    page.copy_within(branch.cells..branch.cells + offset, cells);
+    page[cells + offset..cells + offset + suffix.len()].copy_from_slice(suffix);
+    // From the back, so that nothing is overwritten that is still to be moved.
+    let shift = HEAD_LEN + CHILD_REF_LEN;
+    let (at, end) = (offsets + i * OFFSET_LEN, offsets + count * OFFSET_LEN);
+    page.copy_within(at..end, at + shift + OFFSET_LEN);
+    page.copy_within(offsets..at, offsets + shift);
+    set_u16(page, at + shift, offset);
+    for behind in (at + shift + OFFSET_LEN..end + shift + OFFSET_LEN).step_by(OFFSET_LEN) {
+        let moved = u16_at(page, behind) + suffix.len();
+        set_u16(page, behind, moved);
+    }
+    let at = refs + i * CHILD_REF_LEN;
+    page.copy_within(at..offsets, at + shift);
+    page.copy_within(refs..at, refs + HEAD_LEN);
+    child.write(&mut page[at + HEAD_LEN..at + shift]);
+    let at = HEADER_LEN + prefix_len + i * HEAD_LEN;
+    page.copy_within(at..refs, at + HEAD_LEN);
+    page[at..at + HEAD_LEN].copy_from_slice(&head(suffix, 0).to_le_bytes());
+    let header = header_mut(page);
+    header.count.set(count as u16 + 1);
+    header.cell_bytes.set((cell_bytes + suffix.len()) as u16);
+    Ok(true)
+}
+
+fn out_of_order(i: usize, child: ChildRef) -> Error {
+    let detail = format!("separators {} and {i} of its parent would be out of order", i - 1);
+    Error::corrupt(child.page, detail)
 }
 
 /// The entries of a branch, to be changed and written back.
@@ -280,10 +352,7 @@ impl BranchEntries {
     pub fn check_order(&self) -> Result<()> {
         match (2..self.count()).find(|i| self.key(i - 1) >= self.key(*i)) {
             None => Ok(()),
-            Some(i) => {
-                let detail = format!("separators {} and {i} of its parent would be out of order", i - 1);
-                Err(Error::corrupt(self.child(i).page, detail))
-            }
+            Some(i) => Err(out_of_order(i, self.child(i))),
         }
     }
 

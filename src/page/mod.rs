@@ -27,6 +27,7 @@ use crate::format::{
 use fixed::FixedLeaf;
 use leaf::Leaf;
 use std::cmp::Ordering;
+use std::ops::Range;
 use zerocopy::byteorder::little_endian::{U32, U64};
 
 /// Longest key at this page size in tables whose values need no alignment.
@@ -155,6 +156,18 @@ impl<'a> LeafView<'a> {
     pub fn prefetch(&self, key: &[u8]) {
         if let LeafView::Slotted(leaf) = self {
             leaf.prefetch(key);
+        }
+    }
+
+    /// The same, for keys that are often behind the last one.
+    ///
+    /// # Errors
+    /// `Corrupt` when a key that must be compared does not lie in the page.
+    #[inline]
+    pub fn search_from_end(&self, key: &[u8]) -> Result<Result<usize, usize>> {
+        match self.count().checked_sub(1) {
+            Some(last) if self.key(last)? < key => Ok(Err(last + 1)),
+            _ => self.search(key),
         }
     }
 
@@ -299,7 +312,8 @@ impl<'a> Inserted<'a> {
         Inserted { leaf, at, key, value }
     }
 
-    fn count(&self) -> usize {
+    /// Number of entries.
+    pub fn count(&self) -> usize {
         self.leaf.count() + 1
     }
 
@@ -311,49 +325,49 @@ impl<'a> Inserted<'a> {
         }
     }
 
-    /// Distributes the entries over two leaves. Returns how many went left, and the separator:
-    /// the shortest bytes above the left side and not above the right.
+    /// How many of the entries go to the left one of two leaves.
     ///
     /// # Errors
     /// `Corrupt` when an entry does not lie in its page.
-    pub fn split(
-        &self,
-        layout: &Layout,
-        policy: SplitAt,
-        left: &mut [u8],
-        right: &mut [u8],
-        between: &mut Vec<u8>,
-    ) -> Result<usize> {
-        let border = self.border(layout, policy)?;
-        build(left, layout, border, |i| self.entry(i))?;
-        build(right, layout, self.count() - border, |i| self.entry(border + i))?;
-        between.clear();
-        between.extend_from_slice(separator(self.entry(border - 1)?.0, self.entry(border)?.0));
-        Ok(border)
-    }
-
-    fn border(&self, layout: &Layout, policy: SplitAt) -> Result<usize> {
+    pub fn border(&self, layout: &Layout, policy: SplitAt) -> Result<usize> {
         let count = self.count();
         if policy == SplitAt::First {
             return Ok(1);
         }
-        let mut sizes = Vec::with_capacity(count);
-        for i in 0..count {
-            let (key, value) = self.entry(i)?;
-            sizes.push(entry_len(layout, key.len(), value.cell_len()));
-        }
-        let (total, room) = (sizes.iter().sum::<usize>(), leaf_room(layout));
+        let size = |i| self.entry(i).map(|(key, value)| entry_len(layout, key.len(), value.cell_len()));
+        let total = (0..count).try_fold(0, |sum, i| Ok::<_, Error>(sum + size(i)?))?;
+        let room = leaf_room(layout);
         let mut left = 0;
         let mut best = (usize::MAX, 0);
-        for (i, size) in sizes[..count - 1].iter().enumerate() {
-            left += size;
+        for i in 0..count - 1 {
+            left += size(i)?;
             let right = total - left;
             if left <= room && right <= room {
                 best = best.min((left.abs_diff(right), i + 1));
             }
+            if left > right {
+                break;
+            }
         }
         assert!(best.1 > 0, "no border splits {count} entries of {total} bytes into pages of {room}");
         Ok(best.1)
+    }
+
+    /// Fills an initialised, empty leaf with these of the entries.
+    ///
+    /// # Errors
+    /// `Corrupt` when an entry does not lie in its page.
+    pub fn build(&self, page: &mut [u8], layout: &Layout, entries: Range<usize>) -> Result<()> {
+        build(page, layout, entries.len(), |i| self.entry(entries.start + i))
+    }
+
+    /// What separates the entries before `border` from those behind: the shortest bytes above the left side
+    /// and not above the right.
+    ///
+    /// # Errors
+    /// `Corrupt` when an entry does not lie in its page.
+    pub fn separator(&self, border: usize) -> Result<&'a [u8]> {
+        Ok(separator(self.entry(border - 1)?.0, self.entry(border)?.0))
     }
 }
 

@@ -13,6 +13,7 @@
 pub mod check;
 pub mod cursor;
 pub mod insert;
+mod path;
 pub mod prefetch;
 pub mod remove;
 pub mod search;

@@ -4,9 +4,9 @@
 //! full and both fit in one page with room to spare, so that alternating puts and deletes do not
 //! split and merge in turn.
 
-use super::insert::{Path, change_counts, copy_path};
-use super::{Tree, fetch_branch, fetch_leaf, search};
-use crate::dirty::{Dirty, heap_slot};
+use super::path::{self, Wanted};
+use super::{Tree, fetch_branch, fetch_leaf};
+use crate::dirty::{Dirty, Step, heap_slot};
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, DIRTY_BIT};
 use crate::page::{self, Branch, BranchEntries, LeafView, Stored, leaf_remove, leaf_room, leaf_used};
@@ -16,60 +16,64 @@ use crate::page::{self, Branch, BranchEntries, LeafView, Stored, leaf_remove, le
 /// # Errors
 /// `Corrupt`; the tree may then be half changed.
 pub fn remove(dirty: &mut Dirty, tree: &mut Tree, key: &[u8]) -> Result<bool> {
-    if search::find(dirty, tree, key)?.is_none() {
+    if tree.is_empty() || !path::find(dirty, tree, key, Wanted::Entry)? {
         return Ok(false);
     }
-    let path = copy_path(dirty, tree, key)?;
-    let leaf = LeafView::new(dirty.heap_page(path.leaf))?;
-    let Ok(i) = leaf.search(key)? else {
-        return Err(Error::corrupt(0, "a copied leaf lost a key"));
-    };
+    let leaf = LeafView::new(dirty.heap_page(dirty.path.leaf))?;
+    let Ok(i) = leaf.search(key)? else { return Ok(false) };
     if let Stored::Overflow(run) = leaf.stored(i)? {
         tree.overflow_pages = tree.overflow_pages.saturating_sub(run.pages(tree.layout.page_size));
         dirty.drop_value(&run)?;
     }
-    leaf_remove(dirty.heap_page_mut(path.leaf), &tree.layout, i);
-    change_counts(dirty, tree, &path, |count| count.saturating_sub(1))?;
-    shrink(dirty, tree, &path).map(|()| true)
+    let page = dirty.heap_page_mut(dirty.path.leaf);
+    leaf_remove(page, &tree.layout, i);
+    let used = leaf_used(page, &tree.layout);
+    path::change_counts(dirty, tree, |count| count.saturating_sub(1));
+    if used < leaf_room(&tree.layout) / 4 {
+        shrink(dirty, tree, used)?;
+    }
+    Ok(true)
 }
 
-/// Puts the path right after its leaf has become smaller.
-fn shrink(dirty: &mut Dirty, tree: &mut Tree, path: &Path) -> Result<()> {
-    let used = leaf_used(dirty.heap_page(path.leaf), &tree.layout);
+/// Puts the path right after its leaf has become small: only `used` bytes of it are.
+fn shrink(dirty: &mut Dirty, tree: &mut Tree, used: usize) -> Result<()> {
     if used == 0 {
-        let leaf = dirty.reference(path.leaf, 0);
+        let leaf = dirty.reference(dirty.path.leaf, 0);
         dirty.drop_page(leaf)?;
-        remove_child(dirty, tree, &path.steps[..path.len])?;
-    } else if used < leaf_room(&tree.layout) / 4 && path.len > 0 {
-        merge_leaf(dirty, tree, path, used)?;
+        remove_child(dirty, tree, dirty.path.len)?;
+    } else if dirty.path.len > 0 {
+        merge_leaf(dirty, tree, used)?;
     }
     lower_root(dirty, tree)
 }
 
-/// The child to which the last of `steps` leads is gone.
-fn remove_child(dirty: &mut Dirty, tree: &mut Tree, steps: &[(u32, usize)]) -> Result<()> {
-    let Some(((slot, i), above)) = steps.split_last() else {
+/// The child to which step `depth - 1` leads is gone.
+fn remove_child(dirty: &mut Dirty, tree: &mut Tree, depth: usize) -> Result<()> {
+    let Some(above) = depth.checked_sub(1) else {
         tree.root = ChildRef::default();
         tree.level = 0;
         return Ok(());
     };
-    let level = tree.level - above.len() as u8;
-    let mut entries = BranchEntries::read(&Branch::new(dirty.heap_page(*slot), level)?)?;
-    entries.remove(*i);
+    let Step { slot, child } = dirty.path.steps[above];
+    let level = tree.level - above as u8;
+    let mut entries = BranchEntries::read(&Branch::new(dirty.heap_page(slot), level)?)?;
+    entries.remove(child as usize);
     entries.check_order()?;
     if entries.count() == 0 {
-        let branch = dirty.reference(*slot, 0);
+        let branch = dirty.reference(slot, 0);
         dirty.drop_page(branch)?;
         return remove_child(dirty, tree, above);
     }
-    entries.write(dirty.heap_page_mut(*slot), level, tree.table, 0, entries.count());
-    merge_branch(dirty, tree, *slot, level, &entries, above)
+    entries.write(dirty.heap_page_mut(slot), level, tree.table, 0, entries.count());
+    merge_branch(dirty, tree, level, &entries, above)
 }
 
 /// Joins the path's leaf with a neighbour under the same parent if both fit with room to spare.
-fn merge_leaf(dirty: &mut Dirty, tree: &mut Tree, path: &Path, used: usize) -> Result<()> {
-    let ((slot, i), above) = path.steps[..path.len].split_last().expect("the caller has looked");
-    let parent = Branch::new(dirty.heap_page(*slot), 1)?;
+fn merge_leaf(dirty: &mut Dirty, tree: &mut Tree, used: usize) -> Result<()> {
+    let above = dirty.path.len - 1;
+    let Step { slot, child } = dirty.path.steps[above];
+    let i = child as usize;
+    let parent = Branch::new(dirty.heap_page(slot), 1)?;
     let layout = tree.layout;
     for neighbour in [i.checked_sub(1), Some(i + 1)].into_iter().flatten().filter(|n| *n < parent.count()) {
         let other = parent.child(neighbour)?;
@@ -79,16 +83,16 @@ fn merge_leaf(dirty: &mut Dirty, tree: &mut Tree, path: &Path, used: usize) -> R
             continue;
         }
         let other_slot = dirty.make_mut(other, 0, &layout)?;
-        let this = Branch::new(dirty.heap_page(*slot), 1)?.child(*i)?;
+        let this = Branch::new(dirty.heap_page(slot), 1)?.child(i)?;
         let other = dirty.reference(other_slot, other.count);
-        let (left, right) = if neighbour < *i { (other, this) } else { (this, other) };
+        let (left, right) = if neighbour < i { (other, this) } else { (this, other) };
         let joined = join_leaves(dirty, tree, left, right)?;
-        let mut entries = BranchEntries::read(&Branch::new(dirty.heap_page(*slot), 1)?)?;
-        let first = neighbour.min(*i);
+        let mut entries = BranchEntries::read(&Branch::new(dirty.heap_page(slot), 1)?)?;
+        let first = neighbour.min(i);
         entries.set_child(first, joined);
         entries.remove(first + 1);
-        entries.write(dirty.heap_page_mut(*slot), 1, tree.table, 0, entries.count());
-        return merge_branch(dirty, tree, *slot, 1, &entries, above);
+        entries.write(dirty.heap_page_mut(slot), 1, tree.table, 0, entries.count());
+        return merge_branch(dirty, tree, 1, &entries, above);
     }
     Ok(())
 }
@@ -109,29 +113,29 @@ fn join_leaves(dirty: &mut Dirty, tree: &Tree, left: ChildRef, right: ChildRef) 
     Ok(dirty.reference(left_slot, left.count + right.count))
 }
 
-/// Joins a branch that has become small with a neighbour under the same parent.
+/// Joins the branch of step `depth`, which has become small, with a neighbour under the same parent.
 fn merge_branch(
     dirty: &mut Dirty,
     tree: &mut Tree,
-    slot: u32,
     level: u8,
     entries: &BranchEntries,
-    above: &[(u32, usize)],
+    depth: usize,
 ) -> Result<()> {
     let page_size = tree.layout.page_size;
-    let Some(((parent_slot, i), higher)) = above.split_last() else { return Ok(()) };
+    let Some(above) = depth.checked_sub(1) else { return Ok(()) };
+    let (slot, Step { slot: parent_slot, child }) = (dirty.path.steps[depth].slot, dirty.path.steps[above]);
+    let i = child as usize;
     if entries.page_len(0, entries.count()) > page_size / 4 {
         return Ok(());
     }
-    let mut parents = BranchEntries::read(&Branch::new(dirty.heap_page(*parent_slot), level + 1)?)?;
+    let mut parents = BranchEntries::read(&Branch::new(dirty.heap_page(parent_slot), level + 1)?)?;
     for neighbour in [i.checked_sub(1), Some(i + 1)].into_iter().flatten().filter(|n| *n < parents.count()) {
         let other = parents.child(neighbour);
         let other_entries = BranchEntries::read(&fetch_branch(dirty, other, level, tree.table)?)?;
-        let first = neighbour.min(*i);
+        let first = neighbour.min(i);
         let separator = parents.key(first + 1).to_vec();
         let mut joined = BranchEntries::default();
-        let (left, right) =
-            if neighbour < *i { (&other_entries, entries) } else { (entries, &other_entries) };
+        let (left, right) = if neighbour < i { (&other_entries, entries) } else { (entries, &other_entries) };
         joined.append(&[], left);
         joined.append(&separator, right);
         joined.check_order()?;
@@ -146,8 +150,8 @@ fn merge_branch(
         let count = parents.child(first).count + parents.child(first + 1).count;
         parents.set_child(first, dirty.reference(slot, count));
         parents.remove(first + 1);
-        parents.write(dirty.heap_page_mut(*parent_slot), level + 1, tree.table, 0, parents.count());
-        return merge_branch(dirty, tree, *parent_slot, level + 1, &parents, higher);
+        parents.write(dirty.heap_page_mut(parent_slot), level + 1, tree.table, 0, parents.count());
+        return merge_branch(dirty, tree, level + 1, &parents, above);
     }
     Ok(())
 }
