@@ -131,6 +131,7 @@ pub fn commit(
                     Err(_) if store.readers.failures() != dirty.failures && is_kept() => {}
                     other => other.map_err(Failure::Unknown)?,
                 }
+                store.write_back();
             }
             state
         }
@@ -371,6 +372,9 @@ fn number(
 
     let txn = dirty.txn;
     let checkpoint = dirty.store.readers.checkpoint().map_or(0, |(txn, _)| txn);
+    if detail.chunk == Chunk::Little {
+        dirty.store.unwritten.lock().note(plan.pages_written(dirty), &given, checkpoint);
+    }
     // The record speaks of its own pages apart.
     let mut taken = dirty.taken().clone();
     assert!(own.iter().chain(detail.new_log).all(|run| taken.remove(*run)), "they were allocated");
@@ -606,6 +610,11 @@ impl Plan {
             None => {}
         }
         Ok(())
+    }
+
+    /// The pages that are numbered, and whether each is a leaf of a table.
+    fn pages_written(&self, dirty: &Dirty) -> impl Iterator<Item = (u64, bool)> {
+        self.numbered.iter().map(|(slot, page)| (*page, is_table_leaf(dirty.heap_page(*slot))))
     }
 
     /// Writes everything, one call per run of pages and 64 KiB.

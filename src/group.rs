@@ -28,15 +28,11 @@ use crate::lock::{self, Mode};
 use crate::log::{Log, RECORD_HEAD};
 use crate::shared::{FlushState, State};
 use crate::store::{Store, Transient};
+use crate::write_back::INTERVAL;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// How far it is from one checkpoint to the next, in units of early write-back.
-const INTERVAL: u64 = 1 << 20;
-/// How often early write-back passes over the file in the second half of the interval.
-const SWEEPS: u64 = 2;
 
 /// The right to flush and to publish. Its holder is the only one, in all processes.
 pub struct Lead<'s> {
@@ -71,22 +67,19 @@ impl Store {
         Ok(Some(lead))
     }
 
-    /// Asks the system to begin writing pages to the disk, when the way to the next checkpoint is half gone, so
-    /// that its flush is short. In the other half each commit asks for a small part of the file, so that
-    /// all of it comes up [`SWEEPS`] times. Only advice: errors come back from the next flush.
-    fn write_back(&self) {
-        let len = self.pages.page_size as u64;
-        let (Ok(head), Ok(log)) = (self.head(), self.log()) else { return };
-        let part = |of: u64, whole: u64| of.min(whole) * INTERVAL / whole.max(1);
+    /// Asks the system to begin writing what the next checkpoint will flush. Only advice: errors come back from the
+    /// next flush.
+    pub fn write_back(&self) {
+        let (head, Ok(log)) = (self.readers.head(), self.log()) else { return };
+        let part = |of: u64, whole: u64| {
+            (u128::from(of.min(whole)) * u128::from(INTERVAL) / u128::from(whole.max(1))) as u64
+        };
         let now = part(head.held, self.held_limit(&head)).max(part(head.log.offset, log.capacity()));
-        let before = self.written_back.swap(now, Relaxed);
-        if now <= INTERVAL / 2 || now <= before {
-            return;
+        let due = self.unwritten.lock().due(now);
+        let page_size = self.pages.page_size as u64;
+        for run in due {
+            self.pages.disk.start_write_back(run.start * page_size, run.len * page_size);
         }
-        let place = |progress: u64| (progress * SWEEPS * 2 % INTERVAL) * head.page_count / INTERVAL;
-        let (from, to) = (place(before.max(INTERVAL / 2)), place(now));
-        let end = if to < from { head.page_count } else { to };
-        self.pages.disk.start_write_back(from * len, (end - from) * len);
     }
 
     /// The error of a txn that was not on the disk when a flush failed.
@@ -249,6 +242,7 @@ impl Lead<'_> {
         // 6. Publish. Only from here on may the log begin again.
         readers.set_checkpoint(state.txn, slot);
         store.set_log(log);
+        store.unwritten.lock().clear();
         readers.set_head(&state);
         readers.publish(&state);
         self.settle();

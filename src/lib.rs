@@ -23,6 +23,7 @@ mod copies;
 mod shared;
 mod readers;
 mod space;
+mod write_back;
 mod redo;
 mod counters;
 mod options;

@@ -27,6 +27,7 @@ use crate::session::{self, Sidecars, Standing, Wish};
 use crate::shared::{FlushState, Pin, State};
 use crate::snapshot::{PageSource, Pages};
 use crate::space::{Run, Space};
+use crate::write_back::Unwritten;
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::fs::File;
@@ -59,8 +60,8 @@ pub struct Store {
     pub flushers: Flushers,
     /// What was done so far.
     pub counters: Counting,
-    /// How far early write-back has come.
-    pub written_back: AtomicU64,
+    /// What early write-back has not asked for yet.
+    pub unwritten: Mutex<Unwritten>,
     /// Number of failed flushes after which this process has looked at its pages anew.
     distrusted: AtomicU64,
     /// Whether this handle no longer counts: its sidecar may be anyone's by now, and is not touched.
@@ -391,7 +392,7 @@ impl Store {
             read_only: config.is_read_only() || meta.write_features.get() != 0,
             flushers: Flushers::default(),
             counters: Counting::default(),
-            written_back: AtomicU64::new(0),
+            unwritten: Mutex::default(),
             distrusted: AtomicU64::new(0),
             is_finished: AtomicBool::new(false),
             heritage: sync::Mutex::default(),
