@@ -1,8 +1,8 @@
 //! Finding one key: one page per level.
 
-use super::{Tree, fetch_branch, fetch_leaf};
+use super::{Tree, fetch, fetch_branch, fetch_leaf};
 use crate::error::Result;
-use crate::page::{LeafView, Stored};
+use crate::page::{LeafView, Stored, fixed::prefetch_keys};
 use crate::snapshot::PageSource;
 
 /// The leaf that holds `key` if any does; `None` in an empty tree.
@@ -23,7 +23,11 @@ pub fn find_leaf<'s>(
         let branch = fetch_branch(source, child, level, tree.table)?;
         child = branch.child(branch.search(key)?)?;
     }
-    fetch_leaf(source, child, tree.table).map(Some)
+    let page = fetch(source, child, tree.table)?;
+    if let Some((key, value)) = tree.layout.fixed {
+        prefetch_keys(page, key, value);
+    }
+    LeafView::new(page).map(Some)
 }
 
 /// The value of `key` as the leaf holds it.
