@@ -49,6 +49,11 @@ pub trait PageSource {
         let _ = (page, birth);
         true
     }
+
+    /// Asks the system to read these pages, and to go on meanwhile. They may be any numbers; their order changes.
+    fn read_ahead(&self, pages: &mut [u64]) {
+        let _ = pages;
+    }
 }
 
 /// Cache lines in front of a page that a search touches: header, heads, slots.
@@ -137,6 +142,17 @@ impl Pages {
             prefetch_all(bytes);
         }
         is_touched
+    }
+
+    /// Asks the system to read these pages, those of the file that lie side by side in one call, and to go on meanwhile.
+    pub fn read_ahead(&self, pages: &mut [u64], page_count: u64) {
+        pages.sort_unstable();
+        let mut rest = &pages[..pages.partition_point(|page| *page < page_count)];
+        while let Some(first) = rest.first() {
+            let run = rest.iter().zip(*first..).take_while(|(page, expected)| *page == expected).count();
+            self.disk.will_need(first * self.page_size as u64, (run * self.page_size) as u64);
+            rest = &rest[run..];
+        }
     }
 
     /// Forgets which pages were verified. A failed flush may have put back what was in them before.

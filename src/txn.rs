@@ -249,6 +249,10 @@ impl PageSource for ReadTxn {
     fn prefetch_all(&self, page: u64, birth: u64) -> bool {
         self.store.pages.prefetch_all(page, birth, self.state.page_count)
     }
+
+    fn read_ahead(&self, pages: &mut [u64]) {
+        self.store.pages.read_ahead(pages, self.state.page_count);
+    }
 }
 
 impl ReadTxn {
@@ -985,6 +989,10 @@ impl PageSource for WriteTxn {
 
     fn prefetch_all(&self, page: u64, birth: u64) -> bool {
         self.dirty.store.pages.prefetch_all(page, birth, self.dirty.space.page_count())
+    }
+
+    fn read_ahead(&self, pages: &mut [u64]) {
+        self.dirty.store.pages.read_ahead(pages, self.dirty.space.page_count());
     }
 }
 

@@ -11,9 +11,12 @@ mod tests {
     use crate::snapshot::PageSource;
     use crate::tree::cursor::{Cursor, Place};
     use crate::tree::{Tree, search};
+    use std::sync::Mutex;
     use zerocopy::IntoBytes;
 
     const TABLE: u32 = 3;
+    /// Of a branch.
+    const CHILDREN: usize = 30;
     const LAYOUTS: [Layout; 3] = [
         Layout { page_size: 4096, fixed: None, align: 1 },
         Layout { page_size: 4096, fixed: None, align: 8 },
@@ -24,6 +27,8 @@ mod tests {
     #[derive(Default)]
     struct HeapPages {
         pages: Vec<Box<[u64]>>,
+        /// What was asked for, a call each; `None`: all of it was touched before.
+        asked: Option<Mutex<Vec<Vec<u64>>>>,
     }
 
     impl PageSource for HeapPages {
@@ -34,6 +39,14 @@ mod tests {
 
         fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
             Err(Error::corrupt(run.page, "not there"))
+        }
+
+        fn prefetch_all(&self, _: u64, _: u64) -> bool {
+            self.asked.is_none()
+        }
+
+        fn read_ahead(&self, pages: &mut [u64]) {
+            self.asked.as_ref().unwrap().lock().unwrap().push(pages.to_vec());
         }
     }
 
@@ -75,10 +88,20 @@ mod tests {
             let border = if first == 0 { &[][..] } else { separator(&below, &above) };
             entries.push(border, ChildRef { page, birth: 0, count: 20 });
         }
-        let (page, bytes) = heap.add(layout.page_size);
-        entries.write(bytes, 1, TABLE, 0, entries.count());
-        let root = ChildRef { page, birth: 0, count: leaves * 20 };
-        (heap, Tree { root, level: 1, table: TABLE, overflow_pages: 0, layout })
+        let mut level = 0;
+        while level == 0 || entries.count() > 1 {
+            level += 1;
+            let mut above = BranchEntries::default();
+            for from in (0..entries.count()).step_by(CHILDREN) {
+                let to = entries.count().min(from + CHILDREN);
+                let (page, bytes) = heap.add(layout.page_size);
+                entries.write(bytes, level, TABLE, from, to);
+                let count = (from..to).map(|i| entries.child(i).count).sum();
+                above.push(entries.key(from), ChildRef { page, birth: 0, count });
+            }
+            entries = above;
+        }
+        (heap, Tree { root: entries.child(0), level, table: TABLE, overflow_pages: 0, layout })
     }
 
     #[test]
@@ -101,6 +124,39 @@ mod tests {
                 assert_eq!(cursor.previous().unwrap(), Some((&key[..], Stored::Inline(value))));
             }
             assert_eq!(cursor.previous().unwrap(), None);
+        }
+    }
+
+    /// The leaves of this tree are the pages 1 to 100, in order.
+    fn walk_ahead(forward: bool, leaves: usize) -> Vec<Vec<u64>> {
+        let (mut heap, tree) = tree(LAYOUTS[0], 100);
+        assert_eq!(tree.level, 2);
+        heap.asked = Some(Mutex::default());
+        let mut cursor = Cursor::new(&heap, &tree, if forward { Place::Start } else { Place::End }).unwrap();
+        for i in 0..leaves as u64 * 20 {
+            let i = if forward { i } else { 1999 - i };
+            let entry = if forward { cursor.next() } else { cursor.previous() };
+            assert_eq!(entry.unwrap(), Some((&key(i)[..], Stored::Inline(&value(i)[..]))));
+        }
+        drop(cursor);
+        heap.asked.unwrap().into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_walk_asks_for_leaves_ahead_of_it_once_each_and_for_more_and_more_of_them() {
+        for forward in [true, false] {
+            assert_eq!(walk_ahead(forward, 2), [[0; 0]; 0], "a short range asks for nothing");
+            let asked = walk_ahead(forward, 100);
+            let distance = |page: &u64| if forward { *page } else { 101 - page };
+            let leaves: Vec<u64> =
+                asked.iter().flatten().filter(|page| **page <= 100).map(distance).collect();
+            assert_eq!(leaves, (4..=100).collect::<Vec<u64>>());
+            let first = asked[0].iter().filter(|page| **page <= 100).count();
+            assert_eq!(first, 8);
+            assert!(asked.iter().filter(|pages| !pages.is_empty()).count() < 10, "{asked:?}");
+            // Forwards the second branch too, before it is needed; backwards the last one is so short that the one before
+            // is needed at once.
+            assert_eq!(asked[0].contains(&102), forward, "{asked:?}");
         }
     }
 

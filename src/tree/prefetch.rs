@@ -3,9 +3,7 @@
 
 use super::{Tree, fetch_branch};
 use crate::error::Result;
-use crate::format::ChildRef;
 use crate::snapshot::{PageSource, Pages};
-use std::ops::Range;
 
 /// Asks for the pages that lead to `keys`, which are in order. `page_count` bounds what is asked for.
 ///
@@ -37,20 +35,9 @@ pub fn prefetch<'k>(
                 rest.start = end;
             }
         }
-        ask(pages, &below, page_count);
+        let mut numbers: Vec<u64> = below.iter().map(|(child, _)| child.page).collect();
+        pages.read_ahead(&mut numbers, page_count);
         paths = below;
     }
     Ok(())
-}
-
-fn ask(pages: &Pages, paths: &[(ChildRef, Range<usize>)], page_count: u64) {
-    let mut numbers: Vec<u64> =
-        paths.iter().map(|(child, _)| child.page).filter(|p| *p < page_count).collect();
-    numbers.sort_unstable();
-    let mut rest = &numbers[..];
-    while let Some(first) = rest.first() {
-        let run = rest.iter().zip(*first..).take_while(|(page, expected)| *page == expected).count();
-        pages.disk.will_need(first * pages.page_size as u64, (run * pages.page_size) as u64);
-        rest = &rest[run..];
-    }
 }
