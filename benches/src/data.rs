@@ -69,6 +69,12 @@ impl Data {
         data
     }
 
+    /// The least key there is.
+    pub fn least(shape: Shape) -> Self {
+        let lens = shape.lens();
+        Data { keys: vec![0; lens.0], values: vec![0; lens.1], lens }
+    }
+
     pub fn push(&mut self, shape: Shape, i: u64, version: u64) {
         let (keys, values) = (self.keys.len(), self.values.len());
         self.keys.resize(keys + self.lens.0, 0);

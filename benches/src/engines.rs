@@ -87,6 +87,8 @@ pub enum Mode {
     NotWaiting,
     /// For gets beside other processes that do the same.
     Reading,
+    /// Durable, and in less memory than the data take: maps without read-ahead, where there is a choice.
+    Scarce,
 }
 
 /// Which store.

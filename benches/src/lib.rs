@@ -61,6 +61,17 @@ fn device_sectors(path: &Path, field: usize) -> u64 {
 
 static CACHE_BYTES: AtomicUsize = AtomicUsize::new(1 << 30);
 
+static MAP_BYTES: AtomicUsize = AtomicUsize::new(256 << 30);
+
+/// How large a store may become that must know it when it is opened.
+pub fn map_bytes() -> usize {
+    MAP_BYTES.load(Ordering::Relaxed)
+}
+
+pub fn set_map_bytes(bytes: usize) {
+    MAP_BYTES.store(bytes, Ordering::Relaxed);
+}
+
 /// The size of the cache that stores with one of their own are given.
 pub fn cache_bytes() -> usize {
     CACHE_BYTES.load(Ordering::Relaxed)

@@ -102,7 +102,11 @@ pub fn run(arguments: &[String]) {
         std::fs::write(PathBuf::from(group).join("cgroup.procs"), "0").expect("in the memory group");
     }
     let directory = PathBuf::from(directory);
-    let mode = if work == Work::Gets { Mode::Reading } else { Mode::Durable };
+    let mode = match work {
+        Work::Gets => Mode::Reading,
+        Work::Limited => Mode::Scarce,
+        Work::Commits | Work::Load => Mode::Durable,
+    };
     let engine = kind.open(&directory, SHAPE, mode);
     let mine = Mine { engine, pairs: number(0), count: number(1) as usize, seed: number(2) };
     match work {

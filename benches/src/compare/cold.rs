@@ -2,7 +2,7 @@
 //! processes at once.
 
 use super::child::Getting;
-use super::store::Store;
+use super::store::{Store, next_first};
 use super::{Run, nanos};
 use crate::data::{Data, Shape};
 use crate::device_bytes_read;
@@ -36,7 +36,7 @@ pub fn run(run: &mut Run) {
         for store in stores.iter().filter(|store| store.kind.shares()) {
             two_processes(run, round, store);
         }
-        stores.rotate_left(1);
+        next_first(&mut stores);
     }
     stores.into_iter().for_each(Store::remove);
 }

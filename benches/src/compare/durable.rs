@@ -1,7 +1,7 @@
 //! Commits to a store of all the pairs: durable ones, from one thread and from eight, those that do not wait for the
 //! disk, and gets beside a writer that commits all the time.
 
-use super::store::Store;
+use super::store::{Store, next_first};
 use super::{Clock, Latency, Run, nanos};
 use crate::data::{Data, Pairs, Shape};
 use crate::device_bytes;
@@ -87,8 +87,11 @@ pub fn run(run: &mut Run) {
         for workload in WORKLOADS {
             let commits = (workload.commits / run.less).max(2);
             let work = model.work(workload.threads, commits * workload.puts);
-            for store in stores.iter_mut().filter(|store| store.kind.offers(workload.mode)) {
-                commit(run, round, store, workload, &work);
+            for store in &mut stores {
+                match store.kind.offers(workload.mode) {
+                    true => commit(run, round, store, workload, &work),
+                    false => work.iter().for_each(|data| store.engine().put(data.pairs())),
+                }
             }
         }
         let sample = model.sample();
@@ -96,7 +99,7 @@ pub fn run(run: &mut Run) {
         for store in &stores {
             beside(run, round, store, &mut model);
         }
-        stores.rotate_left(1);
+        next_first(&mut stores);
     }
     stores.into_iter().for_each(Store::remove);
 }

@@ -1,6 +1,6 @@
 //! Gets, seeks and scans of stores that lie in the page cache.
 
-use super::store::Store;
+use super::store::{Store, next_first};
 use super::{Run, nanos};
 use crate::data::{Data, Pairs, Seen, Shape, Zipf};
 use crate::engines::{Direction, Engine};
@@ -147,7 +147,7 @@ fn measure(run: &mut Run, shape: Shape, rows: &[(&str, Measure)]) {
                 run.record(row, store.kind, round, value);
             }
         }
-        stores.rotate_left(1);
+        next_first(&mut stores);
     }
     stores.into_iter().for_each(Store::remove);
 }

@@ -102,6 +102,13 @@ impl Store {
     }
 }
 
+/// Another one begins the next round.
+pub fn next_first(stores: &mut [Store]) {
+    if !stores.is_empty() {
+        stores.rotate_left(1);
+    }
+}
+
 /// All files below a directory. One that goes while we look is none.
 fn files(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };

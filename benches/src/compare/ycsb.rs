@@ -1,7 +1,7 @@
 //! YCSB's workloads A to F: single operations, each read in a snapshot of its own and each write in a txn of its own,
 //! waiting for the disk (`ycsb_a`) and not (`ycsb_a_not_waiting`).
 
-use super::store::Store;
+use super::store::{Store, next_first};
 use super::{Clock, Latency, Run};
 use crate::data::{Data, Seen, Shape, Zipf};
 use crate::engines::{Engine, Kind, Mode};
@@ -138,16 +138,19 @@ pub fn run(run: &mut Run) {
             for mix in MIXES {
                 let (ops, data) = model.work(mix, run.count(count));
                 for store in &stores {
-                    let (nanos, clock) = perform(store.engine(), &ops, &data);
-                    if store.kind.offers(mode) {
-                        let row = format!("{}{suffix}", mix.name);
-                        run.record_with(&row, store.kind, round, nanos, Some(Latency::of(&clock.0)));
+                    if !store.kind.offers(mode) {
+                        // In order, so that the newest of each pair stays.
+                        store.engine().put(data.pairs());
+                        continue;
                     }
+                    let (nanos, clock) = perform(store.engine(), &ops, &data);
+                    let row = format!("{}{suffix}", mix.name);
+                    run.record_with(&row, store.kind, round, nanos, Some(Latency::of(&clock.0)));
                 }
             }
             stores.iter().for_each(Store::rest);
         }
-        stores.rotate_left(1);
+        next_first(&mut stores);
     }
     stores.into_iter().for_each(Store::remove);
 }

@@ -1,6 +1,6 @@
 //! LMDB through heed, with its default durability: a commit writes its pages, flushes them, then writes the meta page
 //! through a synchronous descriptor; with a writable map, it flushes the map twice. Not waiting for the disk is
-//! MDB_NOSYNC. Numbers are an MDB_INTEGERKEY table. Compaction is a compacting copy.
+//! MDB_NOSYNC. Where memory is scarce, MDB_NORDAHEAD, as its documentation advises. Numbers are an MDB_INTEGERKEY table. Compaction is a compacting copy.
 
 use super::{Direction, Engine, Mode, check};
 use crate::data::{Pairs, Seen, Shape, Source, number, number_value};
@@ -21,6 +21,7 @@ pub fn open(directory: &Path, shape: Shape, mode: Mode, writemap: bool) -> Box<d
     let mut flags = EnvFlags::empty();
     flags.set(EnvFlags::WRITE_MAP, writemap);
     flags.set(EnvFlags::NO_SYNC, mode == Mode::NotWaiting);
+    flags.set(EnvFlags::NO_READ_AHEAD, mode == Mode::Scarce);
     match shape {
         Shape::Numbers => Box::new(Lmdb::<Native>::open(directory, flags, NUMBERS)),
         Shape::Bytes | Shape::Kib => Box::new(Lmdb::<Plain>::open(directory, flags, DatabaseFlags::empty())),
@@ -77,7 +78,7 @@ struct Lmdb<F> {
 impl<F: Form> Lmdb<F> {
     fn open(directory: &Path, flags: EnvFlags, table_flags: DatabaseFlags) -> Self {
         let mut options = EnvOpenOptions::new();
-        options.map_size(256 << 30).max_dbs(1);
+        options.map_size(crate::map_bytes()).max_dbs(1);
         // SAFETY: the files are this program's own, and only the measurement gives durability up.
         let env = unsafe { options.flags(flags).open(directory) }.expect("opened");
         let mut databases = env.database_options().types::<Bytes, Bytes>();

@@ -13,7 +13,7 @@ const NUMBERS: Table<u64, u64> = Table::new("numbers");
 pub fn open(directory: &Path, shape: Shape, mode: Mode) -> Box<dyn Engine> {
     let durability = match mode {
         Mode::NotWaiting => Durability::Eventual,
-        Mode::Durable | Mode::Reading => Durability::Durable,
+        Mode::Durable | Mode::Reading | Mode::Scarce => Durability::Durable,
     };
     // SAFETY: the file is this program's own.
     let db = unsafe { Options::new().durability(durability).open(directory.join("store")) }.expect("opened");

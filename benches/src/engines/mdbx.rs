@@ -44,12 +44,13 @@ impl<E: DatabaseKind + Send + Sync, F: Form> Mdbx<E, F> {
         let sync_mode = if mode == Mode::NotWaiting { SyncMode::SafeNoSync } else { SyncMode::Durable };
         let written = ReadWriteOptions {
             sync_mode,
-            max_size: Some(256 << 30),
-            growth_step: Some(16 << 20),
+            max_size: Some(crate::map_bytes() as isize),
+            growth_step: Some(4 << 20),
             ..Default::default()
         };
         let options = DatabaseOptions {
             max_tables: Some(1),
+            no_rdahead: mode == Mode::Scarce,
             mode: libmdbx::Mode::ReadWrite(written),
             ..Default::default()
         };

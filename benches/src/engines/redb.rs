@@ -17,7 +17,9 @@ pub fn open(directory: &Path, shape: Shape, mode: Mode) -> Box<dyn Engine> {
     let path = directory.join("store");
     let store = match mode {
         Mode::Reading => Store::Reading(cached().open_read_only(path).expect("opened")),
-        Mode::Durable => Store::Writing(cached().create(path).expect("opened"), Durability::Immediate),
+        Mode::Durable | Mode::Scarce => {
+            Store::Writing(cached().create(path).expect("opened"), Durability::Immediate)
+        }
         Mode::NotWaiting => Store::Writing(cached().create(path).expect("opened"), Durability::None),
     };
     match shape {

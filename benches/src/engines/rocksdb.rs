@@ -28,9 +28,9 @@ pub fn open(directory: &Path, mode: Mode) -> Box<dyn Engine> {
     options.set_block_based_table_factory(&blocks);
     let db = match mode {
         Mode::Reading => DB::open_for_read_only(&options, directory, false),
-        Mode::Durable | Mode::NotWaiting => DB::open(&options, directory),
+        Mode::Durable | Mode::NotWaiting | Mode::Scarce => DB::open(&options, directory),
     };
-    Box::new(Rocksdb { db: Arc::new(db.expect("opened")), sync: mode == Mode::Durable })
+    Box::new(Rocksdb { db: Arc::new(db.expect("opened")), sync: mode != Mode::NotWaiting })
 }
 
 impl Rocksdb {

@@ -1,5 +1,5 @@
 //! SQLite in WAL mode with synchronous=FULL (a flush of the log at each commit), a page cache for all of the data and a map of
-//! the file, a table without rowids, and one connection a thread. Not waiting for the disk is synchronous=OFF.
+//! the file (none where memory is scarce), a table without rowids, and one connection a thread. Not waiting for the disk is synchronous=OFF.
 //! Numbers are an INTEGER PRIMARY KEY. Compaction is VACUUM.
 
 use super::{Direction, Engine, Mode};
@@ -90,11 +90,12 @@ impl<F: Form> Sqlite<F> {
     fn open(path: PathBuf, mode: Mode) -> Self {
         let connection = Connection::open(&path).expect("opened");
         let synchronous = if mode == Mode::NotWaiting { "OFF" } else { "FULL" };
+        let map = if mode == Mode::Scarce { 0 } else { crate::map_bytes() };
         let (table, cache) = (F::TABLE, crate::cache_bytes() / 1024);
         connection
             .execute_batch(&format!(
                 "PRAGMA busy_timeout = 600000; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous};
-                 PRAGMA cache_size = -{cache}; PRAGMA mmap_size = 68719476736; {table};"
+                 PRAGMA cache_size = -{cache}; PRAGMA mmap_size = {map}; {table};"
             ))
             .expect("a table");
         Sqlite { path, mode, connection, form: PhantomData }
