@@ -71,6 +71,8 @@ pub struct Path {
     pub lower: Option<usize>,
     /// See `lower`.
     pub upper: Option<usize>,
+    /// So many bytes at least all keys that belong in the leaf begin with in common, if they have as many.
+    pub shared: usize,
     /// Whether the pages still are what lies on that way, and may be changed.
     pub is_valid: bool,
     /// Whether the last two changes went the same way.
@@ -87,6 +89,7 @@ impl Path {
             root: 0,
             lower: None,
             upper: None,
+            shared: 0,
             is_valid: false,
             is_near: false,
         }
@@ -96,7 +99,7 @@ impl Path {
     #[inline]
     pub fn begin(&mut self, table: u32, root: u64) {
         (self.table, self.root) = (table, root);
-        (self.len, self.lower, self.upper) = (0, None, None);
+        (self.len, self.lower, self.upper, self.shared) = (0, None, None, 0);
     }
 
     /// On to child `i` of the branch in `slot`, which has `count` children.

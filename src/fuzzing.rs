@@ -95,7 +95,7 @@ fn edit_leaf(page: &[u8], layout: &Layout, choice: u8) {
             leaf_overwrite(&mut edited, layout, at, value);
             at
         }
-        Err(at) if leaf_insert(&mut edited, layout, at, &key, value) => {
+        Err(at) if leaf_insert(&mut edited, layout, at, &key, value, 0) => {
             let after = entries(&LeafView::new(&edited).unwrap()).unwrap().len();
             assert_eq!(after, before.count() + 1);
             assert_eq!(LeafView::new(&edited).unwrap().entry(at).unwrap(), (&key[..], value));

@@ -783,10 +783,16 @@ impl WriteTxn {
     }
 
     /// The index of a table among the open ones, opening it if need be.
+    #[inline]
     fn find(&mut self, name: &str) -> Result<Option<usize>> {
         if let Some(index) = self.tables.iter().position(|table| table.name == name) {
             return Ok(Some(index));
         }
+        self.find_stored(name)
+    }
+
+    #[cold]
+    fn find_stored(&mut self, name: &str) -> Result<Option<usize>> {
         let Some(record) = find_record(&self.dirty, &self.catalog, name)? else { return Ok(None) };
         let (tree, schema) = (Tree::of(&record, self.dirty.page_size()), record.schema());
         let tables = self.tables.to_mut();

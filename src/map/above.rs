@@ -67,7 +67,7 @@ mod tests {
 
     fn insert(page: &mut [u8], layout: &Layout, i: u64) {
         let at = LeafView::new(page).unwrap().search(&key(i)).unwrap().unwrap_err();
-        assert!(leaf_insert(page, layout, at, &key(i), Stored::Inline(&value(i))));
+        assert!(leaf_insert(page, layout, at, &key(i), Stored::Inline(&value(i)), 0));
     }
 
     /// Leaves of 20 entries, which come in from behind; one of each leaves and comes back, one is overwritten.

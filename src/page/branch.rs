@@ -8,8 +8,8 @@
 //! offsets count from the first cell. Child `i` holds the keys from separator `i` up to, not
 //! including, separator `i + 1`.
 //!
-//! A branch changes shape only when a child splits or goes, so it is then written anew from
-//! [`BranchEntries`]; what changes all the time, a reference, is overwritten in place.
+//! A child comes or goes in place where the prefix stays as it is; otherwise the branch is written anew from
+//! [`BranchEntries`]. What changes all the time, a reference, is overwritten in place.
 
 use super::{common_prefix, damage, equal_heads, head, set_u16, u16_at};
 use crate::error::{Error, Result};
@@ -136,6 +136,17 @@ impl<'a> Branch<'a> {
         Ok(low - 1)
     }
 
+    /// How many bytes at least all keys below child `i` begin with in common, if they have as many.
+    #[inline]
+    pub fn shared_len(&self, i: usize) -> usize {
+        match self.heads().get(i..i + 2) {
+            Some([from, to]) if i > 0 => {
+                self.prefix_len + (from.get() ^ to.get()).leading_zeros() as usize / 8
+            }
+            _ => 0,
+        }
+    }
+
     /// Whether `key` belongs before child `i`, which is not 0.
     ///
     /// # Errors
@@ -256,6 +267,81 @@ pub fn insert(page: &mut [u8], level: u8, i: usize, separator: &[u8], child: Chi
     header.count.set(count as u16 + 1);
     header.cell_bytes.set((cell_bytes + suffix.len()) as u16);
     Ok(true)
+}
+
+/// Replaces separator `i`, which is not 0, of a branch that was judged whole. False, and nothing done, where there is
+/// no room, or where the page's prefix would be another.
+///
+/// # Errors
+/// `Corrupt` when the separators would be out of order.
+pub fn set_separator(page: &mut [u8], level: u8, i: usize, separator: &[u8]) -> Result<bool> {
+    let branch = Branch::new(page, level)?;
+    let (count, prefix_len, cells) = (branch.count, branch.prefix_len, branch.cells);
+    let Some(suffix) = separator.strip_prefix(branch.prefix()).filter(|_| count > 2) else {
+        return Ok(false);
+    };
+    let (old, new) = (branch.suffix(i)?.len(), suffix.len());
+    let cell_bytes = page.len() - cells - old + new;
+    if HEADER_LEN + prefix_len + count * ENTRY_LEN + cell_bytes > page.len() {
+        return Ok(false);
+    }
+    let is_behind = i == 1 || branch.suffix(i - 1)? < suffix;
+    if !is_behind || (i + 1 < count && branch.suffix(i + 1)? <= suffix) {
+        return Err(out_of_order(i, branch.child(i)?));
+    }
+    let offsets = ref_at(prefix_len, count, count);
+    let offset = u16_at(page, offsets + i * OFFSET_LEN);
+    page.copy_within(cells..cells + offset, cells + old - new);
+    let at = cells + old - new + offset;
+    page[at..at + new].copy_from_slice(suffix);
+    for behind in i + 1..count {
+        let moved = u16_at(page, offsets + behind * OFFSET_LEN) + new - old;
+        set_u16(page, offsets + behind * OFFSET_LEN, moved);
+    }
+    let at = HEADER_LEN + prefix_len + i * HEAD_LEN;
+    page[at..at + HEAD_LEN].copy_from_slice(&head(suffix, 0).to_le_bytes());
+    header_mut(page).cell_bytes.set(cell_bytes as u16);
+    Ok(true)
+}
+
+/// Removes child `i`, which is not 0, and its separator from a branch that was judged whole.
+///
+/// # Errors
+/// `Corrupt` when the separator does not lie in the page.
+pub fn remove(page: &mut [u8], level: u8, i: usize) -> Result<()> {
+    let branch = Branch::new(page, level)?;
+    let (count, prefix_len, cells) = (branch.count, branch.prefix_len, branch.cells);
+    let len = branch.suffix(i)?.len();
+    let (refs, offsets) = (ref_at(prefix_len, count, 0), ref_at(prefix_len, count, count));
+    let (at, end) = (offsets + i * OFFSET_LEN, offsets + count * OFFSET_LEN);
+    let offset = u16_at(page, at);
+    page.copy_within(cells..cells + offset, cells + len);
+    page[cells..cells + len].fill(0);
+    for behind in (at + OFFSET_LEN..end).step_by(OFFSET_LEN) {
+        let moved = u16_at(page, behind) - len;
+        set_u16(page, behind, moved);
+    }
+    let head = HEADER_LEN + prefix_len + i * HEAD_LEN;
+    let child = refs + i * CHILD_REF_LEN;
+    let shift = HEAD_LEN + CHILD_REF_LEN;
+    page.copy_within(head + HEAD_LEN..refs, head);
+    page.copy_within(refs..child, refs - HEAD_LEN);
+    page.copy_within(child + CHILD_REF_LEN..offsets, child - HEAD_LEN);
+    page.copy_within(offsets..at, offsets - shift);
+    page.copy_within(at + OFFSET_LEN..end, at - shift);
+    page[end - ENTRY_LEN..end].fill(0);
+    let cell_bytes = page.len() - cells - len;
+    let header = header_mut(page);
+    header.count.set(count as u16 - 1);
+    header.cell_bytes.set(cell_bytes as u16);
+    Ok(())
+}
+
+/// Bytes in use of a branch that passed `Branch::new`.
+pub fn used(page: &[u8]) -> usize {
+    let head = header(page);
+    let (count, prefix_len) = (usize::from(head.count.get()), usize::from(head.prefix_len.get()));
+    HEADER_LEN + prefix_len + count * ENTRY_LEN + usize::from(head.cell_bytes.get())
 }
 
 fn out_of_order(i: usize, child: ChildRef) -> Error {

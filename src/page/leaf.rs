@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::{HEADER_LEN, OVERFLOW_REF_LEN, OverflowRef, header, header_mut};
 use crate::map::prefetch;
 use std::cmp::Ordering;
+use std::ops::Range;
 use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::U32;
 
@@ -187,13 +188,19 @@ impl<'a> Leaf<'a> {
     }
 
     pub fn search(&self, key: &[u8]) -> Result<Result<usize, usize>> {
+        self.search_sharing(key, 0)
+    }
+
+    /// The same for a key of which it is known that it has the first `shared` bytes of all keys here.
+    #[inline]
+    pub fn search_sharing(&self, key: &[u8], shared: usize) -> Result<Result<usize, usize>> {
         let prefix_len = self.prefix_len();
         let (low, high) = equal_heads(self.heads(), head(key, prefix_len));
         let mut low = match self.search_among(low, high, key)? {
             Ok(i) => return Ok(Ok(i)),
             Err(low) => low,
         };
-        if prefix_len > 0 && self.count > 0 {
+        if prefix_len > shared.min(key.len()) && self.count > 0 {
             // The heads spoke of the bytes behind the prefix only.
             let any = self.key(low.min(self.count - 1))?;
             let prefix =
@@ -207,11 +214,30 @@ impl<'a> Leaf<'a> {
         Ok(Err(low))
     }
 
+    /// Bytes that entry `i` takes.
+    #[inline]
+    pub fn entry_len(&self, i: usize, align: usize) -> Result<usize> {
+        Ok(LEAF_SLOT_LEN + self.slot(i)?.cell_len(align))
+    }
+
     /// Checks what `insert` and `remove` rely on.
     pub fn validate(&self, align: usize) -> Result<()> {
+        let mut few = [0; 64];
+        let mut many = Vec::new();
+        let starts = match self.page.len().div_ceil(64) {
+            words if words <= few.len() => &mut few[..words],
+            words => {
+                many.resize(words, 0);
+                &mut many[..]
+            }
+        };
+        self.validate_with(align, starts)
+    }
+
+    /// `starts` has a bit for each byte of the page, 0.
+    fn validate_with(&self, align: usize, starts: &mut [u64]) -> Result<()> {
         let cells = usize::from(header(self.page).cell_bytes.get());
         let mut total = 0;
-        let mut taken = Vec::with_capacity(self.count);
         for i in 0..self.count {
             let slot = self.slot(i)?;
             let len = slot.cell_len(align);
@@ -224,21 +250,24 @@ impl<'a> Leaf<'a> {
             if LEAF_SLOT_LEN + len > (self.page.len() - HEADER_LEN) / 2 {
                 return Err(damage(self.page, format!("entry {i} takes more than half of the page")));
             }
-            total += len;
             if len > 0 {
-                taken.push((self.page.len() - slot.start, len));
-            }
-        }
-        taken.sort_unstable();
-        let mut end = 0;
-        for (distance, len) in taken {
-            end += len;
-            if distance != end {
-                return Err(damage(self.page, "cells overlap or leave holes"));
+                total += len;
+                starts[slot.start / 64] |= 1 << (slot.start % 64);
             }
         }
         if total != cells {
             return Err(damage(self.page, format!("cells of {total} bytes, the header says {cells}")));
+        }
+        // A chain of cells from the lowest byte to the page's end takes all of `total`, so that nothing is left
+        // that could lie elsewhere or twice.
+        let begins = |at: usize| at == self.page.len() || starts[at / 64] & 1 << (at % 64) != 0;
+        let mut whole = begins(self.page.len() - cells);
+        for i in 0..self.count {
+            let slot = self.slot(i)?;
+            whole &= begins(slot.start + slot.cell_len(align)) || slot.cell_len(align) == 0;
+        }
+        if !whole {
+            return Err(damage(self.page, "cells overlap or leave holes"));
         }
         let prefix_len = self.prefix_len();
         if self.count > 0 && self.key(0)?.len() < prefix_len {
@@ -270,14 +299,14 @@ fn slot_at(count: usize, i: usize) -> usize {
     HEADER_LEN + count * HEAD_LEN + i * SLOT_LEN
 }
 
-/// Inserts before entry `i`; false when there is no room.
-pub fn insert(page: &mut [u8], align: usize, i: usize, key: &[u8], value: Stored<'_>) -> bool {
+/// Inserts before entry `i`; false when there is no room. The key has the first `shared` bytes of all keys here.
+pub fn insert(page: &mut [u8], align: usize, i: usize, key: &[u8], value: Stored<'_>, shared: usize) -> bool {
     let (count, cells) = counts(page);
     let cell_len = (key.len() + value.cell_len()).next_multiple_of(align);
     if HEADER_LEN + (count + 1) * LEAF_SLOT_LEN + cells + cell_len > page.len() {
         return false;
     }
-    let prefix_len = admit_prefix(page, count, key);
+    let prefix_len = admit_prefix(page, count, i, key, shared);
     let (front, back, end) = (slot_at(count, 0), slot_at(count, i), slot_at(count, count));
     page.copy_within(back..end, back + LEAF_SLOT_LEN);
     page.copy_within(front..back, front + HEAD_LEN);
@@ -298,17 +327,24 @@ fn put_entry(
     key: &[u8],
     value: Stored<'_>,
 ) {
-    let at = HEADER_LEN + i * HEAD_LEN;
-    page[at..at + HEAD_LEN].copy_from_slice(&head(key, prefix_len).to_le_bytes());
-    let at = slot_at(count, i);
-    let flag = if matches!(value, Stored::Overflow(_)) { OVERFLOW_FLAG } else { 0 };
     let value_len = value.cell_len();
-    set_u16(page, at, distance);
-    set_u16(page, at + 2, key.len() | flag);
-    set_u16(page, at + 4, value_len);
+    let overflow = matches!(value, Stored::Overflow(_));
     let start = page.len() - distance;
+    put_slot(page, count, i, head(key, prefix_len), &Slot { start, key_len: key.len(), value_len, overflow });
     put_value(page, start, value);
     page[start + value_len..start + value_len + key.len()].copy_from_slice(key);
+}
+
+#[inline]
+fn put_slot(page: &mut [u8], count: usize, i: usize, head: u32, slot: &Slot) {
+    let at = HEADER_LEN + i * HEAD_LEN;
+    page[at..at + HEAD_LEN].copy_from_slice(&head.to_le_bytes());
+    let distance = ((page.len() - slot.start) as u16).to_le_bytes();
+    let key_len = (slot.key_len | if slot.overflow { OVERFLOW_FLAG } else { 0 }) as u16;
+    let (key_len, value_len) = (key_len.to_le_bytes(), (slot.value_len as u16).to_le_bytes());
+    let at = slot_at(count, i);
+    let bytes = [distance[0], distance[1], key_len[0], key_len[1], value_len[0], value_len[1]];
+    page[at..at + SLOT_LEN].copy_from_slice(&bytes);
 }
 
 fn put_value(page: &mut [u8], start: usize, value: Stored<'_>) {
@@ -318,14 +354,18 @@ fn put_value(page: &mut [u8], start: usize, value: Stored<'_>) {
     }
 }
 
-/// Shortens the page's prefix to what `key` shares with it, and returns its length.
-fn admit_prefix(page: &mut [u8], count: usize, key: &[u8]) -> usize {
+/// Shortens the page's prefix to what `key` shares with it, and returns its length. Entry `i` is the one
+/// that searching has looked at; another would have to be fetched from memory.
+fn admit_prefix(page: &mut [u8], count: usize, i: usize, key: &[u8], shared: usize) -> usize {
     if count == 0 {
         header_mut(page).prefix_len.set(key.len() as u16);
         return key.len();
     }
     let old = usize::from(header(page).prefix_len.get());
-    let slot = slot_at(count, 0);
+    if old <= shared.min(key.len()) {
+        return old;
+    }
+    let slot = slot_at(count, i.min(count - 1));
     let start = page.len() - u16_at(page, slot) + u16_at(page, slot + 4);
     let new = common_prefix(&page[start..start + old], key);
     if new < old {
@@ -379,22 +419,36 @@ pub fn overwrite(page: &mut [u8], i: usize, value: Stored<'_>) -> bool {
     true
 }
 
-/// Fills an empty leaf; cells stand in key order, the first lowest.
-pub fn build<'a>(
+/// Fills an empty leaf with these of the entries of another that has one more, before its entry `at`. Cells
+/// stand in key order, the first lowest.
+pub fn build_inserted(
     page: &mut [u8],
     align: usize,
-    count: usize,
-    entry: impl Fn(usize) -> Result<(&'a [u8], Stored<'a>)>,
+    source: &Leaf<'_>,
+    at: usize,
+    (key, value): (&[u8], Stored<'_>),
+    entries: Range<usize>,
 ) -> Result<()> {
-    if count == 0 {
-        return Ok(());
-    }
-    let prefix_len = common_prefix(entry(0)?.0, entry(count - 1)?.0);
-    let mut distance = 0;
-    for i in (0..count).rev() {
-        let (key, value) = entry(i)?;
-        distance += (key.len() + value.cell_len()).next_multiple_of(align);
-        put_entry(page, count, i, distance, prefix_len, key, value);
+    let key_of = |i: usize| match i.cmp(&at) {
+        Ordering::Less => source.key(i),
+        Ordering::Equal => Ok(key),
+        Ordering::Greater => source.key(i - 1),
+    };
+    let (count, mut distance) = (entries.len(), 0);
+    let prefix_len = common_prefix(key_of(entries.start)?, key_of(entries.end - 1)?);
+    for entry in entries.clone().rev() {
+        let i = entry - entries.start;
+        if entry == at {
+            distance += (key.len() + value.cell_len()).next_multiple_of(align);
+            put_entry(page, count, i, distance, prefix_len, key, value);
+            continue;
+        }
+        let slot = source.slot(if entry < at { entry } else { entry - 1 })?;
+        distance += slot.cell_len(align);
+        let (start, len) = (page.len() - distance, slot.value_len + slot.key_len);
+        let cell = &source.page[slot.start..slot.start + len];
+        put_slot(page, count, i, head(&cell[slot.value_len..], prefix_len), &Slot { start, ..slot });
+        page[start..start + len].copy_from_slice(cell);
     }
     assert!(HEADER_LEN + count * LEAF_SLOT_LEN + distance <= page.len(), "{count} entries do not fit");
     set_counts(page, count, distance);

@@ -159,7 +159,7 @@ impl<'a> LeafView<'a> {
         }
     }
 
-    /// The same, for keys that are often behind the last one.
+    /// Like `search`, for a key that is often behind the last one.
     ///
     /// # Errors
     /// `Corrupt` when a key that must be compared does not lie in the page.
@@ -168,6 +168,18 @@ impl<'a> LeafView<'a> {
         match self.count().checked_sub(1) {
             Some(last) if self.key(last)? < key => Ok(Err(last + 1)),
             _ => self.search(key),
+        }
+    }
+
+    /// The same for a key that has the first `shared` bytes of all keys here, if it is as long.
+    ///
+    /// # Errors
+    /// `Corrupt` when a key that must be compared does not lie in the page.
+    #[inline]
+    pub fn search_sharing(&self, key: &[u8], shared: usize) -> Result<Result<usize, usize>> {
+        match self {
+            LeafView::Slotted(leaf) => leaf.search_sharing(key, shared),
+            LeafView::Fixed(leaf) => leaf.search(key),
         }
     }
 
@@ -202,11 +214,23 @@ impl<'a> LeafView<'a> {
         }
     }
 
-    fn damage(&self, detail: String) -> Error {
+    /// Bytes that entry `i` takes.
+    fn entry_len(&self, layout: &Layout, i: usize) -> Result<usize> {
         match self {
-            LeafView::Slotted(leaf) => damage(leaf.page(), detail),
-            LeafView::Fixed(leaf) => damage(leaf.page(), detail),
+            LeafView::Slotted(leaf) => leaf.entry_len(i, layout.align),
+            LeafView::Fixed(_) => Ok(entry_len(layout, 0, 0)),
         }
+    }
+
+    fn page(&self) -> &'a [u8] {
+        match self {
+            LeafView::Slotted(leaf) => leaf.page(),
+            LeafView::Fixed(leaf) => leaf.page(),
+        }
+    }
+
+    fn damage(&self, detail: String) -> Error {
+        damage(self.page(), detail)
     }
 }
 
@@ -237,10 +261,19 @@ pub fn init(page: &mut [u8], kind: PageKind, level: u8, table: u32) {
     header.birth = U64::new(0);
 }
 
-/// Inserts before entry `i`; false, and nothing done, when there is no room.
-pub fn leaf_insert(page: &mut [u8], layout: &Layout, i: usize, key: &[u8], value: Stored<'_>) -> bool {
+/// Inserts before entry `i`; false, and nothing done, when there is no room. Of the key it is known that it has
+/// the first `shared` bytes of all keys here, if it is as long.
+#[inline]
+pub fn leaf_insert(
+    page: &mut [u8],
+    layout: &Layout,
+    i: usize,
+    key: &[u8],
+    value: Stored<'_>,
+    shared: usize,
+) -> bool {
     match (layout.fixed, value) {
-        (None, value) => leaf::insert(page, layout.align, i, key, value),
+        (None, value) => leaf::insert(page, layout.align, i, key, value, shared),
         (Some(_), Stored::Inline(value)) => fixed::insert(page, i, key, value),
         (Some(_), Stored::Overflow(_)) => unreachable!("fixed-width values are never overflow"),
     }
@@ -325,6 +358,36 @@ impl<'a> Inserted<'a> {
         }
     }
 
+    /// Bytes that entry `i` takes.
+    fn entry_len(&self, layout: &Layout, i: usize) -> Result<usize> {
+        match i.cmp(&self.at) {
+            Ordering::Less => self.leaf.entry_len(layout, i),
+            Ordering::Equal => Ok(entry_len(layout, self.key.len(), self.value.cell_len())),
+            Ordering::Greater => self.leaf.entry_len(layout, i - 1),
+        }
+    }
+
+    /// Bytes that all entries take.
+    pub fn used(&self, layout: &Layout) -> usize {
+        leaf_used(self.leaf.page(), layout) + entry_len(layout, self.key.len(), self.value.cell_len())
+    }
+
+    /// How many of the first entries take no more than `bytes`, and how many bytes they take.
+    ///
+    /// # Errors
+    /// `Corrupt` when an entry does not lie in its page.
+    pub fn first(&self, layout: &Layout, bytes: usize) -> Result<(usize, usize)> {
+        let mut used = 0;
+        for i in 0..self.count() {
+            let len = self.entry_len(layout, i)?;
+            if used + len > bytes {
+                return Ok((i, used));
+            }
+            used += len;
+        }
+        Ok((self.count(), used))
+    }
+
     /// How many of the entries go to the left one of two leaves.
     ///
     /// # Errors
@@ -334,13 +397,11 @@ impl<'a> Inserted<'a> {
         if policy == SplitAt::First {
             return Ok(1);
         }
-        let size = |i| self.entry(i).map(|(key, value)| entry_len(layout, key.len(), value.cell_len()));
-        let total = (0..count).try_fold(0, |sum, i| Ok::<_, Error>(sum + size(i)?))?;
-        let room = leaf_room(layout);
+        let (total, room) = (self.used(layout), leaf_room(layout));
         let mut left = 0;
         let mut best = (usize::MAX, 0);
         for i in 0..count - 1 {
-            left += size(i)?;
+            left += self.entry_len(layout, i)?;
             let right = total - left;
             if left <= room && right <= room {
                 best = best.min((left.abs_diff(right), i + 1));
@@ -353,12 +414,35 @@ impl<'a> Inserted<'a> {
         Ok(best.1)
     }
 
+    /// Inserts these of the entries before entry `at` of another leaf, which has room for them.
+    ///
+    /// # Errors
+    /// `Corrupt` when an entry does not lie in its page.
+    pub fn insert_into(
+        &self,
+        page: &mut [u8],
+        layout: &Layout,
+        at: usize,
+        entries: Range<usize>,
+    ) -> Result<()> {
+        for (i, entry) in entries.enumerate() {
+            let (key, value) = self.entry(entry)?;
+            assert!(leaf_insert(page, layout, at + i, key, value, 0), "entry {entry} does not fit");
+        }
+        Ok(())
+    }
+
     /// Fills an initialised, empty leaf with these of the entries.
     ///
     /// # Errors
     /// `Corrupt` when an entry does not lie in its page.
     pub fn build(&self, page: &mut [u8], layout: &Layout, entries: Range<usize>) -> Result<()> {
-        build(page, layout, entries.len(), |i| self.entry(entries.start + i))
+        match &self.leaf {
+            LeafView::Slotted(leaf) => {
+                leaf::build_inserted(page, layout.align, leaf, self.at, (self.key, self.value), entries)
+            }
+            LeafView::Fixed(_) => self.insert_into(page, layout, 0, entries),
+        }
     }
 
     /// What separates the entries before `border` from those behind: the shortest bytes above the left side
@@ -368,28 +452,6 @@ impl<'a> Inserted<'a> {
     /// `Corrupt` when an entry does not lie in its page.
     pub fn separator(&self, border: usize) -> Result<&'a [u8]> {
         Ok(separator(self.entry(border - 1)?.0, self.entry(border)?.0))
-    }
-}
-
-/// Fills an initialised, empty leaf with `count` entries in order.
-///
-/// # Errors
-/// Those of `entry`.
-pub fn build<'a>(
-    page: &mut [u8],
-    layout: &Layout,
-    count: usize,
-    entry: impl Fn(usize) -> Result<(&'a [u8], Stored<'a>)>,
-) -> Result<()> {
-    match layout.fixed {
-        None => leaf::build(page, layout.align, count, entry),
-        Some(_) => {
-            for i in 0..count {
-                let (key, value) = entry(i)?;
-                assert!(leaf_insert(page, layout, i, key, value), "entry {i} of {count} does not fit");
-            }
-            Ok(())
-        }
     }
 }
 

@@ -2,13 +2,16 @@
 
 use super::path::{self, Wanted};
 use super::{Tree, search};
-use crate::dirty::{Dirty, Step};
+use crate::dirty::{Dirty, Step, heap_slot};
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, MAX_LEVELS};
 use crate::page::{
     Branch, BranchEntries, Inserted, LeafView, SplitAt, Stored, branch, entry_len, init_leaf, leaf_insert,
-    leaf_overwrite, leaf_remove, leaf_room, separator,
+    leaf_overwrite, leaf_remove, leaf_room, leaf_used, separator,
 };
+
+/// A neighbour that is less full than this, in percent, takes entries of a full leaf before that is split.
+const SHARED_BELOW: usize = 62;
 
 /// What was at the key before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +45,11 @@ pub fn put(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: &[u8], replace
     }
     path::find(dirty, tree, key, Wanted::Place)?;
     let leaf = LeafView::new(dirty.heap_page(dirty.path.leaf))?;
-    let found = if dirty.path.is_near { leaf.search_from_end(key)? } else { leaf.search(key)? };
+    let found = if dirty.path.is_near {
+        leaf.search_from_end(key)?
+    } else {
+        leaf.search_sharing(key, dirty.path.shared)?
+    };
     if let Ok(i) = found
         && let Stored::Overflow(run) = leaf.stored(i)?
     {
@@ -77,7 +84,8 @@ pub fn put(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: &[u8], replace
 /// Inserts before entry `i` of the path's leaf, which the counts on the path know of already.
 #[inline]
 fn insert_at(dirty: &mut Dirty, tree: &mut Tree, i: usize, key: &[u8], value: Stored<'_>) -> Result<()> {
-    match leaf_insert(dirty.heap_page_mut(dirty.path.leaf), &tree.layout, i, key, value) {
+    let (leaf, shared) = (dirty.path.leaf, dirty.path.shared);
+    match leaf_insert(dirty.heap_page_mut(leaf), &tree.layout, i, key, value, shared) {
         true => Ok(()),
         false => make_room(dirty, tree, i, key, value),
     }
@@ -92,9 +100,56 @@ fn make_room(dirty: &mut Dirty, tree: &mut Tree, i: usize, key: &[u8], value: St
     }
     let policy = if i == 0 && is_leftmost { SplitAt::First } else { SplitAt::Middle };
     let full = dirty.copy_out(dirty.path.leaf);
-    split_leaf(dirty, tree, &Inserted::new(LeafView::new(&full)?, i, key, value), policy)?;
+    let entries = Inserted::new(LeafView::new(&full)?, i, key, value);
+    if policy == SplitAt::First || !share(dirty, tree, &entries)? {
+        split_leaf(dirty, tree, &entries, policy)?;
+    }
     dirty.scratch = full;
     Ok(())
+}
+
+/// Moves some of the entries of the path's leaf to a neighbour under the same parent that has room for many and was
+/// changed anyway. False, and nothing done, where there is none.
+fn share(dirty: &mut Dirty, tree: &Tree, entries: &Inserted<'_>) -> Result<bool> {
+    let Some(above) = dirty.path.len.checked_sub(1) else { return Ok(false) };
+    let (layout, leaf, room) = (tree.layout, dirty.path.leaf, leaf_room(&tree.layout));
+    let Step { slot: parent, child } = dirty.path.steps[above];
+    let i = child as usize;
+    let branch = Branch::new(dirty.heap_page(parent), 1)?;
+    let mut emptiest = (room * SHARED_BELOW / 100, None);
+    for neighbour in [i.wrapping_sub(1), i + 1].into_iter().filter(|n| *n < branch.count()) {
+        let child = branch.child(neighbour)?;
+        if let Some(slot) = heap_slot(child.page).filter(|slot| dirty.is_current(*slot)) {
+            emptiest = emptiest.min((leaf_used(dirty.heap_page(slot), &layout), Some((neighbour, slot))));
+        }
+    }
+    let (used, Some((neighbour, slot))) = emptiest else { return Ok(false) };
+    let (total, is_left) = (entries.used(&layout), neighbour < i);
+    let moved = (total + used) / 2 - used;
+    let (border, first) = entries.first(&layout, if is_left { moved } else { total - moved })?;
+    let (kept, moved) = if is_left { (total - first, first) } else { (first, total - first) };
+    if border == 0 || border == entries.count() || kept > room || used + moved > room {
+        return Ok(false);
+    }
+    let separator = entries.separator(border)?;
+    if !branch::set_separator(dirty.heap_page_mut(parent), 1, i.max(neighbour), separator)? {
+        return Ok(false);
+    }
+    let (first, last) = (0..border, border..entries.count());
+    let (moved, kept) = if is_left { (first, last) } else { (last, first) };
+    let page = dirty.heap_page_mut(slot);
+    let at = if is_left { LeafView::new(page)?.count() } else { 0 };
+    entries.insert_into(page, &layout, at, moved)?;
+    let count = LeafView::new(page)?.count() as u64;
+    let page = dirty.heap_page_mut(leaf);
+    init_leaf(page, &layout, tree.table);
+    entries.build(page, &layout, kept.clone())?;
+    dirty.path.is_valid = false;
+    for (child, slot, count) in [(i, leaf, kept.len() as u64), (neighbour, slot, count)] {
+        let reference = dirty.reference(slot, count);
+        branch::set_child(dirty.heap_page_mut(parent), child, reference);
+    }
+    Ok(true)
 }
 
 /// Distributes the entries over the path's leaf and a new one behind it.
@@ -119,7 +174,7 @@ fn append_leaf(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: Stored<'_>
     let slot = dirty.add_page();
     let page = dirty.heap_page_mut(slot);
     init_leaf(page, &tree.layout, tree.table);
-    assert!(leaf_insert(page, &tree.layout, 0, key, value), "an entry fits in an empty leaf");
+    assert!(leaf_insert(page, &tree.layout, 0, key, value, 0), "an entry fits in an empty leaf");
     let leaf = LeafView::new(dirty.heap_page(full))?;
     let separator = separator(leaf.key(leaf.count() - 1)?, key);
     let left = dirty.reference(full, leaf.count() as u64);
@@ -129,7 +184,7 @@ fn append_leaf(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: Stored<'_>
         // The path leads to the new leaf now.
         let (path, last) = (&mut dirty.path, depth - 1);
         path.steps[last].child += 1;
-        path.lower = Some(last);
+        (path.lower, path.shared) = (Some(last), 0);
         (path.leaf, path.is_valid, path.is_near) = (slot, true, true);
     }
     Ok(())

@@ -7,7 +7,7 @@ use super::{Tree, search};
 use crate::dirty::{Dirty, Step, heap_slot};
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, MAX_LEVELS, header};
-use crate::page::{Branch, branch};
+use crate::page::{Branch, LeafView, branch};
 
 /// What a descent is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,9 @@ fn descend(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], wanted: Wanted) -> Re
         let branch = Branch::new(dirty.heap_page(slot), level)?;
         let i = branch.search(key)?;
         let (child, count) = (branch.child(i)?, branch.count());
+        let shared = branch.shared_len(i);
         dirty.path.push(slot, i, count);
+        dirty.path.shared = shared;
         slot = match heap_slot(child.page).filter(|slot| dirty.is_current(*slot)) {
             Some(slot) => slot,
             None => {
@@ -82,18 +84,54 @@ fn descend(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], wanted: Wanted) -> Re
                 let copy = copy_child(dirty, tree, child, level - 1)?;
                 let copied = dirty.reference(copy, child.count);
                 branch::set_child(dirty.heap_page_mut(slot), i, copied);
+                if level == 1 {
+                    expect_inside(dirty, tree, i, copy)?;
+                }
                 copy
             }
         };
     }
+    touch(dirty.heap_page(slot));
     let path = &mut dirty.path;
     (path.leaf, path.is_valid) = (slot, true);
     path.is_near = before == (true, slot);
     Ok(true)
 }
 
+/// Has the lines in which a leaf's heads and slots begin fetched all at once: what an edit does first leads from
+/// one of them to the next.
+#[inline]
+fn touch(page: &[u8]) {
+    let lines = page.chunks(64).skip(1).take(4);
+    std::hint::black_box(lines.fold(0, |sum: u8, line| sum.wrapping_add(line[0])));
+}
+
 fn is_owned(dirty: &Dirty, child: ChildRef) -> bool {
     heap_slot(child.page).is_some_and(|slot| dirty.is_current(slot))
+}
+
+/// Edits rely on it that what a leaf from the file holds lies between the separators above it. The leaf is child `i`
+/// of the last branch on the path.
+pub(super) fn expect_inside(dirty: &Dirty, tree: &Tree, i: usize, leaf: u32) -> Result<()> {
+    let bytes = dirty.heap_page(leaf);
+    let leaf = LeafView::new(bytes)?;
+    let Some(last) = leaf.count().checked_sub(1) else { return Ok(()) };
+    let (mut is_bounded, mut is_inside) = ((false, false), true);
+    for depth in (0..dirty.path.len).rev() {
+        let Step { slot, child } = dirty.path.steps[depth];
+        let i = if depth + 1 == dirty.path.len { i } else { child as usize };
+        let branch = Branch::new(dirty.heap_page(slot), tree.level - depth as u8)?;
+        if i > 0 && !std::mem::replace(&mut is_bounded.0, true) {
+            is_inside &= !branch.is_below(leaf.key(0)?, i)?;
+        }
+        if i + 1 < branch.count() && !std::mem::replace(&mut is_bounded.1, true) {
+            is_inside &= branch.is_below(leaf.key(last)?, i + 1)?;
+        }
+    }
+    match is_inside {
+        true => Ok(()),
+        false => Err(Error::corrupt(header(bytes).page.get(), "holds a key outside the separators above it")),
+    }
 }
 
 fn copy_child(dirty: &mut Dirty, tree: &Tree, child: ChildRef, level: u8) -> Result<u32> {

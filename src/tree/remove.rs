@@ -6,10 +6,12 @@
 
 use super::path::{self, Wanted};
 use super::{Tree, fetch_branch, fetch_leaf};
-use crate::dirty::{Dirty, Step, heap_slot};
+use crate::dirty::{Dirty, Step};
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, DIRTY_BIT};
-use crate::page::{self, Branch, BranchEntries, LeafView, Stored, leaf_remove, leaf_room, leaf_used};
+use crate::page::{
+    Branch, BranchEntries, LeafView, Stored, branch, leaf_insert, leaf_remove, leaf_room, leaf_used,
+};
 
 /// Removes `key`; false when it was not there.
 ///
@@ -65,52 +67,52 @@ fn remove_child(dirty: &mut Dirty, tree: &mut Tree, depth: usize) -> Result<()> 
         return remove_child(dirty, tree, above);
     }
     entries.write(dirty.heap_page_mut(slot), level, tree.table, 0, entries.count());
+    dirty.path.is_valid = false;
     merge_branch(dirty, tree, level, &entries, above)
 }
 
 /// Joins the path's leaf with a neighbour under the same parent if both fit with room to spare.
 fn merge_leaf(dirty: &mut Dirty, tree: &mut Tree, used: usize) -> Result<()> {
     let above = dirty.path.len - 1;
-    let Step { slot, child } = dirty.path.steps[above];
-    let i = child as usize;
-    let parent = Branch::new(dirty.heap_page(slot), 1)?;
-    let layout = tree.layout;
-    for neighbour in [i.checked_sub(1), Some(i + 1)].into_iter().flatten().filter(|n| *n < parent.count()) {
-        let other = parent.child(neighbour)?;
-        let bytes = super::fetch(dirty, other, tree.table)?;
-        LeafView::new(bytes)?.validate(&layout)?;
-        if used + leaf_used(bytes, &layout) > leaf_room(&layout) * 3 / 4 {
+    let Step { slot: parent, child } = dirty.path.steps[above];
+    let (i, leaf, layout) = (child as usize, dirty.path.leaf, tree.layout);
+    let branch = Branch::new(dirty.heap_page(parent), 1)?;
+    for neighbour in [i.wrapping_sub(1), i + 1].into_iter().filter(|n| *n < branch.count()) {
+        let other = branch.child(neighbour)?;
+        // Of a page in the file this may be anything yet.
+        if used + leaf_used(super::fetch(dirty, other, tree.table)?, &layout) > leaf_room(&layout) * 3 / 4 {
             continue;
         }
-        let other_slot = dirty.make_mut(other, 0, &layout)?;
-        let this = Branch::new(dirty.heap_page(slot), 1)?.child(i)?;
-        let other = dirty.reference(other_slot, other.count);
-        let (left, right) = if neighbour < i { (other, this) } else { (this, other) };
-        let joined = join_leaves(dirty, tree, left, right)?;
-        let mut entries = BranchEntries::read(&Branch::new(dirty.heap_page(slot), 1)?)?;
-        let first = neighbour.min(i);
-        entries.set_child(first, joined);
-        entries.remove(first + 1);
-        entries.write(dirty.heap_page_mut(slot), 1, tree.table, 0, entries.count());
-        return merge_branch(dirty, tree, 1, &entries, above);
+        let count = branch.child(i)?.count + other.count;
+        let slot = dirty.make_mut(other, 0, &layout)?;
+        path::expect_inside(dirty, tree, neighbour, slot)?;
+        let (left, right) = if neighbour < i { (slot, leaf) } else { (leaf, slot) };
+        join_leaves(dirty, tree, left, right)?;
+        let (joined, page) = (dirty.reference(left, count), dirty.heap_page_mut(parent));
+        branch::set_child(page, i.min(neighbour), joined);
+        branch::remove(page, 1, i.max(neighbour))?;
+        if branch::used(page) <= page.len() / 4 {
+            let entries = BranchEntries::read(&Branch::new(page, 1)?)?;
+            merge_branch(dirty, tree, 1, &entries, above)?;
+        }
+        return Ok(());
     }
     Ok(())
 }
 
-/// Moves everything into the left one of two heap leaves and drops the right one.
-fn join_leaves(dirty: &mut Dirty, tree: &Tree, left: ChildRef, right: ChildRef) -> Result<ChildRef> {
-    let (left_slot, right_slot) = (slot_of(left), slot_of(right));
-    let (a, b) = (dirty.heap_page(left_slot).to_vec(), dirty.heap_page(right_slot).to_vec());
-    let (a, b) = (LeafView::new(&a)?, LeafView::new(&b)?);
-    let mut joined = vec![0; tree.layout.page_size];
-    page::init_leaf(&mut joined, &tree.layout, tree.table);
-    page::build(&mut joined, &tree.layout, a.count() + b.count(), |i| match i.checked_sub(a.count()) {
-        None => a.entry(i),
-        Some(i) => b.entry(i),
-    })?;
-    dirty.heap_page_mut(left_slot).copy_from_slice(&joined);
-    dirty.drop_page(right)?;
-    Ok(dirty.reference(left_slot, left.count + right.count))
+/// Moves everything into the left one of two heap leaves, which has room for it, and drops the right one.
+fn join_leaves(dirty: &mut Dirty, tree: &Tree, left: u32, right: u32) -> Result<()> {
+    let bytes = dirty.copy_out(right);
+    let from = LeafView::new(&bytes)?;
+    let page = dirty.heap_page_mut(left);
+    let at = LeafView::new(page)?.count();
+    for i in 0..from.count() {
+        let (key, value) = from.entry(i)?;
+        assert!(leaf_insert(page, &tree.layout, at + i, key, value, 0), "entry {i} does not fit");
+    }
+    dirty.scratch = bytes;
+    dirty.drop_slot(right);
+    Ok(())
 }
 
 /// Joins the branch of step `depth`, which has become small, with a neighbour under the same parent.
@@ -170,10 +172,6 @@ fn lower_root(dirty: &mut Dirty, tree: &mut Tree) -> Result<()> {
         tree.level -= 1;
     }
     Ok(())
-}
-
-fn slot_of(child: ChildRef) -> u32 {
-    heap_slot(child.page).expect("a heap page")
 }
 
 /// Gives up every page of a tree. Leaves are read only where there are overflow runs.
