@@ -16,7 +16,7 @@ pub fn open(directory: &Path, shape: Shape, mode: Mode) -> Box<dyn Engine> {
         Mode::Durable | Mode::Reading | Mode::Scarce => Durability::Durable,
     };
     // SAFETY: the file is this program's own.
-    let db = unsafe { Options::new().durability(durability).open(directory.join("store")) }.expect("opened");
+    let db = unsafe { Options::new().page_size(std::env::var("MAPLEAF_PAGE").map_or(4096, |p| p.parse().unwrap())).durability(durability).open(directory.join("store")) }.expect("opened");
     match shape {
         Shape::Numbers => Box::new(Numbers(db)),
         Shape::Bytes | Shape::Kib => Box::new(Bytes(db)),
@@ -73,6 +73,17 @@ macro_rules! engine {
                 for (key, value) in pairs.iter() {
                     let found = table.get($($by)? $key(key)).expect("readable");
                     assert!(found == Some($value(value)), "a wrong value");
+                }
+            }
+
+            fn get_many(&self, pairs: Pairs, together: usize) {
+                let r = self.0.begin_read().expect("a snapshot");
+                let table = r.table($table).expect("the table");
+                for pairs in pairs.chunks(together) {
+                    let keys: Vec<_> = pairs.iter().map(|(key, _)| $key(key)).collect();
+                    let found = table.get_many(&keys).expect("readable");
+                    let expected = pairs.iter().map(|(_, value)| Some($value(value)));
+                    assert!(found.into_iter().eq(expected), "a wrong value");
                 }
             }
 
