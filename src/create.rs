@@ -204,7 +204,7 @@ fn write_new_store(file: &File, config: &Config) -> std::io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
         other => other?,
     }
-    let zeros = vec![0; crate::disk::WRITE_UNIT];
+    let zeros = vec![0; FIRST_LEN as usize];
     for offset in (0..len).step_by(zeros.len()) {
         let part = &zeros[..zeros.len().min((len - offset) as usize)];
         observe(&Op::Write { offset, data: &[IoSlice::new(part)] })?;
