@@ -544,7 +544,11 @@ impl Plan {
         if level > 0 {
             let branch = Branch::new(bytes, level)?;
             for i in 0..branch.count() {
-                whole &= self.collect_below(dirty, tree, branch.child(i)?, level - 1, early, false, slots)?;
+                let child = branch.child(i)?;
+                // Most are not in the heap.
+                if heap_slot(child.page).is_some() {
+                    whole &= self.collect_below(dirty, tree, child, level - 1, early, false, slots)?;
+                }
             }
         } else if dirty.has_values() && tree.layout.fixed.is_none() && (!early || dirty.is_current(slot)) {
             let leaf = LeafView::new(bytes)?;
@@ -617,7 +621,7 @@ impl Plan {
         self.numbered.iter().map(|(slot, page)| (*page, is_table_leaf(dirty.heap_page(*slot))))
     }
 
-    /// Writes everything, one call per run of pages and 64 KiB.
+    /// Writes everything, one call per run of up to 64 KiB, in small pieces where it is longer.
     fn write(&self, dirty: &Dirty) -> Result<()> {
         let page_size = dirty.page_size();
         let padding = vec![0; page_size];
