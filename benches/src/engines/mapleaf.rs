@@ -16,7 +16,7 @@ pub fn open(directory: &Path, shape: Shape, mode: Mode) -> Box<dyn Engine> {
         Mode::Durable | Mode::Reading | Mode::Scarce => Durability::Durable,
     };
     // SAFETY: the file is this program's own.
-    let db = unsafe { Options::new().page_size(std::env::var("MAPLEAF_PAGE").map_or(4096, |p| p.parse().unwrap())).durability(durability).open(directory.join("store")) }.expect("opened");
+    let db = unsafe { Options::new().durability(durability).open(directory.join("store")) }.expect("opened");
     match shape {
         Shape::Numbers => Box::new(Numbers(db)),
         Shape::Bytes | Shape::Kib => Box::new(Bytes(db)),
