@@ -1,7 +1,7 @@
 //! The comparison of the stores: rows of measured work, every store doing the same in turns, in rounds.
 //!
-//! Owns: [`Run`], which holds what is asked and what was measured. One module each for a kind of work; [`rows`] names
-//! the rows and what the project asks of them, [`report`] prints.
+//! Owns: [`Run`], which holds what is asked and what was measured. One module each for a kind of work;
+//! [`rows`] names the rows and what the project asks of them, [`report`] prints.
 
 pub mod child;
 pub mod report;

@@ -1,4 +1,5 @@
-//! The data of the comparisons: pairs made from their numbers, side by side in memory, and what was read of them.
+//! The data of the comparisons: pairs made from their numbers, side by side in memory, and what was read of
+//! them.
 //!
 //! Owns: [`Shape`], [`Data`] and [`Pairs`], [`Source`] for what is too large to be held, [`Zipf`].
 

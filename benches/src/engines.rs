@@ -1,6 +1,6 @@
-//! Every store behind one small trait. A call does a whole batch of work in a loop inside the engine's own file, so
-//! that what is measured is the store as its own users would call it: one snapshot for many gets, one cursor for a
-//! scan, no value copied unless the store's interface copies it.
+//! Every store behind one small trait. A call does a whole batch of work in a loop inside the engine's own
+//! file, so that what is measured is the store as its own users would call it: one snapshot for many gets,
+//! one cursor for a scan, no value copied unless the store's interface copies it.
 
 mod btree;
 #[cfg(feature = "canopydb")]
@@ -24,8 +24,8 @@ use crate::data::{Once, Pairs, Seen, Shape, Source};
 use clap::ValueEnum;
 use std::path::Path;
 
-/// One thread's handle to an open store with one table. Whatever is wrong, or a value other than the expected,
-/// stops the program.
+/// One thread's handle to an open store with one table. Whatever is wrong, or a value other than the
+/// expected, stops the program.
 pub trait Engine: Send {
     /// Puts all that `source` has in one txn.
     fn put_all(&self, source: &mut dyn Source);
@@ -63,7 +63,8 @@ pub trait Engine: Send {
     /// A handle to the same store for another thread.
     fn another(&self) -> Box<dyn Engine>;
 
-    /// Waits for the work that the store does in the background, and leaves nothing in a log that it can help.
+    /// Waits for the work that the store does in the background, and leaves nothing in a log that it can
+    /// help.
     fn settle(&self) {}
 
     /// Makes the files as small as the store itself can. Whether there is a way.

@@ -1,5 +1,5 @@
-//! `charts REPORT… --output DIRECTORY`: SVG charts of what `compare --json` wrote: every store beside the baseline,
-//! how costs grow with the number of pairs, and latencies.
+//! `charts REPORT… --output DIRECTORY`: SVG charts of what `compare --json` wrote: every store beside the
+//! baseline, how costs grow with the number of pairs, and latencies.
 
 use clap::Parser;
 use mapleaf_bench::compare::Latency;

@@ -1,6 +1,6 @@
-//! `compare DIRECTORY --set NAME`: the same work on mapleaf and on its peers, interleaved in rounds; prints what was
-//! asked and reached, every store beside the baseline, and all medians with quartiles and latencies. Every value that
-//! is read is compared; a wrong one stops the run.
+//! `compare DIRECTORY --set NAME`: the same work on mapleaf and on its peers, interleaved in rounds; prints
+//! what was asked and reached, every store beside the baseline, and all medians with quartiles and latencies.
+//! Every value that is read is compared; a wrong one stops the run.
 
 use clap::{Parser, ValueEnum};
 use mapleaf_bench::compare::report::Report;
@@ -9,6 +9,8 @@ use mapleaf_bench::data::Shape;
 use mapleaf_bench::engines::Kind;
 use mapleaf_bench::set_cache_bytes;
 use std::path::PathBuf;
+
+const SIZES: [u64; 5] = [10_000, 100_000, 1_000_000, 10_000_000, 50_000_000];
 
 /// The same work on mapleaf and on its peers.
 #[derive(Parser)]
@@ -28,7 +30,7 @@ struct Arguments {
     #[arg(long, default_value_t = 600)]
     seconds: u64,
     /// Of the growth set.
-    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000, 10_000_000, 50_000_000])]
+    #[arg(long, value_delimiter = ',', default_values_t = SIZES)]
     sizes: Vec<u64>,
     /// The store that the others are compared to.
     #[arg(long, default_value = "lmdb")]

@@ -1,7 +1,7 @@
-//! `instructions DIRECTORY`: instructions and cache misses of one get, one scanned entry and one put, mapleaf's beside
-//! LMDB's, by cachegrind: the difference between two runs that do different numbers of them. The simulated processor
-//! has this one's first-level caches and a last level of 2 MiB. Every page was read once before, so that checks of a
-//! page's first touch are not in the figures of gets and scans.
+//! `instructions DIRECTORY`: instructions and cache misses of one get, one scanned entry and one put,
+//! mapleaf's beside LMDB's, by cachegrind: the difference between two runs that do different numbers of them.
+//! The simulated processor has this one's first-level caches and a last level of 2 MiB. Every page was read
+//! once before, so that checks of a page's first touch are not in the figures of gets and scans.
 //!
 //! `instructions DIRECTORY --run WORK --engine STORE --count N` is such a run, for callgrind and other tools.
 

@@ -1,5 +1,6 @@
-//! What a process of its own measures: this program again, as `compare child WORK STORE DIRECTORY PAIRS COUNT SEED
-//! CACHE [GROUP]`. It answers on its standard output; of gets it makes COUNT for each line on its standard input.
+//! What a process of its own measures: this program again, as `compare child WORK STORE DIRECTORY PAIRS COUNT
+//! SEED CACHE [GROUP]`. It answers on its standard output; of gets it makes COUNT for each line on its
+//! standard input.
 
 use super::Run;
 use crate::data::{Data, Made, Shape};

@@ -1,5 +1,5 @@
-//! Commits to a store of all the pairs: durable ones, from one thread and from eight, those that do not wait for the
-//! disk, and gets beside a writer that commits all the time.
+//! Commits to a store of all the pairs: durable ones, from one thread and from eight, those that do not wait
+//! for the disk, and gets beside a writer that commits all the time.
 
 use super::store::{Store, next_first};
 use super::{Clock, Latency, Run, nanos};
@@ -55,8 +55,8 @@ impl Model {
         Model { pairs, puts: 0, versions: HashMap::new(), random: SmallRng::seed_from_u64(7) }
     }
 
-    /// For each thread random pairs in new versions. No two threads have the same pair, so what is there in the
-    /// end does not depend on who was faster.
+    /// For each thread random pairs in new versions. No two threads have the same pair, so what is there in
+    /// the end does not depend on who was faster.
     fn work(&mut self, threads: u64, puts: usize) -> Vec<Data> {
         let mut put = |thread| {
             let i = self.random.random_range(0..self.pairs / threads) * threads + thread;

@@ -1,5 +1,5 @@
-//! How often a durable commit flushes, by strace; and how much memory a load takes. The sizes of the files and the
-//! bytes that the disk writes are by-products of loads and of durable commits, so these run too.
+//! How often a durable commit flushes, by strace; and how much memory a load takes. The sizes of the files
+//! and the bytes that the disk writes are by-products of loads and of durable commits, so these run too.
 
 use super::child::{Work, answer, command};
 use super::store::Store;

@@ -1,5 +1,5 @@
-//! How the cost of a get, a put, a commit, of opening and of a snapshot grows with the number of pairs. No more than
-//! some of the pairs are in memory at once; one store lies on the disk at a time.
+//! How the cost of a get, a put, a commit, of opening and of a snapshot grows with the number of pairs. No
+//! more than some of the pairs are in memory at once; one store lies on the disk at a time.
 
 use super::store::Store;
 use super::{Clock, Latency, Run, nanos};

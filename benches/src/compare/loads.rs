@@ -1,4 +1,5 @@
-//! Loads of empty stores, overwriting and deleting, each in one durable txn; and what the files take afterwards.
+//! Loads of empty stores, overwriting and deleting, each in one durable txn; and what the files take
+//! afterwards.
 
 use super::store::Store;
 use super::{Run, nanos};

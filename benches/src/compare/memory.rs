@@ -1,5 +1,6 @@
-//! Random gets and puts of a store that is four times larger than the memory that its process may use, page cache
-//! included: a process of its own in a memory group (cgroup v1 or v2). Caches of a store's own are half of that.
+//! Random gets and puts of a store that is four times larger than the memory that its process may use, page
+//! cache included: a process of its own in a memory group (cgroup v1 or v2). Caches of a store's own are half
+//! of that.
 
 use super::Run;
 use super::child::{Work, answer, command};

@@ -1,4 +1,5 @@
-//! What a run found, as Markdown tables and as JSON: medians and quartiles over the rounds, beside the baseline's.
+//! What a run found, as Markdown tables and as JSON: medians and quartiles over the rounds, beside the
+//! baseline's.
 
 use super::rows::{Row, Target, Unit, row, targets};
 use super::{Latency, Sample};
@@ -145,7 +146,8 @@ impl Report {
             return String::new();
         }
         let mut text = format!(
-            "Beside {}: speed as its multiple; of bytes and counts, the figure as its multiple.\n\n| row | {} |\n|---|{}\n",
+            "Beside {}: speed as its multiple; of bytes and counts, the figure as its multiple.\n\n\
+             | row | {} |\n|---|{}\n",
             self.baseline,
             engines.join(" | "),
             "---:|".repeat(engines.len())

@@ -1,5 +1,5 @@
-//! Durable single puts of random pairs for a set time beside a thread that gets, one store after another: latencies,
-//! the longest stall, how the files grow.
+//! Durable single puts of random pairs for a set time beside a thread that gets, one store after another:
+//! latencies, the longest stall, how the files grow.
 
 use super::store::Store;
 use super::{Clock, Latency, Run};

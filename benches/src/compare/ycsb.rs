@@ -1,5 +1,5 @@
-//! YCSB's workloads A to F: single operations, each read in a snapshot of its own and each write in a txn of its own,
-//! waiting for the disk (`ycsb_a`) and not (`ycsb_a_not_waiting`).
+//! YCSB's workloads A to F: single operations, each read in a snapshot of its own and each write in a txn of
+//! its own, waiting for the disk (`ycsb_a`) and not (`ycsb_a_not_waiting`).
 
 use super::store::{Store, next_first};
 use super::{Clock, Latency, Run};

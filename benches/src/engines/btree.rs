@@ -1,5 +1,5 @@
-//! The standard library's BTreeMap behind a read-write lock: what a tree in memory costs that no process shares and
-//! no crash outlives. A yardstick, not a store.
+//! The standard library's BTreeMap behind a read-write lock: what a tree in memory costs that no process
+//! shares and no crash outlives. A yardstick, not a store.
 
 use super::{Direction, Engine};
 use crate::data::{Pairs, Seen, Shape, Source, number, number_value};

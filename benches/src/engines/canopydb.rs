@@ -1,6 +1,6 @@
-//! canopydb with a page cache that holds all of the data, its log, checksums of all pages, and commits that flush the
-//! log (`commit_with(true)`). Not waiting for the disk is `commit_with(false)`, its default. Numbers are big-endian
-//! keys in a tree of fixed widths. Compaction is `Database::compact`.
+//! canopydb with a page cache that holds all of the data, its log, checksums of all pages, and commits that
+//! flush the log (`commit_with(true)`). Not waiting for the disk is `commit_with(false)`, its default.
+//! Numbers are big-endian keys in a tree of fixed widths. Compaction is `Database::compact`.
 
 use super::{Direction, Engine, Mode, check};
 use crate::data::{Pairs, Seen, Shape, Source};

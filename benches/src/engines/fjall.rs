@@ -1,6 +1,7 @@
-//! fjall without compression, with a block cache that holds all of the data, and `PersistMode::SyncAll` after each
-//! commit: a batch is in the journal, and that is flushed. Not waiting for the disk is `PersistMode::Buffer`. It
-//! chooses by itself when it writes tables. Numbers are big-endian keys. Compaction is `major_compact`.
+//! fjall without compression, with a block cache that holds all of the data, and `PersistMode::SyncAll` after
+//! each commit: a batch is in the journal, and that is flushed. Not waiting for the disk is
+//! `PersistMode::Buffer`. It chooses by itself when it writes tables. Numbers are big-endian keys. Compaction
+//! is `major_compact`.
 
 use super::{Direction, Engine, Mode, check};
 use crate::data::{Pairs, Seen, Source};

@@ -1,6 +1,7 @@
-//! LMDB through heed, with its default durability: a commit writes its pages, flushes them, then writes the meta page
-//! through a synchronous descriptor; with a writable map, it flushes the map twice. Not waiting for the disk is
-//! MDB_NOSYNC. Where memory is scarce, MDB_NORDAHEAD, as its documentation advises. Numbers are an MDB_INTEGERKEY table. Compaction is a compacting copy.
+//! LMDB through heed, with its default durability: a commit writes its pages, flushes them, then writes the
+//! meta page through a synchronous descriptor; with a writable map, it flushes the map twice. Not waiting for
+//! the disk is MDB_NOSYNC. Where memory is scarce, MDB_NORDAHEAD, as its documentation advises. Numbers are
+//! an MDB_INTEGERKEY table. Compaction is a compacting copy.
 
 use super::{Direction, Engine, Mode, check};
 use crate::data::{Pairs, Seen, Shape, Source, number, number_value};

@@ -1,5 +1,5 @@
-//! mapleaf with its defaults: checksums, bounds checks and slots on, every commit durable (`Durability::Durable`).
-//! Not waiting for the disk is `Durability::Eventual`. Numbers are a table of u64.
+//! mapleaf with its defaults: checksums, bounds checks and slots on, every commit durable
+//! (`Durability::Durable`). Not waiting for the disk is `Durability::Eventual`. Numbers are a table of u64.
 
 use super::{Direction, Engine, Mode};
 use crate::PAIRS;

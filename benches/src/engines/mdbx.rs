@@ -1,6 +1,6 @@
-//! libmdbx through the crate of that name, `SyncMode::Durable` (its default: data flushed, then the meta page), with
-//! and without a writable map. Not waiting for the disk is `SafeNoSync`, the mode that keeps a store whole. Numbers
-//! are an MDBX_INTEGERKEY table. The crate's interface has no compaction.
+//! libmdbx through the crate of that name, `SyncMode::Durable` (its default: data flushed, then the meta
+//! page), with and without a writable map. Not waiting for the disk is `SafeNoSync`, the mode that keeps a
+//! store whole. Numbers are an MDBX_INTEGERKEY table. The crate's interface has no compaction.
 
 use super::lmdb::{Form, Native, Plain};
 use super::{Direction, Engine, Mode, check};

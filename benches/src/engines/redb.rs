@@ -1,5 +1,6 @@
-//! redb with a cache that holds all of the data and `Durability::Immediate`, its default: one flush a commit, and checksums
-//! that tell a commit that was torn. Not waiting for the disk is `Durability::None`. Numbers are a table of u64.
+//! redb with a cache that holds all of the data and `Durability::Immediate`, its default: one flush a commit,
+//! and checksums that tell a commit that was torn. Not waiting for the disk is `Durability::None`. Numbers
+//! are a table of u64.
 
 use super::{Direction, Engine, Mode};
 use crate::data::{Pairs, Seen, Shape, Source, number, number_value};

@@ -1,7 +1,8 @@
-//! sanakirja 1.4: a commit flushes its whole map, then its root pages; it has no other durability, and no compaction.
-//! Its trees are multimaps, so overwriting is a deletion and a put. Values have at most 510 bytes. It grows by
-//! doubling, so that what its file occupies says little. Eight versions may be alive at once. Writers of one process that it lets in together
-//! damage its tree (an assertion in `from_raw_ptr` fails), so they take turns before they come to it.
+//! sanakirja 1.4: a commit flushes its whole map, then its root pages; it has no other durability, and no
+//! compaction. Its trees are multimaps, so overwriting is a deletion and a put. Values have at most 510
+//! bytes. It grows by doubling, so that what its file occupies says little. Eight versions may be alive at
+//! once. Writers of one process that it lets in together damage its tree (an assertion in `from_raw_ptr`
+//! fails), so they take turns before they come to it.
 
 use super::{Direction, Engine, Mode};
 use crate::data::{Pairs, Seen, Shape, Source, number, number_value};
@@ -37,7 +38,8 @@ fn bytes(bytes: &[u8]) -> &[u8] {
 }
 
 macro_rules! engine {
-    ($engine:ident, $table:ty, $page:ty, $part:ty, $key:ident, $value:ident, [$($by:tt)?], [$($at:tt)?], $entry:ident) => {
+    ($engine:ident, $table:ty, $page:ty, $part:ty, $key:ident, $value:ident,
+     [$($by:tt)?], [$($at:tt)?], $entry:ident) => {
         impl $engine {
             fn read<T>(&self, read: impl FnOnce(&Txn<&Env>, &$table) -> T) -> T {
                 let r = Env::txn_begin(&self.0.env).expect("a snapshot");

@@ -1,6 +1,7 @@
-//! SQLite in WAL mode with synchronous=FULL (a flush of the log at each commit), a page cache for all of the data and a map of
-//! the file (none where memory is scarce), a table without rowids, and one connection a thread. Not waiting for the disk is synchronous=OFF.
-//! Numbers are an INTEGER PRIMARY KEY. Compaction is VACUUM.
+//! SQLite in WAL mode with synchronous=FULL (a flush of the log at each commit), a page cache for all of the
+//! data and a map of the file (none where memory is scarce), a table without rowids, and one connection a
+//! thread. Not waiting for the disk is synchronous=OFF. Numbers are an INTEGER PRIMARY KEY. Compaction is
+//! VACUUM.
 
 use super::{Direction, Engine, Mode};
 use crate::data::{Pairs, Seen, Shape, Source, number, number_value};
