@@ -157,21 +157,25 @@ pub fn run(run: &mut Run) {
 
 fn perform(engine: &dyn Engine, ops: &[Op], data: &Data) -> (f64, Clock) {
     let mut clock = Clock::new();
-    let mut at = 0;
+    let mut pairs = data.pairs().chunks(1);
+    let mut next = || pairs.next().expect("a pair for each operation");
     let start = Instant::now();
     for op in ops {
-        let pair = data.pairs().slice(at..at + 1);
-        at += 1;
-        clock.time(|| match op {
-            Op::Read => engine.get_all(pair),
-            Op::Write => engine.put(pair),
-            Op::Scan(len, expected) => assert_eq!(engine.seek(pair, *len), *expected, "a wrong scan"),
-            Op::Modify => {
-                engine.get_all(pair);
-                engine.put(data.pairs().slice(at..at + 1));
-                at += 1;
+        let pair = next();
+        match op {
+            Op::Read => clock.time(|| engine.get_all(pair)),
+            Op::Write => clock.time(|| engine.put(pair)),
+            Op::Scan(len, expected) => {
+                clock.time(|| assert_eq!(engine.seek(pair, *len), *expected, "a wrong scan"));
             }
-        });
+            Op::Modify => {
+                let changed = next();
+                clock.time(|| {
+                    engine.get_all(pair);
+                    engine.put(changed);
+                });
+            }
+        }
     }
     (start.elapsed().as_nanos() as f64 / ops.len() as f64, clock)
 }
