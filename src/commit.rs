@@ -434,6 +434,7 @@ fn split_off(runs: &mut Vec<Run>, mut pages: u64) -> Vec<Run> {
 /// # Errors
 /// `Io`, `Full`; the txn can only be aborted then.
 pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
+    let (page_size, is_final) = (dirty.page_size() as u64, dirty.is_ascending_load());
     let mut plan = Plan::default();
     for tree in trees.iter() {
         plan.collect(dirty, tree, true)?;
@@ -451,6 +452,10 @@ pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
         tree.root = root;
     }
     plan.write(dirty)?;
+    // Others may well be changed, and written, again.
+    for run in leaves.iter().filter(|_| is_final) {
+        dirty.store.pages.disk.start_write_back(run.start * page_size, run.len * page_size);
+    }
     for (slot, _) in plan.numbered.drain(..) {
         dirty.drop_slot(slot);
     }

@@ -116,6 +116,9 @@ impl Path {
     }
 }
 
+/// Bytes of leaves of an ascending load that are written early, together.
+const SPILL_APPENDED: usize = 4 << 20;
+
 /// The changed pages of one write txn.
 pub struct Dirty {
     /// The store that is written to.
@@ -128,6 +131,10 @@ pub struct Dirty {
     pub space: Space,
     /// Bytes of heap at which changed pages are written early.
     spill_at: usize,
+    /// Leaves that were begun behind the last one since pages were last written early, and how many of them are
+    /// worth it.
+    appended: usize,
+    spill_appended: usize,
     arena: Arena,
     values: Vec<Option<Value>>,
     free_values: Vec<u32>,
@@ -168,6 +175,8 @@ impl Dirty {
             txn,
             space,
             spill_at: store_limit,
+            appended: 0,
+            spill_appended: SPILL_APPENDED / page_size,
             arena: Arena::new(page_size, heap),
             values: Vec::new(),
             free_values: Vec::new(),
@@ -202,14 +211,27 @@ impl Dirty {
         self.arena.used() * self.page_size() + self.value_bytes
     }
 
-    /// Whether it is time to write changed pages early.
+    /// Whether it is time to write changed pages early: they take much memory, or nearly all are leaves of an
+    /// ascending load, which will not change again and may as well be on their way to the disk.
+    #[inline]
     pub fn is_full(&self) -> bool {
-        self.bytes() > self.spill_at
+        self.bytes() > self.spill_at || (self.appended >= self.spill_appended && self.is_ascending_load())
+    }
+
+    /// Whether nearly all changed pages are leaves that were begun behind the last one.
+    pub fn is_ascending_load(&self) -> bool {
+        self.appended * 8 >= self.arena.used() * 7
+    }
+
+    /// A leaf was begun behind the last one.
+    pub fn note_appended(&mut self) {
+        self.appended += 1;
     }
 
     /// Changed pages were written early. Where savepoints keep most of them in memory, the next time
     /// is put off, or every put would look through all of them in vain.
     pub fn spilled(&mut self) {
+        self.appended = 0;
         let limit = self.store.config.dirty_limit;
         self.spill_at = limit.max(self.bytes() + limit / 2);
     }

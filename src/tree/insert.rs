@@ -170,6 +170,7 @@ fn split_leaf(dirty: &mut Dirty, tree: &mut Tree, entries: &Inserted<'_>, policy
 /// An entry behind the last one of the tree begins a leaf of its own: ascending loads leave full
 /// pages, and nothing is copied.
 fn append_leaf(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: Stored<'_>) -> Result<()> {
+    dirty.note_appended();
     let full = dirty.path.leaf;
     let slot = dirty.add_page();
     let page = dirty.heap_page_mut(slot);
