@@ -85,6 +85,10 @@ impl Detail<'_> {
     fn logged() -> Self {
         Detail { new_log: &[], dropped_log: &[], chunk: Chunk::Little }
     }
+
+    fn is_checkpoint(&self) -> bool {
+        !matches!(self.chunk, Chunk::Little)
+    }
 }
 
 /// How a txn becomes durable.
@@ -182,7 +186,7 @@ pub fn commit_recovered(
 fn write(dirty: &mut Dirty, changes: &mut Changes<'_>, detail: &Detail<'_>) -> Result<State> {
     let mut plan = Plan::default();
     let state = number(dirty, &mut plan, changes, detail)?;
-    plan.write(dirty)?;
+    plan.write(dirty, detail.is_checkpoint())?;
     for (_, page) in &plan.numbered {
         dirty.store.pages.set_own(*page, dirty.txn);
     }
@@ -434,7 +438,7 @@ fn split_off(runs: &mut Vec<Run>, mut pages: u64) -> Vec<Run> {
 /// # Errors
 /// `Io`, `Full`; the txn can only be aborted then.
 pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
-    let (page_size, is_final) = (dirty.page_size() as u64, dirty.is_ascending_load());
+    let is_final = dirty.is_ascending_load();
     let mut plan = Plan::default();
     for tree in trees.iter() {
         plan.collect(dirty, tree, true)?;
@@ -451,11 +455,8 @@ pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
         plan.assign_tree(dirty, i, &mut root, &tree.layout, &mut numbers, &values)?;
         tree.root = root;
     }
-    plan.write(dirty)?;
     // Others may well be changed, and written, again.
-    for run in leaves.iter().filter(|_| is_final) {
-        dirty.store.pages.disk.start_write_back(run.start * page_size, run.len * page_size);
-    }
+    plan.write(dirty, is_final)?;
     for (slot, _) in plan.numbered.drain(..) {
         dirty.drop_slot(slot);
     }
@@ -626,9 +627,10 @@ impl Plan {
         self.numbered.iter().map(|(slot, page)| (*page, is_table_leaf(dirty.heap_page(*slot))))
     }
 
-    /// Writes everything, one call per run of up to 64 KiB, in small pieces where it is longer.
-    fn write(&self, dirty: &Dirty) -> Result<()> {
-        let page_size = dirty.page_size();
+    /// Writes everything, one call per run of up to 64 KiB, in small pieces where it is longer. Where all will be
+    /// flushed soon, the disk begins while the rest is written.
+    fn write(&self, dirty: &Dirty, will_be_flushed: bool) -> Result<()> {
+        let (page_size, disk) = (dirty.page_size(), &dirty.store.pages.disk);
         let padding = vec![0; page_size];
         let mut parts: Vec<(u64, Vec<&[u8]>)> =
             Vec::with_capacity(self.numbered.len() + self.values.len() + 1);
@@ -648,11 +650,17 @@ impl Plan {
         parts.sort_unstable_by_key(|(page, _)| *page);
         let mut slices: Vec<IoSlice<'_>> = Vec::new();
         let (mut start, mut end) = (0, 0);
+        let (mut begun, mut written) = (0, 0);
         for (page, bytes) in &parts {
             let offset = page * page_size as u64;
-            if offset != end {
-                dirty.store.pages.disk.write(start, &slices)?;
+            if offset != end || end - start >= WRITE_BACK {
+                disk.write(start, &slices)?;
                 slices.clear();
+                written += end - start;
+                if will_be_flushed && written >= WRITE_BACK {
+                    disk.start_write_back(begun, end - begun);
+                    (begun, written) = (end, 0);
+                }
                 (start, end) = (offset, offset);
             }
             for part in bytes.iter().filter(|part| !part.is_empty()) {
@@ -660,9 +668,12 @@ impl Plan {
                 end += part.len() as u64;
             }
         }
-        dirty.store.pages.disk.write(start, &slices)
+        disk.write(start, &slices)
     }
 }
+
+/// When so many bytes were written, the disk is asked to begin with them.
+const WRITE_BACK: u64 = 4 << 20;
 
 /// The number that a heap page has got.
 fn numbered(number_of: &[u64], slot: u32) -> Option<u64> {

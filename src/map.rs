@@ -23,7 +23,7 @@ pub use test_map::{DataMap, read_in_huge_pages};
 
 use crate::descriptor;
 use crate::error::{Error, Result};
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -54,6 +54,13 @@ pub fn prefetch_all(bytes: &[u8]) {
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = bytes;
+}
+
+/// Lets the system take the memory back when it is short of it. Until somebody writes there it holds what it held, or
+/// zeros.
+pub fn lend_back(memory: &mut MmapMut) {
+    // SAFETY: claim A1: private memory that nobody borrows; whoever is given it again writes before reading.
+    let _ = unsafe { memory.unchecked_advise(UncheckedAdvice::Free) };
 }
 
 /// Asks the system to begin writing what is dirty in the range of the file. Only advice: where it fails,
