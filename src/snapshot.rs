@@ -269,7 +269,8 @@ pub fn wrong_value(run: &OverflowRef, found: u32) -> Error {
     Error::corrupt(run.page, format!("value of {} bytes has checksum {found:08x}, {expected}", run.len))
 }
 
-/// Per page the birth of the version that was verified last. Grows by doubling, never moves.
+/// Per page the birth of the version that was verified last, all its bits inverted: 0, where there is none, is no birth
+/// that a reference can have. Grows by doubling, never moves.
 struct Verified {
     parts: [OnceLock<Box<[AtomicU64]>>; PARTS],
 }
@@ -288,7 +289,7 @@ impl Verified {
         self.parts
             .get(part)
             .and_then(OnceLock::get)
-            .is_some_and(|births| births[at].load(Ordering::Relaxed) == birth)
+            .is_some_and(|births| births[at].load(Ordering::Relaxed) == !birth)
     }
 
     fn forget(&self) {
@@ -305,7 +306,7 @@ impl Verified {
                 let len = 1usize << (FIRST_PART_BITS as usize + part);
                 (0..len).map(|_| AtomicU64::new(0)).collect()
             });
-            births[at].store(birth, Ordering::Relaxed);
+            births[at].store(!birth, Ordering::Relaxed);
         }
     }
 }
@@ -338,6 +339,7 @@ mod tests {
         let verified = Verified::new();
         assert!(!verified.is(70_000, 5));
         verified.set(70_000, 5);
+        assert!(!verified.is(70_001, 0), "nothing counts as verified that was not");
         assert!(verified.is(70_000, 5) && !verified.is(70_000, 6) && !verified.is(70_001, 5));
     }
 }

@@ -1,0 +1,145 @@
+//! Writing to files whose pages have right checksums and say what cannot be: an error, and nothing else is harmed.
+
+mod common;
+mod oracle;
+
+use mapleaf::{Database, Error, Options, Table, WriteTxn};
+use oracle::{Image, Live, number};
+use std::ops::Range;
+
+const BYTES: Table<[u8], [u8]> = Table::new("bytes");
+const OTHER: Table<[u8], [u8]> = Table::new("other");
+/// What a reference to a page in memory has set.
+const IN_MEMORY: u64 = 1 << 47;
+
+fn key(i: u64) -> [u8; 8] {
+    (i + 1).to_be_bytes()
+}
+
+/// A closed store of two such tables; of the first some keys are deleted again.
+fn image(count: u64, value_len: usize, is_deleted: impl Fn(u64) -> bool) -> (Image, Live) {
+    let mut scribe = oracle::Scribe::new(4096);
+    scribe.write(true, |w| {
+        for i in 0..count {
+            w.put(BYTES, &key(i), &vec![i as u8; value_len])?;
+            w.put(OTHER, &key(i), &[i as u8; 100])?;
+        }
+        (0..count).filter(|i| is_deleted(*i)).try_for_each(|i| w.delete(BYTES, &key(i)).map(drop))
+    });
+    let fixture = scribe.close();
+    (fixture.image, fixture.live)
+}
+
+fn leaves(live: &Live) -> Vec<u64> {
+    live.on_level(live.table_named("bytes").0, 0)
+}
+
+/// Opens the file and does it, after a put to the other table.
+fn write<T>(image: &Image, change: impl FnOnce(&mut WriteTxn) -> mapleaf::Result<T>) -> mapleaf::Result<T> {
+    let directory = oracle::memory_directory();
+    let path = directory.path().join("crafted.maple");
+    std::fs::write(&path, &image.bytes).unwrap();
+    let db: Database = common::open(&Options::new(), &path);
+    let mut w = db.begin_write().unwrap();
+    w.put(OTHER, &key(5), b"another").unwrap();
+    change(&mut w)
+}
+
+fn expect_corrupt<T: std::fmt::Debug>(outcome: mapleaf::Result<T>, detail: &str) {
+    match outcome {
+        Err(Error::Corrupt { detail: found, .. }) if found.contains(detail) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Overwrites key `i` of a leaf, so that leaf's order, heads and prefix are right if the key fits between its neighbours.
+fn set_key(image: &mut Image, page: u64, i: usize, key: &[u8; 8]) {
+    let keys = image.entries(page);
+    let bytes = image.page_mut(page);
+    let count = keys.len();
+    bytes[30..32].fill(0);
+    for j in 0..count {
+        let key = if i == j { &key[..] } else { &keys[j].key };
+        let head: Vec<u8> = key[..4].iter().rev().copied().collect();
+        bytes[32 + 4 * j..][..4].copy_from_slice(&head);
+    }
+    let slot = 32 + 4 * count + 6 * i;
+    let start = 4096 - number(bytes, slot, 2) as usize + number(bytes, slot + 4, 2) as usize;
+    bytes[start..start + 8].copy_from_slice(key);
+    image.seal_page(page);
+}
+
+const LOWEST: [u8; 8] = [0; 8];
+const HIGHEST: [u8; 8] = [0xff; 8];
+
+/// Leaves, with one of their keys below or above the separators; what is left of their keys is in the range.
+fn each_stray(image: &Image, live: &Live, mut judge: impl FnMut(usize, &Image, Range<usize>)) {
+    let leaves = leaves(live);
+    for (at, page) in leaves.iter().enumerate() {
+        let count = image.entries(*page).len();
+        if at > 0 {
+            let mut crafted = image.clone();
+            set_key(&mut crafted, *page, 0, &LOWEST);
+            judge(at, &crafted, 1..count);
+        }
+        if at + 1 < leaves.len() {
+            let mut crafted = image.clone();
+            set_key(&mut crafted, *page, count - 1, &HIGHEST);
+            judge(at, &crafted, 0..count - 1);
+        }
+    }
+}
+
+#[test]
+fn a_leaf_with_a_key_outside_the_separators_above_it_is_not_written_to() {
+    let (image, live) = image(800, 1500, |_| false);
+    assert!(live.nodes.values().any(|node| node.level == 2), "separators of more than one level");
+    let leaves = leaves(&live);
+    each_stray(&image, &live, |at, crafted, left| {
+        let key = image.entries(leaves[at])[left.start].key.clone();
+        let put = write(crafted, |w| w.put(BYTES, &key, b"new"));
+        expect_corrupt(put, "outside the separators");
+        let delete = write(crafted, |w| w.delete(BYTES, &key));
+        expect_corrupt(delete, "outside the separators");
+    });
+}
+
+#[test]
+fn a_leaf_with_a_key_outside_the_separators_above_it_is_not_joined_with_its_neighbour() {
+    let (image, live) = image(1000, 100, |i| i % 3 > 0);
+    let leaves = leaves(&live);
+    let mut tried = 0;
+    each_stray(&image, &live, |at, crafted, _| {
+        // The left neighbour is tried first.
+        for beside in [at.checked_sub(1).filter(|beside| *beside == 0), Some(at + 1)].into_iter().flatten() {
+            let Some(beside) = leaves.get(beside) else { continue };
+            let keys = image.entries(*beside).into_iter().skip(1);
+            let outcome = write(crafted, |w| {
+                keys.map(|entry| w.delete(BYTES, &entry.key)).collect::<mapleaf::Result<Vec<_>>>()
+            });
+            expect_corrupt(outcome, "outside the separators");
+            tried += 1;
+        }
+    });
+    assert!(tried > 20, "{tried}");
+}
+
+#[test]
+fn references_of_a_page_that_was_born_before_the_first_txn_are_judged() {
+    for slot in [0, 1, 5000] {
+        let (mut image, live) = image(400, 100, |_| false);
+        let root = live.table_named("bytes").1.root;
+        let (catalog, record) = Live::record_of(&image, &live, "bytes");
+        image.page_mut(catalog)[record + 16..record + 24].fill(0);
+        image.page_mut(root)[16..24].fill(0);
+        let (count, prefix) =
+            (number(image.page(root), 6, 2) as usize, number(image.page(root), 30, 2) as usize);
+        let reference = 32 + prefix + 4 * count + 18 * 3;
+        image.page_mut(root)[reference..reference + 6]
+            .copy_from_slice(&(IN_MEMORY | slot).to_le_bytes()[..6]);
+        image.seal_page(root);
+        image.seal_page(catalog);
+        let key = image.entries(leaves(&live)[3])[1].key.clone();
+        expect_corrupt(write(&image, |w| w.put(BYTES, &key, b"new")), "refers to page");
+    }
+}
