@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::format::{ChildRef, HEADER_LEN, Layout, Meta, OverflowRef, PageKind, header, header_mut};
 use crate::log::Log;
 use crate::page::{
-    Branch, BranchEntries, Inserted, LeafView, SplitAt, Stored, init_leaf, leaf_insert, leaf_overwrite,
-    leaf_remove,
+    Branch, BranchEntries, Entries, Inserted, LeafView, SplitAt, Stored, branch, init_leaf, leaf_insert,
+    leaf_overwrite, leaf_remove,
 };
 use crate::redo::{Change, next_change};
 use crate::snapshot::PageSource;
@@ -49,6 +49,7 @@ pub fn page(bytes: &[u8]) {
     if let Ok(branch) = Branch::new(&page, header(&page).level) {
         read_branch(&branch);
         rewrite_branch(&page, *layout);
+        edit_branch(&page, *layout);
     }
     space_record(&page);
 }
@@ -60,6 +61,8 @@ fn entries<'p>(leaf: &LeafView<'p>) -> Result<Vec<(&'p [u8], Stored<'p>)>> {
 fn read_leaf(leaf: &LeafView<'_>) {
     let is_ordered = leaf.validate_order().is_ok();
     for i in 0..leaf.count() {
+        let stepped = Entries::new(leaf, i).next().unwrap();
+        assert_eq!(stepped.ok(), leaf.entry(i).ok(), "a step to entry {i} gives another");
         let (Ok(key), Ok(stored)) = (leaf.key(i), leaf.stored(i)) else {
             assert!(leaf.entry(i).is_err() || leaf.key(i).is_ok());
             continue;
@@ -202,6 +205,49 @@ fn rewrite_branch(page: &[u8], choice: u8) {
     }
     read.remove(usize::from(choice) % (count + 1));
     assert_eq!(read.count(), count);
+}
+
+/// Edits in place, each beside what the same does to the entries.
+fn edit_branch(page: &[u8], choice: u8) {
+    let level = header(page).level;
+    let view = Branch::new(page, level).unwrap();
+    if view.validate_order().is_err() {
+        return;
+    }
+    let (count, key) = (view.count(), vec![choice; [1, 9, 60, 700][usize::from(choice % 4)]]);
+    let at = 1 + usize::from(choice) % count;
+    let read = |page: &[u8]| BranchEntries::read(&Branch::new(page, level).unwrap()).unwrap();
+    let judge = |edited: &[u8], expected: &BranchEntries| {
+        Branch::new(edited, level).unwrap().validate_order().unwrap();
+        let found = read(edited);
+        let all = |entries: &BranchEntries| -> Vec<_> {
+            (0..entries.count()).map(|i| (entries.key(i).to_vec(), entries.child(i))).collect()
+        };
+        assert_eq!(all(&found), all(expected));
+    };
+    let (child, mut expected, mut edited) =
+        (ChildRef { page: 5, birth: 6, count: 7 }, read(page), page.to_vec());
+    expected.insert(at, &key, child);
+    match branch::insert(&mut edited, level, at, &key, child) {
+        Ok(true) => judge(&edited, &expected),
+        Ok(false) => assert!(edited == page),
+        Err(_) => assert!(expected.check_order().is_err()),
+    }
+    if at == count {
+        return;
+    }
+    let (mut expected, mut edited) = (read(page), page.to_vec());
+    let below = expected.child(at);
+    expected.remove(at);
+    branch::remove(&mut edited, level, at).unwrap();
+    judge(&edited, &expected);
+    expected.insert(at, &key, below);
+    edited.copy_from_slice(page);
+    match branch::set_separator(&mut edited, level, at, &key) {
+        Ok(true) => judge(&edited, &expected),
+        Ok(false) => assert!(edited == page),
+        Err(_) => assert!(expected.check_order().is_err()),
+    }
 }
 
 struct OnePage<'p>(&'p [u8]);

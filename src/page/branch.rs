@@ -173,6 +173,9 @@ impl<'a> Branch<'a> {
     /// `Corrupt` with the first separator that breaks them.
     pub fn validate_order(&self) -> Result<()> {
         let (mut last, mut separator) = (Vec::new(), Vec::new());
+        if self.heads()[0].get() != 0 {
+            return Err(damage(self.page, "head 0 is not that of no separator"));
+        }
         for i in 1..self.count {
             self.separator(i, &mut separator)?;
             if i > 1 && last >= separator {
