@@ -1,7 +1,7 @@
 //! Ranges against a model: either way, from both ends in turn, over leaves of both forms and values in pages of their
 //! own; and what they say of a leaf that is damaged.
 
-use mapleaf::{Database, Error, Options, ReadTxn, Table};
+use mapleaf::{Database, Error, Options, ReadTxn, Table, TableView, Verify};
 use rand::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -180,11 +180,35 @@ fn walk(snapshot: &ReadTxn, backwards: bool) -> (usize, usize) {
     (right, errors)
 }
 
+/// From both ends in turn: how many entries came, how many errors.
+fn walk_both(snapshot: &ReadTxn) -> (usize, usize) {
+    let mut range = snapshot.iter(BYTES).unwrap();
+    let (mut ends, mut errors) = ([0u64, 4000], 0);
+    for i in 0..10_000 {
+        let is_back = i / 7 % 2 == 1;
+        match if is_back { range.next_back() } else { range.next() } {
+            Some(Ok((key, _))) => {
+                assert_eq!(errors, 0);
+                ends[1] -= u64::from(is_back);
+                assert_eq!(key, ends[usize::from(is_back)].to_be_bytes());
+                ends[0] += u64::from(!is_back);
+            }
+            Some(Err(error)) => {
+                assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+                errors += 1;
+            }
+            None => {}
+        }
+    }
+    ((4000 - ends[1] + ends[0]) as usize, errors)
+}
+
 #[test]
 fn damage_in_the_middle_is_one_error_behind_right_answers() {
     let directory = tempfile::tempdir().unwrap();
     let (path, leaves) = file_to_damage(&directory);
     assert_eq!(walk(&open(&path).begin_read().unwrap(), false), (4000, 0));
+    assert_eq!(walk_both(&open(&path).begin_read().unwrap()), (4000, 0));
     let whole = std::fs::read(&path).unwrap();
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     for page in leaves.iter().skip(1).step_by(40) {
@@ -194,10 +218,64 @@ fn damage_in_the_middle_is_one_error_behind_right_answers() {
             let snapshot = db.begin_read().unwrap();
             let ((forwards, one), (backwards, other)) = (walk(&snapshot, false), walk(&snapshot, true));
             assert_eq!((one, other), (1, 1), "page {page}");
+            let (both, errors) = walk_both(&snapshot);
+            assert!(errors == 1 && both < 4000, "page {page}: {both}, {errors} errors");
             assert!(forwards < 4000 && forwards + backwards < 4000, "{forwards} {backwards}");
             assert!(forwards + backwards > 3900, "{forwards} {backwards}");
             drop((snapshot, db));
             file.write_all_at(&whole[*page as usize * 4096..][..4096], page * 4096).unwrap();
+        }
+    }
+}
+
+/// Every number of keys around the size of a group, some of them twice, some not there.
+fn ask_for_many(
+    bytes: TableView<'_, [u8], [u8]>,
+    numbers: TableView<'_, u64, u64>,
+    none: TableView<'_, u64, u64>,
+) {
+    for count in [0, 1, 2, 15, 16, 17, 31, 32, 33, 500] {
+        let asked: Vec<u64> = (0..count).map(|i| i * 7919 % 3000 / 3 * 3 + i % 2).collect();
+        let keys: Vec<_> = asked.iter().chain(&asked[..asked.len() / 2]).map(|i| i.to_be_bytes()).collect();
+        let one_by_one: Vec<_> = keys.iter().map(|key| bytes.get(key).unwrap()).collect();
+        assert_eq!(bytes.get_many(&keys).unwrap(), one_by_one);
+        let one_by_one: Vec<_> = asked.iter().map(|key| numbers.get(key).unwrap()).collect();
+        assert_eq!(numbers.get_many(&asked).unwrap(), one_by_one);
+        assert!(
+            count < 2 || one_by_one.iter().any(Option::is_none) && one_by_one.iter().any(Option::is_some)
+        );
+        assert_eq!(none.get_many(&asked).unwrap(), vec![None; asked.len()]);
+    }
+}
+
+#[test]
+fn many_keys_at_once_are_answered_as_one_by_one() {
+    let value = |i: u64| vec![i as u8; if i % 30 == 0 { 9000 } else { 80 }];
+    for (verify, is_guarded) in
+        [(Verify::Once, false), (Verify::Always, false), (Verify::Never, false), (Verify::Once, true)]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = Options::new();
+        options = options.verify(verify).guarded_reads(is_guarded).dirty_limit(1 << 20);
+        // SAFETY: the file is this test's own.
+        let db = unsafe { options.open(directory.path().join("store")) }.unwrap();
+        for round in 0..2 {
+            let mut w = db.begin_write().unwrap();
+            // Some of it is in memory, some was written early, some was there before.
+            for i in (0..3000u64).filter(|i| i % 3 == 0 && i % 2 == round) {
+                w.put(BYTES, &i.to_be_bytes(), &value(i)).unwrap();
+                w.put(NUMBERS, &i, &(i * i)).unwrap();
+            }
+            w.put(NONE, &1, &1).unwrap();
+            w.delete(NONE, &1).unwrap();
+            let tables = (w.table(BYTES).unwrap(), w.table(NUMBERS).unwrap(), w.table(NONE).unwrap());
+            ask_for_many(tables.0, tables.1, tables.2);
+            w.commit().unwrap();
+            let r = db.begin_read().unwrap();
+            let tables = (r.table(BYTES).unwrap(), r.table(NUMBERS).unwrap(), r.table(NONE).unwrap());
+            ask_for_many(tables.0, tables.1, tables.2);
+            let found = r.get_many(BYTES, &[0u64, 6, 30].map(u64::to_be_bytes)).unwrap();
+            assert_eq!(found, [0, 6, 30].map(|i| Some(value(i))).each_ref().map(|value| value.as_deref()));
         }
     }
 }
