@@ -526,6 +526,47 @@ fn a_forked_child_reads_and_waits_its_turn_beside_the_txn_that_its_parent_has_be
 }
 
 #[test]
+fn a_child_goes_on_where_its_parent_was_in_a_snapshot_that_the_parent_lets_go() {
+    let _alone = alone();
+    let place = Place::filled();
+    let db = place.open();
+    let value = |i: u64| vec![i as u8; 700];
+    db.write(|w| (0..2000).try_for_each(|i| w.put(ROWS, &i, &value(i)).map(drop))).unwrap();
+    let r = db.begin_read().unwrap();
+    let expected: Vec<_> =
+        r.iter(ROWS).unwrap().map(|entry| entry.map(|(k, v)| (k, v.to_vec())).unwrap()).collect();
+    let (mut forwards, mut both) = (r.iter(ROWS).unwrap(), r.iter(ROWS).unwrap());
+    (0..2).for_each(|_| drop((forwards.next(), both.next(), both.next_back())));
+    let mut child = fork(|link| {
+        link.say(1);
+        link.hear();
+        let rest: Vec<_> = forwards.map(|entry| entry.unwrap()).map(|(k, v)| (k, v.to_vec())).collect();
+        assert!(rest == expected[2..]);
+        let keys: Vec<u64> = expected.iter().rev().step_by(3).map(|(key, _)| *key).collect();
+        let values = expected.iter().rev().step_by(3).map(|(_, value)| Some(&value[..]));
+        assert!(r.get_many(ROWS, &keys).unwrap().into_iter().eq(values));
+        let mut ends = (2, expected.len() - 2);
+        while ends.0 < ends.1 {
+            assert!(both.next_back().unwrap().unwrap().0 == expected[ends.1 - 1].0);
+            ends.1 -= 1;
+            if ends.0 < ends.1 {
+                assert!(both.next().unwrap().unwrap().0 == expected[ends.0].0);
+                ends.0 += 1;
+            }
+        }
+        assert!(both.next().is_none() && both.next_back().is_none());
+    });
+    assert_eq!(child.link.hear(), 1);
+    drop(r);
+    for round in 0..6 {
+        db.write(|w| (0..2000).try_for_each(|i| w.put(ROWS, &i, &value(i + round + 1)).map(drop))).unwrap();
+    }
+    child.link.say(1);
+    child.end();
+    assert_clean(&db);
+}
+
+#[test]
 fn a_write_txn_is_nobodys_in_the_child_and_untouched_in_the_parent() {
     let _alone = alone();
     let place = Place::filled();
@@ -545,6 +586,7 @@ fn a_write_txn_is_nobodys_in_the_child_and_untouched_in_the_parent() {
             assert!(is_forked(w.get(COUNTER, "n")), "get of what was changed");
             assert!(is_forked(w.get(ROWS, &1)), "get of what was not");
             assert!(is_forked(w.get(ROWS, &1001)), "get of what was written early");
+            assert!(is_forked(w.get_many(ROWS, &[1, 1001])), "many keys");
             assert!(is_forked(w.delete(ROWS, &1)));
             assert!(is_forked(w.raw_put("rows", b"x", b"y")));
             assert!(is_forked(w.raw_delete("rows", b"x")));
