@@ -143,3 +143,40 @@ fn references_of_a_page_that_was_born_before_the_first_txn_are_judged() {
         expect_corrupt(write(&image, |w| w.put(BYTES, &key, b"new")), "refers to page");
     }
 }
+
+/// The root's first and last references change places, so that branches stand where their separators do not belong.
+fn swap_branches(image: &mut Image, live: &Live) {
+    let root = live.table_named("bytes").1.root;
+    let bytes = image.page_mut(root);
+    let (count, prefix) = (number(bytes, 6, 2) as usize, number(bytes, 30, 2) as usize);
+    let refs = 32 + prefix + 4 * count;
+    let (front, back) = bytes[refs..].split_at_mut(18 * (count - 1));
+    front[..18].swap_with_slice(&mut back[..18]);
+    image.seal_page(root);
+}
+
+#[test]
+fn branches_that_stand_at_wrong_places_do_not_give_their_parents_separators_out_of_order() {
+    for count in [500, 800, 1200] {
+        let (mut image, live) = image(count, 1500, |_| false);
+        let root = live.table_named("bytes").1.root;
+        let branches = image.children(root).len();
+        assert!(live.nodes[&root].level == 2 && branches >= 2);
+        swap_branches(&mut image, &live);
+        // Keys between those that are there, from either end, until a branch must be divided.
+        for is_descending in [false, true] {
+            let between = |i: u64| [&key(if is_descending { count - i } else { i })[..], &[7]].concat();
+            let put = write(&image, |w| {
+                (0..count).try_for_each(|i| w.put(BYTES, &between(i), &[1; 1500]).map(drop))
+            });
+            expect_corrupt(put, "out of order");
+        }
+        // What is there is deleted, until branches must be joined; much of it is not found.
+        let delete = |i: u64| {
+            write(&image, |w| {
+                (0..count).try_for_each(|j| w.delete(BYTES, &key((j * 7 + i) % count)).map(drop))
+            })
+        };
+        let _ = (delete(0), delete(3));
+    }
+}

@@ -251,3 +251,28 @@ fn deleting_in_any_order_joins_pages_until_none_is_left() {
         assert_eq!(pages(), 0);
     }
 }
+
+#[test]
+fn a_key_below_a_leaf_that_was_just_appended_goes_to_the_leaf_before() {
+    // Two neighbours in turn begin with the same 900 bytes, so that a branch has few children and there are many levels.
+    let key = |i: u32| [&(i.div_ceil(20)).to_be_bytes()[..], &[0; 900], &i.to_be_bytes()].concat();
+    let db = TestDb::new();
+    let mut w = db.begin_write().unwrap();
+    for count in 2..120_u32 {
+        let table = format!("{count}");
+        w.create_table(&table, &Schema::bytes()).unwrap();
+        let mut map = Map::new();
+        let below = (1..=count.min(6_u32)).filter_map(|k| (10 * (count - k)).checked_sub(5));
+        for i in (0..count).map(|i| 10 * i).chain(below) {
+            assert!(!w.raw_put(&table, &key(i), &[i as u8; 40]).unwrap());
+            map.insert(key(i), vec![i as u8; 40]);
+        }
+        let view = w.raw_table(&table).unwrap().unwrap();
+        assert!(
+            view.iter().map(|entry| entry.unwrap()).eq(map.iter().map(|(k, v)| (&k[..], &v[..]))),
+            "{count}"
+        );
+        assert!(map.iter().all(|(key, value)| view.get(&key[..]).unwrap() == Some(&value[..])), "{count}");
+    }
+    w.commit().unwrap();
+}
