@@ -1,4 +1,4 @@
-//! Writing to files whose pages have right checksums and say what cannot be: an error, and nothing else is harmed.
+//! Files whose pages have right checksums and say what cannot be: an error, for whoever reads and for whoever writes.
 
 mod common;
 mod oracle;
@@ -187,4 +187,38 @@ fn a_branch_is_not_joined_with_one_that_stands_at_a_wrong_place() {
         }
     }
     assert!(refused > 0);
+}
+
+#[test]
+fn a_slot_that_says_what_cannot_be_is_an_error_of_every_walk() {
+    let (image, live) = image(400, 100, |_| false);
+    let leaf = leaves(&live)[1];
+    let before = image.entries(leaves(&live)[0]).len();
+    let count = image.entries(leaf).len();
+    // Distance, key length, value length; 0x8000 says that the value is elsewhere.
+    for (at, wrong) in
+        [(0, 0u16), (0, 50), (0, 4065), (0, 0xffff), (2, 0x7fff), (2, 0x8008), (4, 0xffff), (4, 4000)]
+    {
+        for i in [0, 3, count - 1] {
+            let mut crafted = image.clone();
+            let slot = 32 + 4 * count + 6 * i + at;
+            crafted.page_mut(leaf)[slot..slot + 2].copy_from_slice(&wrong.to_le_bytes());
+            crafted.seal_page(leaf);
+            let (forwards, both) = write(&crafted, |w| {
+                let forwards: Vec<_> = w.iter(BYTES)?.map(|entry| entry.map(drop)).collect();
+                let mut range = w.iter(BYTES)?;
+                drop(range.next_back());
+                let both: Vec<_> = range.map(|entry| entry.map(drop)).collect();
+                Ok((forwards, both))
+            })
+            .unwrap();
+            for walk in [forwards, both] {
+                assert_eq!(walk.len(), before + i + 1, "{at} {wrong} {i}");
+                expect_corrupt(walk.into_iter().next_back().unwrap(), "");
+            }
+            let key = &image.entries(leaf)[i].key;
+            expect_corrupt(write(&crafted, |w| w.get(BYTES, key).map(|value| value.map(<[u8]>::to_vec))), "");
+            expect_corrupt(write(&crafted, |w| w.put(BYTES, key, b"new")), "");
+        }
+    }
 }
