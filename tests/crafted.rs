@@ -203,6 +203,10 @@ fn a_slot_that_says_what_cannot_be_is_an_error_of_every_walk() {
             let mut crafted = image.clone();
             let slot = 32 + 4 * count + 6 * i + at;
             crafted.page_mut(leaf)[slot..slot + 2].copy_from_slice(&wrong.to_le_bytes());
+            if wrong == 0x8008 {
+                // Too short for a reference.
+                crafted.page_mut(leaf)[slot + 2..slot + 4].copy_from_slice(&[3, 0]);
+            }
             crafted.seal_page(leaf);
             let (forwards, both) = write(&crafted, |w| {
                 let forwards: Vec<_> = w.iter(BYTES)?.map(|entry| entry.map(drop)).collect();
@@ -220,5 +224,21 @@ fn a_slot_that_says_what_cannot_be_is_an_error_of_every_walk() {
             expect_corrupt(write(&crafted, |w| w.get(BYTES, key).map(|value| value.map(<[u8]>::to_vec))), "");
             expect_corrupt(write(&crafted, |w| w.put(BYTES, key, b"new")), "");
         }
+    }
+}
+
+#[test]
+fn a_leaf_without_entries_is_an_error_of_every_walk() {
+    let (mut image, live) = image(400, 100, |_| false);
+    let leaf = leaves(&live)[1];
+    image.page_mut(leaf)[6..8].fill(0);
+    image.page_mut(leaf)[28..32].fill(0);
+    image.seal_page(leaf);
+    let walks = write(&image, |w| {
+        let forwards: Vec<_> = w.iter(BYTES)?.map(|entry| entry.map(drop)).collect();
+        Ok([forwards, w.iter(BYTES)?.rev().map(|entry| entry.map(drop)).collect()])
+    });
+    for walk in walks.unwrap() {
+        expect_corrupt(walk.into_iter().next_back().unwrap(), "leaf without entries");
     }
 }
