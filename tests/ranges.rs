@@ -250,7 +250,7 @@ fn ask_for_many(
 
 #[test]
 fn many_keys_at_once_are_answered_as_one_by_one() {
-    let value = |i: u64| vec![i as u8; if i % 30 == 0 { 9000 } else { 80 }];
+    let value = |i: u64| vec![i as u8; if i.is_multiple_of(30) { 9000 } else { 80 }];
     for (verify, is_guarded) in
         [(Verify::Once, false), (Verify::Always, false), (Verify::Never, false), (Verify::Once, true)]
     {
