@@ -242,3 +242,21 @@ fn a_leaf_without_entries_is_an_error_of_every_walk() {
         expect_corrupt(walk.into_iter().next_back().unwrap(), "leaf without entries");
     }
 }
+
+#[test]
+fn a_range_that_ends_within_a_leaf_does_not_touch_the_next() {
+    let (mut image, live) = image(400, 100, |_| false);
+    let leaves = leaves(&live);
+    let keys: Vec<Vec<u8>> = image.entries(leaves[5]).into_iter().map(|entry| entry.key).collect();
+    for damaged in [4, 6] {
+        image.page_mut(leaves[damaged])[100] ^= 1;
+    }
+    let (low, high) = (&keys[2][..], &keys[keys.len() - 2][..]);
+    let steps = write(&image, |w| {
+        let range = || w.range(BYTES, (std::ops::Bound::Included(low), std::ops::Bound::Excluded(high)));
+        let forwards: mapleaf::Result<Vec<_>> = range()?.collect();
+        let backwards: mapleaf::Result<Vec<_>> = range()?.rev().collect();
+        Ok([forwards?.len(), backwards?.len()])
+    });
+    assert_eq!(steps.unwrap(), [keys.len() - 4; 2]);
+}
