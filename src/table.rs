@@ -129,7 +129,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     /// ```
     ///
     /// # Errors
-    /// Those of [`TableView::get`] for the first key that has one.
+    /// Those of [`TableView::get`] for one of the keys.
     pub fn get_many<Q: Encode<K>>(&self, keys: &[Q]) -> Result<Vec<Option<V::View<'t>>>> {
         let encoded: Vec<_> = keys.iter().map(Encode::encode).collect();
         let encoded: Vec<&[u8]> = encoded.iter().map(AsRef::as_ref).collect();
