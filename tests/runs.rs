@@ -276,3 +276,36 @@ fn a_key_below_a_leaf_that_was_just_appended_goes_to_the_leaf_before() {
     }
     w.commit().unwrap();
 }
+
+/// Separators whose heads are the same only because short ones are padded with zeros.
+#[test]
+fn keys_that_differ_in_the_zeros_at_their_end_keep_their_order() {
+    for seed in 0..20 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let db = TestDb::with(Options::new());
+        let mut map = Map::new();
+        let mut w = begin(Bytes(0), &db);
+        for i in 0..1500 {
+            let mut key = vec![b'a'; random.random_range(0..4)];
+            key.resize(key.len() + random.random_range(0..40), 0);
+            if random.random_ratio(1, 3) {
+                key.push(random.random_range(0..3));
+            }
+            if random.random_ratio(1, 4) {
+                assert_eq!(w.raw_delete(TABLES[0], &key).unwrap(), map.remove(&key).is_some(), "seed {seed}");
+            } else {
+                let value = vec![i as u8; random.random_range(0..900)];
+                let new = map.insert(key.clone(), value.clone()).is_none();
+                assert_eq!(w.raw_put(TABLES[0], &key, &value).unwrap(), !new, "seed {seed}");
+            }
+            if i % 150 == 149 {
+                let view = w.raw_table(TABLES[0]).unwrap().unwrap();
+                let found: Vec<_> = view.iter().map(|entry| entry.unwrap()).collect();
+                assert!(found.iter().copied().eq(map.iter().map(|(k, v)| (&k[..], &v[..]))), "seed {seed}");
+                map.iter().for_each(|(k, v)| assert_eq!(view.get(k).unwrap(), Some(&v[..]), "seed {seed}"));
+                w.commit().unwrap();
+                w = db.begin_write().unwrap();
+            }
+        }
+    }
+}
