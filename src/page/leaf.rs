@@ -174,6 +174,14 @@ impl<'a> Leaf<'a> {
         }
     }
 
+    /// The same for the entries from `at` on, so many at most.
+    #[inline]
+    pub fn prefetch_from(&self, at: usize, entries: usize) {
+        for slot in (at..self.count.min(at + entries)).filter_map(|i| self.slot(i).ok()) {
+            prefetch::<3>(&self.page[slot.start..]);
+        }
+    }
+
     /// Searches among the entries whose heads are those of the key.
     fn search_among(&self, mut low: usize, mut high: usize, key: &[u8]) -> Result<Result<usize, usize>> {
         while low < high {

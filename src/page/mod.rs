@@ -183,6 +183,14 @@ impl<'a> LeafView<'a> {
         }
     }
 
+    /// The same for the entries from `at` on, so many at most.
+    #[inline]
+    pub fn prefetch_from(&self, at: usize, entries: usize) {
+        if let LeafView::Slotted(leaf) = self {
+            leaf.prefetch_from(at, entries);
+        }
+    }
+
     /// Whether editing can rely on every offset in the page.
     ///
     /// # Errors

@@ -9,6 +9,9 @@ use crate::format::ChildRef;
 use crate::page::{Branch, Entries, Pair};
 use crate::snapshot::PageSource;
 
+/// So many entries behind a place that was searched for are likely to be read.
+const SOON: usize = 6;
+
 /// A place in a tree, between two entries.
 pub struct Cursor<'s, S: ?Sized> {
     source: &'s S,
@@ -102,6 +105,15 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
             Place::Above(key) => leaf.search(key)?.map_or_else(|i| i, |i| i + 1),
             Place::Rank(rank) => usize::try_from(rank).unwrap_or(usize::MAX),
         };
+        if matches!(place, Place::AtLeast(_) | Place::Above(_)) {
+            leaf.prefetch_from(at, SOON);
+            if leaf.count() < at + SOON
+                && let Some((branch, i)) = self.path.last()
+                && let Ok(next) = branch.child(i + 1)
+            {
+                self.source.prefetch(next.page);
+            }
+        }
         self.entries = Entries::new(&leaf, at);
         Ok(())
     }
