@@ -25,12 +25,18 @@ pub struct Unwritten {
     /// The page behind the last that was asked for.
     cursor: u64,
     progress: u64,
+    /// The txn of the checkpoint since which they were written.
+    checkpoint: u64,
 }
 
 impl Unwritten {
     /// A txn has written pages, each with whether it is a leaf, and no longer needs `given`, as far as it was written
     /// since `checkpoint`.
     pub fn note(&mut self, written: impl Iterator<Item = (u64, bool)>, given: &[GivenUp], checkpoint: u64) {
+        if self.checkpoint != checkpoint {
+            // This process need not be the one that made it.
+            *self = Unwritten { checkpoint, ..Unwritten::default() };
+        }
         for given in given.iter().filter(|given| given.birth > checkpoint) {
             (given.run.start..given.run.end()).for_each(|page| self.set(page, false));
         }
@@ -139,5 +145,13 @@ mod tests {
         assert!(!unwritten.due(INTERVAL / 2).is_empty());
         assert!(unwritten.due(INTERVAL / 4).is_empty());
         assert!(unwritten.due(INTERVAL).is_empty(), "it was flushed");
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_process_is_the_end_of_them_too() {
+        let mut unwritten = Unwritten::default();
+        unwritten.note((0..1000).map(leaf), &[], 2);
+        unwritten.note((2000..2010).map(leaf), &[], 7);
+        assert_eq!((unwritten.leaves, unwritten.pages.len()), (10, 10));
     }
 }
