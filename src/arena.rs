@@ -7,9 +7,9 @@
 //! A txn that changes much touches its pages in no order; with pages of 4 KiB every touch would look up
 //! an address that the processor does not remember, and every page would be a fault of its own.
 
+use crate::error::{Error, Result};
 use crate::map::lend_back;
 use memmap2::{Advice, MmapMut};
-use std::alloc::{Layout, handle_alloc_error};
 
 const PIECE_LEN: usize = 2 << 20;
 /// So many pieces are kept from one txn to the next.
@@ -24,15 +24,14 @@ pub struct Piece(MmapMut);
 impl Piece {
     /// `is_huge`: it will be filled, so that the system may back it with huge pages. (It lays pieces side by
     /// side or begins each at such a page.)
-    fn new(is_huge: bool) -> Self {
-        let Ok(map) = MmapMut::map_anon(PIECE_LEN) else {
-            handle_alloc_error(Layout::new::<[u8; PIECE_LEN]>());
-        };
+    fn new(is_huge: bool) -> Result<Self> {
+        let map =
+            MmapMut::map_anon(PIECE_LEN).map_err(|error| Error::io("get memory for changed pages", error))?;
         if is_huge {
             // Advice: the memory serves without it.
             let _ = map.advise(Advice::HugePage);
         }
-        Piece(map)
+        Ok(Piece(map))
     }
 }
 
@@ -54,18 +53,21 @@ impl Arena {
     }
 
     /// A new page; its bytes are whatever the slot held.
-    pub fn add(&mut self, epoch: u32) -> u32 {
+    ///
+    /// # Errors
+    /// `Io` where there is no memory.
+    pub fn add(&mut self, epoch: u32) -> Result<u32> {
         if let Some(slot) = self.free.pop() {
             self.epochs[slot as usize] = epoch;
-            return slot;
+            return Ok(slot);
         }
         let slot = self.epochs.len();
         if slot == self.pieces.len() << self.shift {
             // A small txn must not pay for two megabytes of zeros.
-            self.pieces.push(Piece::new(!self.pieces.is_empty()));
+            self.pieces.push(Piece::new(!self.pieces.is_empty())?);
         }
         self.epochs.push(epoch);
-        slot as u32
+        Ok(slot as u32)
     }
 
     /// The page is no longer needed.
@@ -144,12 +146,12 @@ mod tests {
     fn pages_keep_their_bytes_while_others_come_and_go() {
         for page_size in [4096, 65536] {
             let mut arena = Arena::new(page_size, Vec::new());
-            let slots: Vec<u32> = (0..3 * PIECE_LEN / page_size + 1).map(|_| arena.add(0)).collect();
+            let slots: Vec<u32> = (0..3 * PIECE_LEN / page_size + 1).map(|_| arena.add(0).unwrap()).collect();
             for slot in &slots {
                 arena.page_mut(*slot).fill(*slot as u8);
             }
             slots.iter().step_by(3).for_each(|slot| arena.remove(*slot));
-            let again: Vec<u32> = (0..slots.len().div_ceil(3)).map(|_| arena.add(1)).collect();
+            let again: Vec<u32> = (0..slots.len().div_ceil(3)).map(|_| arena.add(1).unwrap()).collect();
             again.iter().for_each(|slot| arena.page_mut(*slot).fill(0xee));
             assert_eq!(arena.used(), slots.len());
             for slot in slots.iter().filter(|slot| !again.contains(slot)) {
@@ -169,7 +171,8 @@ mod tests {
         let mut pieces = Vec::new();
         for round in 0..3 {
             let mut arena = Arena::new(4096, pieces);
-            let slots: Vec<u32> = (0..(KEPT_PIECES + 3) * PIECE_LEN / 4096).map(|_| arena.add(0)).collect();
+            let slots: Vec<u32> =
+                (0..(KEPT_PIECES + 3) * PIECE_LEN / 4096).map(|_| arena.add(0).unwrap()).collect();
             slots.iter().for_each(|slot| arena.page_mut(*slot).fill(*slot as u8 ^ round));
             assert!(slots.iter().all(|slot| arena.page(*slot).iter().all(|b| *b == *slot as u8 ^ round)));
             pieces = arena.take_pieces();

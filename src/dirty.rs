@@ -239,7 +239,10 @@ impl Dirty {
     // ---- pages ----
 
     /// A new page; its bytes are whatever the slot held.
-    pub fn add_page(&mut self) -> u32 {
+    ///
+    /// # Errors
+    /// `Io` where there is no memory.
+    pub fn add_page(&mut self) -> Result<u32> {
         self.path.is_valid = false;
         self.arena.add(self.epoch)
     }
@@ -273,13 +276,13 @@ impl Dirty {
     /// itself, or a new copy. The caller replaces its reference where the slot is new.
     ///
     /// # Errors
-    /// `Corrupt` when the page cannot be read or cannot be edited safely.
+    /// `Corrupt` when the page cannot be read or cannot be edited safely, `Io` where there is no memory.
     pub fn make_mut(&mut self, child: ChildRef, level: u8, layout: &Layout) -> Result<u32> {
         if let Some(slot) = heap_slot(child.page) {
             if self.is_current(slot) {
                 return Ok(slot);
             }
-            let copy = self.add_page();
+            let copy = self.add_page()?;
             self.arena.copy(slot, copy);
             return Ok(copy);
         }
@@ -291,7 +294,7 @@ impl Dirty {
             pages.set_judged(child.page, child.birth);
         }
         self.path.is_valid = false;
-        let slot = self.arena.add(self.epoch);
+        let slot = self.arena.add(self.epoch)?;
         self.arena.page_mut(slot).copy_from_slice(bytes);
         self.drop_written(Run { start: child.page, len: 1 }, child.birth)?;
         Ok(slot)

@@ -38,7 +38,7 @@ pub fn put(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: &[u8], replace
         return Ok(Put::Kept);
     }
     if tree.is_empty() {
-        let leaf = dirty.add_page();
+        let leaf = dirty.add_page()?;
         init_leaf(dirty.heap_page_mut(leaf), &tree.layout, tree.table);
         tree.root = dirty.reference(leaf, 0);
         tree.level = 0;
@@ -154,7 +154,7 @@ fn share(dirty: &mut Dirty, tree: &Tree, entries: &Inserted<'_>) -> Result<bool>
 
 /// Distributes the entries over the path's leaf and a new one behind it.
 fn split_leaf(dirty: &mut Dirty, tree: &mut Tree, entries: &Inserted<'_>, policy: SplitAt) -> Result<()> {
-    let (layout, left_slot, right_slot) = (tree.layout, dirty.path.leaf, dirty.add_page());
+    let (layout, left_slot, right_slot) = (tree.layout, dirty.path.leaf, dirty.add_page()?);
     let border = entries.border(&layout, policy)?;
     for (slot, part) in [(left_slot, 0..border), (right_slot, border..entries.count())] {
         let page = dirty.heap_page_mut(slot);
@@ -172,7 +172,7 @@ fn split_leaf(dirty: &mut Dirty, tree: &mut Tree, entries: &Inserted<'_>, policy
 fn append_leaf(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: Stored<'_>) -> Result<()> {
     dirty.note_appended();
     let full = dirty.path.leaf;
-    let slot = dirty.add_page();
+    let slot = dirty.add_page()?;
     let page = dirty.heap_page_mut(slot);
     init_leaf(page, &tree.layout, tree.table);
     assert!(leaf_insert(page, &tree.layout, 0, key, value, 0), "an entry fits in an empty leaf");
@@ -221,7 +221,7 @@ fn grow_parent(
         return Ok(true);
     }
     let border = entries.border(page_size, ascending);
-    let right_slot = dirty.add_page();
+    let right_slot = dirty.add_page()?;
     entries.write(dirty.heap_page_mut(slot), level, tree.table, 0, border);
     entries.write(dirty.heap_page_mut(right_slot), level, tree.table, border, count);
     let below = |range: std::ops::Range<usize>| range.map(|i| entries.child(i).count).sum();
@@ -246,7 +246,7 @@ fn grow_root(
     let mut entries = BranchEntries::default();
     entries.push(&[], left);
     entries.push(separator, right);
-    let slot = dirty.add_page();
+    let slot = dirty.add_page()?;
     entries.write(dirty.heap_page_mut(slot), level, tree.table, 0, 2);
     tree.root = dirty.reference(slot, tree.root.count);
     tree.level = level;
