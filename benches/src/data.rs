@@ -40,6 +40,19 @@ impl Shape {
         }
     }
 
+    /// The numbers below `count` in the order of their keys.
+    pub fn order(self, count: u64) -> Vec<u32> {
+        let count = u32::try_from(count).expect("no more pairs than that");
+        let (mut key, mut value) = (vec![0; self.lens().0], vec![0; self.lens().1]);
+        let front = |i: u32| {
+            self.fill(i.into(), 0, &mut key, &mut value);
+            (u64::from_be_bytes(*key.first_chunk().expect("eight bytes or more")), i)
+        };
+        let mut keys: Vec<(u64, u32)> = (0..count).map(front).collect();
+        keys.sort_unstable();
+        keys.into_iter().map(|(_, i)| i).collect()
+    }
+
     /// Writes key and value of pair `i` in one of its versions.
     fn fill(self, i: u64, version: u64, key: &mut [u8], value: &mut [u8]) {
         match self {
@@ -221,21 +234,21 @@ impl Source for Once<'_> {
 }
 
 /// Made while they are needed; how long making them took is kept, so that it can be taken off.
-pub struct Made {
+pub struct Made<I> {
     shape: Shape,
-    left: Range<u64>,
+    left: I,
     chunk: Data,
     pub making: Duration,
     pub seen: Seen,
 }
 
-impl Made {
-    pub fn new(shape: Shape, numbers: Range<u64>) -> Self {
+impl<I: Iterator<Item = u64>> Made<I> {
+    pub fn new(shape: Shape, numbers: I) -> Self {
         Made { shape, left: numbers, chunk: Data::new(shape), making: Duration::ZERO, seen: Seen::default() }
     }
 }
 
-impl Source for Made {
+impl<I: Iterator<Item = u64>> Source for Made<I> {
     fn next(&mut self) -> Option<Pairs<'_>> {
         let start = Instant::now();
         self.chunk.clear();

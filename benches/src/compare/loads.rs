@@ -1,12 +1,14 @@
 //! Loads of empty stores, overwriting and deleting, each in one durable txn; and what the files take
-//! afterwards.
+//! afterwards. Stores of 1-KiB values are large: there is one at a time, and the gets of them are here.
 
 use super::store::Store;
 use super::{Run, nanos};
 use crate::data::{Data, Pairs, Shape};
+use crate::engines::{Direction, Kind};
 use rand::prelude::*;
 
 const OVERWRITTEN: usize = 100_000;
+const GETS: usize = 200_000;
 
 pub fn run(run: &mut Run) {
     let random = run.data(Shape::Bytes);
@@ -18,30 +20,59 @@ pub fn run(run: &mut Run) {
         change(run, round, stores, random.pairs());
     }
     drop((random, ascending));
-    for (shape, time, size) in
-        [(Shape::Numbers, "load_u64", "size_u64"), (Shape::Kib, "load_kib", "size_kib")]
-    {
-        let data = run.data(shape);
-        for round in 0..run.rounds {
-            load(run, round, shape, data.pairs(), time, size).into_iter().for_each(Store::remove);
+    let numbers = run.data(Shape::Numbers);
+    for round in 0..run.rounds {
+        let stores = load(run, round, Shape::Numbers, numbers.pairs(), "load_u64", "size_u64");
+        stores.into_iter().for_each(Store::remove);
+    }
+    let kib = run.data(Shape::Kib);
+    for round in 0..run.rounds {
+        for kind in run.turn(round).into_iter().filter(|kind| kind.takes(Shape::Kib)) {
+            let store = load_one(run, round, kind, Shape::Kib, kib.pairs(), "load_kib", "size_kib");
+            get(run, round, &store, kib.pairs());
+            store.remove();
         }
     }
 }
 
 /// Loads each store, and leaves it at rest.
 fn load(run: &mut Run, round: u64, shape: Shape, pairs: Pairs, time: &str, size: &str) -> Vec<Store> {
-    let mut stores = Vec::new();
-    for kind in run.turn(round).into_iter().filter(|kind| kind.takes(shape)) {
-        let store = Store::create(kind, &run.place, shape);
-        let value = nanos(pairs.len(), || store.engine().put(pairs));
-        run.record(time, kind, round, value);
-        store.rest();
-        if kind.is_stored() {
-            run.record(size, kind, round, store.bytes() as f64);
-        }
-        stores.push(store);
+    let kinds = run.turn(round).into_iter().filter(|kind| kind.takes(shape));
+    kinds.map(|kind| load_one(run, round, kind, shape, pairs, time, size)).collect()
+}
+
+fn load_one(
+    run: &mut Run,
+    round: u64,
+    kind: Kind,
+    shape: Shape,
+    pairs: Pairs,
+    time: &str,
+    size: &str,
+) -> Store {
+    let store = Store::create(kind, &run.place, shape);
+    let value = nanos(pairs.len(), || store.engine().put(pairs));
+    run.record(time, kind, round, value);
+    store.rest();
+    if kind.is_stored() {
+        run.record(size, kind, round, store.bytes() as f64);
     }
-    stores
+    store
+}
+
+/// Gets of a store of which everything was read before.
+fn get(run: &mut Run, round: u64, store: &Store, pairs: Pairs) {
+    store.engine().scan(Direction::Forward);
+    let mut random = SmallRng::seed_from_u64(round);
+    let mut any = || pairs.pick((0..run.count(GETS)).map(|_| random.random_range(0..pairs.len())));
+    store.engine().get_all(any().pairs());
+    let gets = any();
+    run.record(
+        "get_kib",
+        store.kind,
+        round,
+        nanos(gets.pairs().len(), || store.engine().get_all(gets.pairs())),
+    );
 }
 
 /// Overwrites some, deletes half, compacts.

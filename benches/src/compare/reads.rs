@@ -120,10 +120,9 @@ const BYTES: &[(&str, Measure)] = &[
     ("begin_read", begin_read),
 ];
 const NUMBERS: &[(&str, Measure)] = &[("get_u64", get), ("scan_u64", scan)];
-const KIB: &[(&str, Measure)] = &[("get_kib", get)];
 
 pub fn run(run: &mut Run) {
-    for (shape, rows) in [(Shape::Bytes, BYTES), (Shape::Numbers, NUMBERS), (Shape::Kib, KIB)] {
+    for (shape, rows) in [(Shape::Bytes, BYTES), (Shape::Numbers, NUMBERS)] {
         measure(run, shape, rows);
     }
 }
