@@ -18,7 +18,7 @@ use crate::session::{Sidecars, name_beside};
 use crate::shared::FlushState;
 use crate::snapshot::Verify;
 use crate::store::{Origin, Store, Wait};
-use crate::txn::{ReadTxn, WriteTxn};
+use crate::txn::{self, ReadTxn, WriteTxn};
 use crate::verify::{self, Progress, Stats, VerifyReport};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -295,7 +295,7 @@ fn ready(store: &Arc<Store>, ignore_log: bool) -> Result<()> {
         return Ok(());
     }
     if !store.read_only {
-        return WriteTxn::begin(store, Wait::Forever).map(|_| ());
+        return txn::settle(store);
     }
     if store.session != lock::IMMUTABLE {
         // Someone else may be replaying it right now.

@@ -407,7 +407,7 @@ impl Store {
             return flushed;
         }
         let finished = match readers.open_turn() {
-            None => self.lead()?.checkpoint_head(),
+            None => self.lead()?.checkpoint_head().map(|()| self.leave_mark()),
             Some(_) => Ok(()),
         };
         self.unshare()?;

@@ -29,6 +29,7 @@ mod counters;
 mod options;
 mod arena;
 mod create;
+mod settled;
 mod session;
 mod store;
 mod heritage;

@@ -58,8 +58,12 @@ impl Config {
 
     /// What others see of this process: the label, or else the name of the program.
     pub fn label(&self) -> String {
-        let name = || std::fs::read_to_string("/proc/self/comm").map(|name| name.trim_end().to_owned());
-        self.label.clone().unwrap_or_else(|| name().unwrap_or_default())
+        let name = || match rustix::thread::gettid() == rustix::process::getpid() {
+            // The first thread has the name of its process.
+            true => rustix::thread::name().ok()?.into_string().ok(),
+            false => Some(std::fs::read_to_string("/proc/self/comm").ok()?.trim_end().to_owned()),
+        };
+        self.label.clone().or_else(name).unwrap_or_default()
     }
 }
 

@@ -106,18 +106,22 @@ impl Readers {
             let flags = rustix::fs::ioctl_getflags(&file).unwrap_or(rustix::fs::IFlags::empty());
             let _ = rustix::fs::ioctl_setflags(&file, flags | rustix::fs::IFlags::NOCOW);
         }
-        // The first pages keep their places on a disk that may be full.
+        // The first pages keep their places on a disk that may be full; what is written has one.
         let kept = meta.size().min(2 * PAGE as u64);
         within_limit(2 * PAGE as u64).map_err(io("write the lock file"))?;
-        match file.set_len(kept) {
+        let (written, len) = match if meta.size() == kept { Ok(()) } else { file.set_len(kept) } {
             Ok(()) => {
-                file.write_all_at(&[0; 2 * PAGE][..kept as usize], 0).map_err(io("write the lock file"))?
+                file.write_all_at(&[0; 2 * PAGE][..kept as usize], 0).map_err(io("write the lock file"))?;
+                (kept, kept)
             }
             // What is sealed keeps its length, and is emptied.
-            Err(_) => descriptor::empty_from(&file, 0).map_err(io("empty the lock file"))?,
-        }
-        let len = file.metadata().map_err(io("examine the lock file"))?.size();
-        descriptor::reserve(&file, 0, len.max(PAGE as u64)).map_err(io("write the lock file"))?;
+            Err(_) => {
+                descriptor::empty_from(&file, 0).map_err(io("empty the lock file"))?;
+                (0, meta.size())
+            }
+        };
+        let rest = len.max(PAGE as u64) - written;
+        descriptor::reserve(&file, written, rest).map_err(io("write the lock file"))?;
         let readers = Self::over(file, label)?;
         readers.initialise(store_id, session, meta.ino(), state);
         // Room for snapshots, before the disk is full.
@@ -294,6 +298,7 @@ impl Readers {
         within_limit(len)
             .and_then(|()| descriptor::reserve(&self.file, old, len.saturating_sub(old)))
             .map_err(|error| Error::io("extend the lock file", error))?;
+        self.known_blocks.fetch_max(blocks + more, Release);
         self.set_blocks(blocks + more);
         Ok(())
     }

@@ -8,7 +8,7 @@
 //!
 //! The steps, with the turn to write and the lead:
 //! 1. Both meta slots are written once more, the same bytes, and flushed: who opens a store cannot know
-//!    that what the cache shows is what is on the disk. Where a flush has failed since, or there is something to
+//!    that what the cache shows is what is on the disk, unless the session before has left word ([`crate::settled`]). Where a flush has failed since, or there is something to
 //!    replay, the other slot gets the bytes of the checkpoint's: it may hold a commit, on the disk or in the
 //!    cache, that was never acknowledged.
 //! 2. Growth that no state refers to is cut off.
@@ -97,12 +97,15 @@ pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
     rebuilt
 }
 
-/// Step 1 for a store that was just opened: both slots are written once more as they are, and flushed. What a
-/// process before may have written and failed to flush is not on the disk any more, nor in doubt.
+/// Step 1 for a store that was just opened: both slots are written once more as they are, and flushed, where they are
+/// not known to be on the disk. What a process before may have written and failed to flush is not there any more,
+/// nor in doubt.
 fn settle_checkpoint(store: &Store) -> Result<(Meta, usize)> {
     let (meta, slot) = store.checkpoint()?;
     if store.readers.checkpoint().is_none() {
-        store.rewrite_slots()?;
+        if !store.has_mark() {
+            store.rewrite_slots()?;
+        }
         store.readers.set_checkpoint(meta.txn.get(), slot);
     }
     Ok((meta, slot))

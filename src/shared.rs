@@ -18,6 +18,7 @@
 //!         | 14 newest txn that is to be published only when it is on the disk
 //!         | 15 number of failed flushes | 16 heads
 //!         | 17 number of snapshots that were pinned once more, for somebody else
+//!         | 18 the mark of settled meta slots: 0 nobody has looked, 1 taken away, 2 left by who was here before
 //!         words 64–191: eight states of 16 words, that of publication p in place p mod 8
 //!         words 192–255: four states likewise, the heads
 //!         words 256–319: for failed flush f, in place f mod 64, the newest txn that it did not cost
@@ -36,7 +37,7 @@
 //!
 //! Invariants:
 //! 1. The state of publication `p` is written before the number of publications becomes `p`.
-//! 2. Only the holder of the flush lock publishes and changes words 9 to 13 and 15; only the holder of the
+//! 2. Only the holder of the flush lock publishes and changes words 9 to 13, 15 and 18; only the holder of the
 //!    writer lock changes words 8 and 14 and the heads (or who is alone, as the last to close). Only the
 //!    owner writes a slot while it lives.
 
@@ -44,6 +45,7 @@ use crate::format::{ChildRef, Meta};
 use crate::log::{Log, Tail};
 use crate::map::{Word, Words};
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
@@ -67,6 +69,7 @@ const ASKED_WORD: usize = 14;
 const FAILURES_WORD: usize = 15;
 const HEADS_WORD: usize = 16;
 const HANDOVERS_WORD: usize = 17;
+const MARK_WORD: usize = 18;
 const PUBLISHED: Ring = Ring { count_word: PUBLICATIONS_WORD, first_word: 64, states: 8 };
 const HEADS: Ring = Ring { count_word: HEADS_WORD, first_word: 192, states: 4 };
 const FAILED_AT_WORD: usize = 256;
@@ -81,6 +84,7 @@ const LINE_WORDS: usize = 8;
 pub const SLOTS_PER_BLOCK: usize = 63;
 /// Blocks that there can be.
 pub const MAX_BLOCKS: usize = 16384;
+const FIRST_BLOCKS: usize = 8;
 const USED_AT: usize = 1;
 const PID_AT: usize = 2;
 const OWNER_LABEL: std::ops::Range<usize> = 3..8;
@@ -122,6 +126,17 @@ pub enum FlushState {
     Failed = 2,
     /// Nobody has looked yet whether the log has anything to replay.
     Unopened = 3,
+}
+
+/// What this session knows of the mark of settled meta slots ([`crate::settled`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mark {
+    /// Nobody has looked.
+    Unknown = 0,
+    /// It was taken away.
+    Gone = 1,
+    /// It was left by the session before, and is still there.
+    Left = 2,
 }
 
 /// Places for states of which the newest counts.
@@ -212,7 +227,9 @@ pub struct Shared<W> {
 
 /// The blocks of one process, as it knows them itself.
 pub struct OwnBlocks {
-    blocks: Box<[AtomicUsize]>,
+    /// The first ones; few processes have more.
+    first: [AtomicUsize; FIRST_BLOCKS],
+    more: OnceLock<Box<[AtomicUsize]>>,
     /// So many of them are set.
     count: AtomicUsize,
 }
@@ -248,7 +265,8 @@ impl OwnBlocks {
     /// None yet.
     pub fn new() -> Self {
         OwnBlocks {
-            blocks: (0..MAX_BLOCKS).map(|_| AtomicUsize::new(0)).collect(),
+            first: [const { AtomicUsize::new(0) }; FIRST_BLOCKS],
+            more: OnceLock::new(),
             count: AtomicUsize::new(0),
         }
     }
@@ -261,17 +279,28 @@ impl OwnBlocks {
     /// Adds one. The caller keeps others from adding.
     pub fn add(&self, block: usize) {
         let count = self.count.load(Relaxed);
-        self.blocks[count].store(block, Relaxed);
+        self.place(count).store(block, Relaxed);
         self.count.store(count + 1, Release);
     }
 
     fn slot(&self, slot: usize) -> (usize, usize) {
-        (self.blocks[slot / SLOTS_PER_BLOCK].load(Relaxed), slot % SLOTS_PER_BLOCK)
+        (self.place(slot / SLOTS_PER_BLOCK).load(Relaxed), slot % SLOTS_PER_BLOCK)
+    }
+
+    #[inline]
+    fn place(&self, at: usize) -> &AtomicUsize {
+        self.first.get(at).unwrap_or_else(|| self.place_behind(at - FIRST_BLOCKS))
+    }
+
+    #[cold]
+    fn place_behind(&self, at: usize) -> &AtomicUsize {
+        let all = || (FIRST_BLOCKS..MAX_BLOCKS).map(|_| AtomicUsize::new(0)).collect();
+        &self.more.get_or_init(all)[at]
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        self.blocks[..self.count()].iter().map(|block| block.load(Relaxed))
+        (0..self.count()).map(|at| self.place(at).load(Relaxed))
     }
 }
 
@@ -408,6 +437,20 @@ impl<W: Words> Shared<W> {
     /// Says how the flush stands. The caller holds the flush lock.
     pub fn set_flush_state(&self, state: FlushState) {
         self.words.word(FLUSH_WORD).store(state as u64, SeqCst);
+    }
+
+    /// Whether the data file has the mark of settled meta slots.
+    pub fn mark(&self) -> Mark {
+        match self.words.word(MARK_WORD).load(SeqCst) {
+            1 => Mark::Gone,
+            2 => Mark::Left,
+            _ => Mark::Unknown,
+        }
+    }
+
+    /// Says so. The caller holds the flush lock, or is alone.
+    pub fn set_mark(&self, mark: Mark) {
+        self.words.word(MARK_WORD).store(mark as u64, SeqCst);
     }
 
     /// Number of flushes that failed.

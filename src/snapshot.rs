@@ -8,9 +8,9 @@
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{HEADER_LEN, OverflowRef, header, meta_pages, page_checksum};
-use crate::map::{prefetch, prefetch_all};
+use crate::map::{SharedWords, Words, prefetch, prefetch_all};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// When checksums are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -272,7 +272,7 @@ pub fn wrong_value(run: &OverflowRef, found: u32) -> Error {
 /// Per page the birth of the version that was verified last, all its bits inverted: 0, where there is none, is no birth
 /// that a reference can have. Grows by doubling, never moves.
 struct Verified {
-    parts: [OnceLock<Box<[AtomicU64]>>; PARTS],
+    parts: [OnceLock<SharedWords>; PARTS],
 }
 
 const PARTS: usize = 40;
@@ -289,26 +289,40 @@ impl Verified {
         self.parts
             .get(part)
             .and_then(OnceLock::get)
-            .is_some_and(|births| births[at].load(Ordering::Relaxed) == !birth)
+            .is_some_and(|births| births.word(at).load(Ordering::Relaxed) == !birth)
     }
 
     fn forget(&self) {
-        for births in self.parts.iter().filter_map(OnceLock::get) {
-            births.iter().for_each(|birth| birth.store(0, Ordering::Relaxed));
+        for (part, births) in self.parts.iter().enumerate() {
+            let Some(births) = births.get() else { continue };
+            // What nobody has touched stays so.
+            let set = (0..len_of(part))
+                .map(|at| births.word(at))
+                .filter(|birth| birth.load(Ordering::Relaxed) != 0);
+            set.for_each(|birth| birth.store(0, Ordering::Relaxed));
         }
     }
 
     #[inline]
     fn set(&self, page: u64, birth: u64) {
         let (part, at) = place(page);
-        if let Some(part_cell) = self.parts.get(part) {
-            let births = part_cell.get_or_init(|| {
-                let len = 1usize << (FIRST_PART_BITS as usize + part);
-                (0..len).map(|_| AtomicU64::new(0)).collect()
-            });
-            births[at].store(!birth, Ordering::Relaxed);
+        if let Some(births) =
+            self.parts.get(part).and_then(|births| births.get().or_else(|| make(births, part)))
+        {
+            births.word(at).store(!birth, Ordering::Relaxed);
         }
     }
+}
+
+/// Where there is no memory for it, what is in this part is verified again and again.
+#[cold]
+fn make(births: &OnceLock<SharedWords>, part: usize) -> Option<&SharedWords> {
+    let words = SharedWords::private(len_of(part)).ok()?;
+    Some(births.get_or_init(|| words))
+}
+
+fn len_of(part: usize) -> usize {
+    1 << (FIRST_PART_BITS as usize + part)
 }
 
 /// Part `k` holds the pages from `2^12 (2^k - 1)` on, `2^(12 + k)` of them.

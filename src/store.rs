@@ -24,7 +24,8 @@ use crate::log::Log;
 use crate::options::Config;
 use crate::readers::Readers;
 use crate::session::{self, Sidecars, Standing, Wish};
-use crate::shared::{FlushState, Pin, State};
+use crate::settled;
+use crate::shared::{FlushState, Mark, Pin, State};
 use crate::snapshot::{PageSource, Pages};
 use crate::space::{Run, Space};
 use crate::write_back::Unwritten;
@@ -325,7 +326,9 @@ impl Store {
                 entering.sidecar = Some(copy);
             }
             drop(steady);
-            if matches!(standing, Standing::Alone(_)) && wish == Wish::Write && config.create {
+            // Nobody could begin another session meanwhile.
+            let locked_out = matches!(standing, Standing::Alone(_)) && wish == Wish::Write;
+            if locked_out && config.create {
                 create::fill_if_blank(&file, &path, config)?;
             }
             let (meta, _) = create::read_meta(&file, &path, !matches!(standing, Standing::Among(..)))?;
@@ -352,7 +355,7 @@ impl Store {
             }
             if session != lock::IMMUTABLE {
                 lock::join(&file, session).map_err(|error| fail("lock", error))?;
-                if !session::is_the_only_session(&file, session)? {
+                if !locked_out && !session::is_the_only_session(&file, session)? {
                     // Two that only read, by two names, at once: neither may stay.
                     drop((entering, transient));
                     std::thread::sleep(Duration::from_millis(1 + session % 7));
@@ -711,10 +714,14 @@ impl Store {
     /// Cuts what lies behind `page_count`, which no state refers to. The number comes from the sidecar; whatever it
     /// is, what the checkpoint and the published state have stays.
     pub fn cut(&self, page_count: u64) -> Result<()> {
+        let has = self.pages.disk.len()?;
+        if has <= page_count.saturating_mul(self.pages.page_size as u64) {
+            return Ok(());
+        }
         let checkpoint = self.checkpoint()?.0.page_count.get();
         let kept = page_count.max(checkpoint).max(self.readers.published().page_count);
         let len = kept.saturating_mul(self.pages.page_size as u64);
-        if self.pages.disk.len()? > len { self.pages.disk.set_len(len) } else { Ok(()) }
+        if has > len { self.pages.disk.set_len(len) } else { Ok(()) }
     }
 
     /// Writes `state` and its log into a meta slot and waits until it is on the disk. The caller holds the
@@ -727,6 +734,7 @@ impl Store {
 
     /// Writes a meta slot and waits until it is on the disk.
     pub fn write_slot(&self, meta: &Meta, slot: usize) -> Result<()> {
+        self.take_mark_away()?;
         let disk = &self.pages.disk;
         disk.write(META_OFFSETS[slot], &[IoSlice::new(meta.as_bytes())])?;
         disk.sync(META_OFFSETS[slot], META_LEN as u64)
@@ -734,6 +742,7 @@ impl Store {
 
     /// Writes both meta slots as they are once more and waits until they are on the disk.
     pub fn rewrite_slots(&self) -> Result<()> {
+        self.take_mark_away()?;
         let disk = &self.pages.disk;
         for offset in META_OFFSETS {
             let mut bytes = [0; META_LEN];
@@ -747,9 +756,39 @@ impl Store {
     /// come back when every process dies. Recovery does it again, and flushes it.
     pub fn take_back_meta(&self, slot: usize) {
         // Where this fails too, only the promise of the next opening is weaker.
-        let _ = self.checkpoint().and_then(|(meta, _)| {
+        let _ = self.take_mark_away().and_then(|()| self.checkpoint()).and_then(|(meta, _)| {
             self.pages.disk.write(META_OFFSETS[slot], &[IoSlice::new(meta.as_bytes())])
         });
+    }
+
+    /// Whether the session before has left word that both slots are on the disk as they are.
+    pub fn has_mark(&self) -> bool {
+        let is_left = settled::is_left(self.pages.disk.file());
+        if is_left {
+            self.readers.set_mark(Mark::Left);
+        }
+        is_left
+    }
+
+    /// Nobody is to find that word from now on: a slot is about to be written.
+    ///
+    /// # Errors
+    /// `Io` when it cannot be taken away.
+    pub fn take_mark_away(&self) -> Result<()> {
+        if self.readers.mark() != Mark::Gone {
+            settled::take_away(self.pages.disk.file())
+                .map_err(|error| self.pages.disk.io_error("change the attributes of", error))?;
+            self.readers.set_mark(Mark::Gone);
+        }
+        Ok(())
+    }
+
+    /// Leaves that word for the session behind this one: of both slots the last write was flushed. The caller is alone.
+    pub fn leave_mark(&self) {
+        let is_settled = self.readers.flush_state() == FlushState::Settled;
+        if is_settled && self.readers.mark() != Mark::Left && self.pages.disk.needs_name {
+            settled::leave(self.pages.disk.file());
+        }
     }
 
     /// Remembers the log that a new checkpoint begins.

@@ -1022,6 +1022,19 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// Recovers a store that was just opened, where that is needed.
+///
+/// # Errors
+/// Those of [`recover`].
+pub(crate) fn settle(store: &Arc<Store>) -> Result<()> {
+    let Some(writer) = store.begin_writer(Wait::Forever)? else { return Ok(()) };
+    let mut turn = Turn { store, writer: Some(writer) };
+    while store.is_unsettled()? {
+        recover(store, turn.writer.as_mut().expect("just begun"))?;
+    }
+    Ok(())
+}
+
 /// The state to build on, behind recovery where that is needed, and the number of flushes that had failed
 /// before: if there is one more at the commit, the state may be lost. The caller has the turn.
 fn prepare(store: &Arc<Store>, writer: &mut Writer) -> Result<(State, u64)> {

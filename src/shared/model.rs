@@ -117,7 +117,7 @@ fn new_words(blocks: usize) -> Shared<ModelWords> {
 }
 
 fn few_blocks() -> OwnBlocks {
-    OwnBlocks { blocks: (0..4).map(|_| AtomicUsize::new(0)).collect(), count: AtomicUsize::new(0) }
+    OwnBlocks::new()
 }
 
 // ---- death ----

@@ -4,6 +4,7 @@
 //! cutting the power again while they are opened.
 
 use crate::script::{digest, look, open};
+use crate::settled::mark_truly;
 use mapleaf::{Options, Schema};
 use mapleaf_crash::{Amount, Disk, Event, FailedFlush, Image, Pool, Recorder, memory_directory};
 use rand::rngs::StdRng;
@@ -236,7 +237,7 @@ impl Judge {
     pub fn judge(&mut self, image: &Image, permitted: &Permitted) -> Result<(), String> {
         let fingerprint = image.fingerprint();
         if !self.outcomes.contains_key(&fingerprint) {
-            let path = self.lay_out(image);
+            let path = self.lay_out_marked(image);
             let options = self.options.clone();
             let outcome = guarded(|| try_out(&path, &options, is_large(image)));
             self.opened += 1;
@@ -250,7 +251,7 @@ impl Judge {
         self.again += 1;
         let found = self.outcomes[&image.fingerprint()].clone().expect("it was accepted");
         let number = PROBE.max(found.txn + 1);
-        let path = self.lay_out(image);
+        let path = self.lay_out_marked(image);
         let recorder = Arc::new(Recorder::default());
         let options = self.options.clone().observer(Arc::clone(&recorder) as _);
         let probed = guarded(|| {
@@ -280,6 +281,15 @@ impl Judge {
         let violations = self.examine(disk, &recorder.log(), permitted, effort);
         self.depth -= 1;
         violations
+    }
+
+    /// Behind a power cut any mark may be back that the file ever had; the worst is one that fits.
+    fn lay_out_marked(&mut self, image: &Image) -> PathBuf {
+        let path = self.lay_out(image);
+        if self.rng.random::<bool>() {
+            mark_truly(&path);
+        }
+        path
     }
 
     /// Writes the image to a file of its own. Beside it: no sidecar, one of an earlier image, or garbage.

@@ -5,7 +5,8 @@
 //! from it the files that a power cut at any place could leave. Here are mapleaf's own workloads, and a judge
 //! ([`judge`]) who opens each file. Up to 1024 combinations of uncertain blocks all are tried, beyond that samples:
 //! everything old, everything new, one block missing, one block early, every combination of the redo log's blocks,
-//! everything up to some write, random ones. Beside the file the sidecar is missing, stale or garbage.
+//! everything up to some write, random ones. Beside the file the sidecar is missing, stale or garbage; half of the files
+//! have the mark of settled meta slots.
 //!
 //! **What every image owes:** it opens; `verify` is clean; the tables are, entry for entry, what some
 //! whole txn k left, with acknowledged ≤ k ≤ started, and not one that had failed before the last turn
@@ -23,7 +24,7 @@
 //!
 //! Where the tests are: [`cuts`] power cuts and killed writers, [`phases`] three cuts in each phase of a store's
 //! life, [`faults`] failing operations, [`forever`] those that do not end, [`reverts`] a cache that forgets, [`lies`] a
-//! disk that lies, [`rot`] rotten meta slots, [`threads`] commits of several threads, [`turns`] real processes that
+//! disk that lies, [`rot`] rotten meta slots, [`settled`] opening without a flush, [`threads`] commits of several threads, [`turns`] real processes that
 //! write in turn, [`controls`] logs without one flush, which must be found wrong, [`mutations`] the same for the
 //! crate's source (run with `--ignored`).
 
@@ -40,6 +41,7 @@ mod phases;
 mod reverts;
 mod rot;
 mod script;
+mod settled;
 mod threads;
 mod turns;
 mod workloads;

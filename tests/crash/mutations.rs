@@ -207,10 +207,38 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "slots_not_settled",
         changes: &[
-            ("src/recover.rs", "        store.rewrite_slots()?;\n", ""),
+            ("src/recover.rs", "            store.rewrite_slots()?;\n", ""),
         ],
         target: CRASH,
         tests: &["killed_anywhere", "then_death", "killed_in_the_middle"],
+    },
+    // The mark that both slots are on the disk is there while one of them is written.
+    Mutation {
+        name: "mark_not_taken_away",
+        changes: &[
+            ("src/store.rs", "            settled::take_away(self.pages.disk.file())\n                .map_err(|error| self.pages.disk.io_error(\"change the attributes of\", error))?;\n", ""),
+        ],
+        target: CRASH,
+        tests: &["settled::"],
+    },
+    // The mark counts whatever it says.
+    Mutation {
+        name: "mark_not_compared",
+        changes: &[
+            ("src/settled.rs", "mark_of(data).is_ok_and(|mark| mark == found)", "mark_of(data).is_ok()"),
+        ],
+        target: CRASH,
+        tests: &["settled::"],
+    },
+    // The mark is left although a flush has failed.
+    Mutation {
+        name: "mark_left_in_doubt",
+        changes: &[
+            ("src/store.rs", "        let is_settled = self.readers.flush_state() == FlushState::Settled;\n", "        let is_settled = true;\n"),
+            ("src/group.rs", "        if self.is_unsettled()? {\n            return Ok(());\n        }\n", "        if self.is_unsettled()? {\n            self.leave_mark();\n            return Ok(());\n        }\n"),
+        ],
+        target: CRASH,
+        tests: &["settled::"],
     },
     // The records whose flush failed stay in the cache.
     Mutation {
@@ -234,7 +262,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "growth_not_cut",
         changes: &[
-            ("src/store.rs", "        if self.pages.disk.len()? > len { self.pages.disk.set_len(len) } else { Ok(()) }\n", "        let _ = len;\n        Ok(())\n"),
+            ("src/store.rs", "        if has > len { self.pages.disk.set_len(len) } else { Ok(()) }\n", "        let _ = len;\n        Ok(())\n"),
         ],
         target: CRASH,
         tests: &["every_failing_operation", "grow_the_file", "every_single_failing"],
