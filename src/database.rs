@@ -2,6 +2,7 @@
 
 use crate::batch::Batches;
 use crate::counters::Counters;
+use crate::create;
 use crate::describe::{self, PageDump};
 use crate::descriptor;
 use crate::disk::Observer;
@@ -295,7 +296,12 @@ fn ready(store: &Arc<Store>, ignore_log: bool) -> Result<()> {
         return Ok(());
     }
     if !store.read_only {
-        return txn::settle(store);
+        txn::settle(store)?;
+        // What an older slot refers to may have been reused: its space is looked at before anyone reads.
+        return match create::problems_of(&create::slots_in(&store.pages.disk)).is_empty() {
+            true => Ok(()),
+            false => WriteTxn::begin(store, Wait::Forever).map(|_| ()),
+        };
     }
     if store.session != lock::IMMUTABLE {
         // Someone else may be replaying it right now.
