@@ -169,6 +169,14 @@ impl Disk {
         Ok(self.examine()?.0)
     }
 
+    /// Whether the file has `len` bytes. No system call where so many were seen already.
+    ///
+    /// # Errors
+    /// `Io` when the system does not say.
+    pub fn has(&self, len: u64) -> Result<bool> {
+        Ok(len <= self.known_len.load(Ordering::Acquire) || len <= self.len()?)
+    }
+
     /// The file's length and how many names it has. Its times are not asked for: whoever has seen them makes the next
     /// write change them by less than a tick (since Linux 6.13), and on ext4 without a journal each flush then writes
     /// the inode too.

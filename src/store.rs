@@ -674,9 +674,9 @@ impl Store {
     /// `Corrupt` when it cannot.
     pub fn head(&self) -> Result<State> {
         let (state, log) = (self.readers.head(), self.log()?);
-        let in_file = self.pages.disk.len()? / self.pages.page_size as u64;
+        let len = state.page_count.saturating_mul(self.pages.page_size as u64);
         let as_meta = state.to_meta(&self.template, &log);
-        let fits = state.page_count <= in_file
+        let fits = self.pages.disk.has(len)?
             && state.log.offset <= log.capacity()
             && state.held <= state.page_count
             && Meta::parse(as_meta.as_bytes()).is_ok();

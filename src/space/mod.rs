@@ -84,6 +84,11 @@ impl RunSet {
         true
     }
 
+    /// How many runs there are.
+    fn len(&self) -> usize {
+        self.runs.len()
+    }
+
     /// Whether a page is in the set.
     pub fn contains(&self, page: u64) -> bool {
         self.runs.range(..=page).next_back().is_some_and(|(start, len)| page < start + len)
@@ -133,8 +138,9 @@ pub enum Chunk {
     Much,
 }
 
-/// No extent takes more bytes in a record.
+/// No extent takes more bytes in a record, and no run that was taken or given up.
 const EXTENT_ROOM: usize = 40;
+const RUN_ROOM: usize = 30;
 const LITTLE: usize = 512;
 const MUCH: usize = 64 << 10;
 
@@ -163,6 +169,8 @@ pub struct Space {
     /// Starts of pending extents that nobody could judge yet.
     unjudged: Vec<u64>,
     chain: VecDeque<ChainLink>,
+    /// Whether a round has ended since the chain was last shortened.
+    has_ended_round: bool,
     cursor: u64,
 }
 
@@ -190,6 +198,7 @@ impl Space {
             waiting: BTreeMap::new(),
             unjudged: Vec::new(),
             chain: VecDeque::new(),
+            has_ended_round: false,
             cursor: 0,
         }
     }
@@ -294,14 +303,14 @@ impl Space {
             }
             at = run.end();
         }
-        self.chain.push_back(ChainLink {
-            runs: record.own.clone(),
-            txn: record.txn,
-            starts_round: record.from == 0,
-            ends_round: record.to == record.pages_after,
-        });
+        self.add_link(&record.own, record.txn, record.from == 0, record.to == record.pages_after);
         self.cursor = if record.to == record.pages_after { 0 } else { record.to };
         Ok(())
+    }
+
+    fn add_link(&mut self, own: &[Run], txn: u64, starts_round: bool, ends_round: bool) {
+        self.chain.push_back(ChainLink { runs: own.to_vec(), txn, starts_round, ends_round });
+        self.has_ended_round |= ends_round;
     }
 
     fn inside(&self, record: &Record, run: Run) -> Result<()> {
@@ -598,6 +607,9 @@ impl Space {
 
     /// Records that are no longer needed, to be given up by the txn under way.
     pub fn retire_records(&mut self) -> Vec<GivenUp> {
+        if !std::mem::take(&mut self.has_ended_round) {
+            return Vec::new();
+        }
         let Some(end) = self.chain.iter().rposition(|link| link.ends_round) else { return Vec::new() };
         let Some(start) = self.chain.iter().take(end + 1).rposition(|link| link.starts_round) else {
             return Vec::new();
@@ -629,16 +641,22 @@ impl Space {
 
     /// Pages that the record of this txn takes, its own run not counted in `taken` yet.
     pub fn record_pages(&self, taken: &RunSet, log: &RunSet, given: &[GivenUp], chunk: Chunk) -> u64 {
+        let in_page = self.page_size - PART_AT;
+        // Room for the fixed part, the record's own run, and a chunk in proportion.
+        let with_rest = |listed: usize| listed + 256 + listed / 2;
+        let listed_at_most = (taken.len() + log.len() + given.len() + 1) * RUN_ROOM;
+        if chunk == Chunk::Little && !self.chain.is_empty() && with_rest(listed_at_most) <= in_page {
+            return 1;
+        }
         let mut bytes = Vec::with_capacity(self.page_size);
         put_runs(&mut bytes, taken);
         put_runs(&mut bytes, log);
         put_given(&mut bytes, given, u64::MAX >> 16);
-        // Room for the fixed part, the record's own run, and a chunk in proportion.
-        let len = bytes.len() + 256 + bytes.len() / 2;
+        let len = with_rest(bytes.len());
         let all = self.extents.len() * EXTENT_ROOM;
         let much = if chunk == Chunk::Much { all.min(MUCH) } else { 0 };
         let whole = if self.chain.is_empty() { all } else { 0 };
-        ((len + whole.max(much)).div_ceil(self.page_size - PART_AT)) as u64
+        ((len + whole.max(much)).div_ceil(in_page)) as u64
     }
 
     /// Encodes the record of `txn` into page images for the pages `own`, with numbers and births set.
@@ -651,9 +669,11 @@ impl Space {
         (taken, log, given): (&RunSet, &RunSet, &[GivenUp]),
         chunk: Chunk,
     ) -> Vec<u8> {
-        let pages: Vec<u64> = own.iter().flat_map(|run| run.start..run.end()).collect();
-        let room = pages.len() * (self.page_size - PART_AT);
-        let mut bytes = Vec::with_capacity(room);
+        let pages = own.iter().map(|run| run.len as usize).sum::<usize>();
+        let room = pages * (self.page_size - PART_AT);
+        // Its length comes first.
+        let mut bytes = Vec::with_capacity(2 * LITTLE);
+        bytes.extend_from_slice(&[0; 4]);
         let oldest = self.chain.front().map_or(txn, |link| link.txn);
         for number in [txn, previous.0, previous.1, previous.2, oldest, self.recorded_pages, self.page_count]
         {
@@ -666,21 +686,18 @@ impl Space {
         let little = bytes.len() + LITTLE.max(bytes.len() / 2);
         let limit = if chunk == Chunk::Little && !self.chain.is_empty() { little } else { usize::MAX };
         let (from, to) = (self.cursor, self.put_chunk(&mut bytes, txn, limit.min(room - 8)));
-        self.chain.push_back(ChainLink {
-            runs: own.to_vec(),
-            txn,
-            starts_round: from == 0,
-            ends_round: to == self.page_count,
-        });
+        self.add_link(own, txn, from == 0, to == self.page_count);
         assert!(self.chain.len() > 1 || to == self.page_count, "the first record must cover the whole file");
         self.cursor = if to == self.page_count { 0 } else { to };
         self.txn = txn;
-        self.paginate(&bytes, &pages, txn)
+        let len = bytes.len() as u32 - 4;
+        bytes[..4].copy_from_slice(&len.to_le_bytes());
+        self.paginate(&bytes, own, txn)
     }
 
     /// Writes the state from the cursor on, as far as `limit` bytes reach; returns where it stopped.
     fn put_chunk(&self, bytes: &mut Vec<u8>, txn: u64, limit: usize) -> u64 {
-        let mut list = Vec::with_capacity(limit.min(MUCH));
+        let mut list = Vec::with_capacity(limit.min(LITTLE));
         let (mut count, mut last, mut to) = (0, self.cursor, self.page_count);
         let room = limit.saturating_sub(bytes.len() + 30);
         // Pages that came free since may have joined an extent across the cursor: what is behind it belongs here.
@@ -714,23 +731,27 @@ impl Space {
         to
     }
 
-    fn paginate(&self, bytes: &[u8], numbers: &[u64], txn: u64) -> Vec<u8> {
-        let mut framed = (bytes.len() as u32).to_le_bytes().to_vec();
-        framed.extend_from_slice(bytes);
-        let mut parts = framed.chunks(self.page_size - PART_AT);
-        let mut pages = vec![0; self.page_size * numbers.len()];
-        for (i, page) in pages.chunks_mut(self.page_size).enumerate() {
-            crate::page::init(page, PageKind::Space, 0, SPACE_ID);
+    /// The images of the pages `own`, which a record lies in.
+    fn paginate(&self, record: &[u8], own: &[Run], txn: u64) -> Vec<u8> {
+        let numbers = || own.iter().flat_map(|run| run.start..run.end());
+        let count = numbers().count();
+        let mut parts = record.chunks(self.page_size - PART_AT);
+        let mut pages = vec![0; self.page_size * count];
+        let nexts = numbers().skip(1).chain([0]);
+        for (i, (page, (number, next))) in
+            pages.chunks_mut(self.page_size).zip(numbers().zip(nexts)).enumerate()
+        {
             let part = parts.next().unwrap_or(&[]);
-            let next = numbers.get(i + 1).copied().unwrap_or(0);
             page[HEADER_LEN..PART_AT].copy_from_slice(&next.to_le_bytes());
             page[PART_AT..PART_AT + part.len()].copy_from_slice(part);
             let header = header_mut(page);
+            header.kind = PageKind::Space as u8;
+            header.table.set(SPACE_ID);
             header.count.set(i.min(usize::from(u16::MAX)) as u16);
-            header.page.set(numbers[i]);
+            header.page.set(number);
             header.birth.set(txn);
         }
-        assert!(parts.next().is_none(), "a record of {} bytes in {} pages", framed.len(), numbers.len());
+        assert!(parts.next().is_none(), "a record of {} bytes in {count} pages", record.len());
         pages
     }
 
