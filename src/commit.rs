@@ -339,7 +339,8 @@ fn number(
     }
     plan.collect(dirty, catalog, false)?;
     let mut given = dirty.finish()?;
-    given.extend(dirty.space.retire_records());
+    let pages = plan.leaf_pages + plan.other_pages + plan.values.len() as u64;
+    given.extend(dirty.space.retire_records(detail.chunk, given.len(), pages));
     given.extend(detail.dropped_log);
     let given = join_given(given)?;
     let mut log_runs = RunSet::default();
@@ -379,9 +380,10 @@ fn number(
     if detail.chunk == Chunk::Little {
         dirty.store.unwritten.lock().note(plan.pages_written(dirty), &given, checkpoint);
     }
-    // The record speaks of its own pages apart.
+    // A record that stays alone speaks of its own pages apart.
     let mut taken = dirty.taken().clone();
-    assert!(own.iter().chain(detail.new_log).all(|run| taken.remove(*run)), "they were allocated");
+    let apart = if detail.is_checkpoint() { &own[..] } else { &[] };
+    assert!(apart.iter().chain(detail.new_log).all(|run| taken.remove(*run)), "they were allocated");
     dirty.space.give_up(&given, txn)?;
     let previous = dirty.base.space;
     plan.record = dirty.space.encode_record(txn, &own, previous, (&taken, &log_runs, &given), detail.chunk);

@@ -270,7 +270,7 @@ fn space_record(page: &[u8]) {
         let mut space = page.to_vec();
         header_mut(&mut space).kind = PageKind::Space as u8;
         let read = Record::read(&OnePage(&space), (3, record.txn, 1), page.len());
-        assert!(read.is_ok_and(|read| read.chunk == record.chunk) || page[HEADER_LEN..PART_AT] != [0; 8]);
+        assert!(read.is_ok_and(|read| read[0].chunk == record.chunk) || page[HEADER_LEN..PART_AT] != [0; 8]);
         for (run, _) in &record.chunk {
             assert!(run.start.checked_add(run.len).is_some());
         }

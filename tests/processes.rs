@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 const ACCOUNTS: Table<u64, u64> = Table::new("accounts");
 const HISTORY: Table<u64, [u8]> = Table::new("history");
 const WORDS: Table<str, [u8]> = Table::new("words");
+const ROOM: Table<u64, [u8]> = Table::new("room");
 const COUNTER: Table<str, u64> = Table::new("counter");
 const ACCOUNT_COUNT: u64 = 500;
 const TOTAL: u64 = ACCOUNT_COUNT * 1000;
@@ -480,6 +481,9 @@ impl Place {
     fn with_log() -> Self {
         let place = Place::with_accounts();
         let db = place.open();
+        // Room for the commits to come: one that grows the file flushes what is new.
+        db.write(|w| w.put(ROOM, &0, &[0; 100_000])).unwrap();
+        db.write(|w| w.delete(ROOM, &0)).unwrap();
         (0..10).for_each(|_| put_as(&db, Durability::Durable, 0, 1000).unwrap());
         assert!(db.counters().logged_commits > 0);
         place

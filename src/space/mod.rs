@@ -13,8 +13,10 @@
 //! **A space record per commit.** It lists the runs taken and given up by the txn, and, in the rest of
 //! its pages, the state of the next stretch of the file, going round and round (`chunk`). Whoever
 //! reads the records from the start of the last complete round on knows the whole state; older
-//! records are given up. So a small commit writes one page of space information whatever the
-//! number of free pages, a record is never rewritten, and opening a store scans nothing: the first
+//! records are given up. The record of a small logged txn takes over the page of the one before, with
+//! what stood there, while there is room: so most commits replace their record's page, as they do
+//! their branches, and repeat no state. A small commit writes one page of space information whatever
+//! the number of free pages, a record is never rewritten, and opening a store scans nothing: the first
 //! writer reads the chain, whose length is in proportion to the number of free extents. [`record`]
 //! has the bytes.
 //!
@@ -141,13 +143,17 @@ pub enum Chunk {
 /// No extent takes more bytes in a record, and no run that was taken or given up.
 const EXTENT_ROOM: usize = 40;
 const RUN_ROOM: usize = 30;
+/// No record takes more besides its lists.
+const FIXED_ROOM: usize = 150;
 const LITTLE: usize = 512;
 const MUCH: usize = 64 << 10;
 
 #[derive(Clone, Debug)]
 struct ChainLink {
     runs: Vec<Run>,
+    /// The txn that wrote the pages; and that of the oldest record in them.
     txn: u64,
+    first: u64,
     starts_round: bool,
     ends_round: bool,
 }
@@ -171,6 +177,10 @@ pub struct Space {
     chain: VecDeque<ChainLink>,
     /// Whether a round has ended since the chain was last shortened.
     has_ended_round: bool,
+    /// The records in the newest page, if the next one may take it over.
+    open: Vec<u8>,
+    /// Whether the record that is being made takes over that page.
+    takes_over: bool,
     cursor: u64,
 }
 
@@ -199,6 +209,8 @@ impl Space {
             unjudged: Vec::new(),
             chain: VecDeque::new(),
             has_ended_round: false,
+            open: Vec::new(),
+            takes_over: false,
             cursor: 0,
         }
     }
@@ -213,27 +225,29 @@ impl Space {
         }
         let mut records = Vec::new();
         let (mut next, mut oldest) = (state.space, None);
-        while next.0 != 0 {
-            let record = Record::read(source, next, self.page_size)?;
-            if self.page_count > 0 && record.txn == self.txn {
-                break;
-            }
-            let last_txn = records.last().map_or(state.txn + 1, |last: &Record| last.txn);
-            if record.txn >= last_txn {
-                return Err(Error::corrupt(
-                    next.0,
-                    format!("space record of txn {} before {last_txn}", record.txn),
-                ));
-            }
-            let is_oldest = record.txn <= *oldest.get_or_insert(record.oldest);
-            next = record.previous;
-            records.push(record);
-            if is_oldest {
-                // Everything that counts was read; what this view held is of no use.
-                *self = Space::empty(self.page_size);
-                break;
+        'chain: while next.0 != 0 {
+            for record in Record::read(source, next, self.page_size)? {
+                if self.page_count > 0 && record.txn == self.txn {
+                    break 'chain;
+                }
+                let last_txn = records.last().map_or(state.txn + 1, |last: &Record| last.txn);
+                if record.txn >= last_txn {
+                    return Err(Error::corrupt(
+                        next.0,
+                        format!("space record of txn {} before {last_txn}", record.txn),
+                    ));
+                }
+                let is_oldest = record.txn <= *oldest.get_or_insert(record.oldest);
+                next = record.previous;
+                records.push(record);
+                if is_oldest {
+                    // Everything that counts was read; what this view held is of no use.
+                    *self = Space::empty(self.page_size);
+                    break 'chain;
+                }
             }
         }
+        self.open.clear();
         if records.is_empty() && self.page_count == 0 {
             self.grow_to(meta_pages(self.page_size), state.page_count);
             self.recorded_pages = self.page_count;
@@ -242,7 +256,7 @@ impl Space {
             self.apply(record)?;
         }
         if let Some(oldest) = oldest {
-            while self.chain.front().is_some_and(|link| link.txn < oldest) {
+            while self.chain.front().is_some_and(|link| link.first < oldest) {
                 self.chain.pop_front();
             }
         }
@@ -286,7 +300,9 @@ impl Space {
         if record.from > record.to || record.to > record.pages_after {
             return Err(Error::corrupt(record.page(), "space record with a chunk outside the file"));
         }
-        self.clear(Run { start: record.from, len: record.to - record.from });
+        if record.from < record.to {
+            self.clear(Run { start: record.from, len: record.to - record.from });
+        }
         let mut at = record.from;
         for (run, status) in &record.chunk {
             self.inside(record, *run)?;
@@ -303,13 +319,18 @@ impl Space {
             }
             at = run.end();
         }
-        self.add_link(&record.own, record.txn, record.from == 0, record.to == record.pages_after);
+        if !record.own.is_empty() {
+            if self.chain.back().is_some_and(|link| link.first == record.first) {
+                self.chain.pop_back();
+            }
+            self.add_link(&record.own, (record.first, record.txn), record.round);
+        }
         self.cursor = if record.to == record.pages_after { 0 } else { record.to };
         Ok(())
     }
 
-    fn add_link(&mut self, own: &[Run], txn: u64, starts_round: bool, ends_round: bool) {
-        self.chain.push_back(ChainLink { runs: own.to_vec(), txn, starts_round, ends_round });
+    fn add_link(&mut self, own: &[Run], (first, txn): (u64, u64), (starts_round, ends_round): (bool, bool)) {
+        self.chain.push_back(ChainLink { runs: own.to_vec(), txn, first, starts_round, ends_round });
         self.has_ended_round |= ends_round;
     }
 
@@ -605,8 +626,22 @@ impl Space {
 
     // ---- records ----
 
-    /// Records that are no longer needed, to be given up by the txn under way.
-    pub fn retire_records(&mut self) -> Vec<GivenUp> {
+    /// Pages of records that are no longer needed, to be given up by the txn under way; it gives up at most so many
+    /// runs besides, and takes so many pages.
+    pub fn retire_records(&mut self, chunk: Chunk, given: usize, taken: u64) -> Vec<GivenUp> {
+        let mut retired = self.end_rounds();
+        let listed = (given + retired.len() + 2).saturating_add(taken as usize);
+        let needed = self.open.len() + FIXED_ROOM + listed.saturating_mul(RUN_ROOM);
+        self.takes_over =
+            chunk == Chunk::Little && !self.open.is_empty() && needed <= self.page_size - PART_AT;
+        if self.takes_over {
+            let last = self.chain.back().expect("the link of what is open");
+            retired.extend(last.runs.iter().map(|run| GivenUp { run: *run, birth: last.txn }));
+        }
+        retired
+    }
+
+    fn end_rounds(&mut self) -> Vec<GivenUp> {
         if !std::mem::take(&mut self.has_ended_round) {
             return Vec::new();
         }
@@ -645,7 +680,8 @@ impl Space {
         // Room for the fixed part, the record's own run, and a chunk in proportion.
         let with_rest = |listed: usize| listed + 256 + listed / 2;
         let listed_at_most = (taken.len() + log.len() + given.len() + 1) * RUN_ROOM;
-        if chunk == Chunk::Little && !self.chain.is_empty() && with_rest(listed_at_most) <= in_page {
+        let is_small = !self.chain.is_empty() && with_rest(listed_at_most) <= in_page;
+        if self.takes_over || (chunk == Chunk::Little && is_small) {
             return 1;
         }
         let mut bytes = Vec::with_capacity(self.page_size);
@@ -659,8 +695,9 @@ impl Space {
         ((len + whole.max(much)).div_ceil(in_page)) as u64
     }
 
-    /// Encodes the record of `txn` into page images for the pages `own`, with numbers and births set.
-    /// `taken` contains neither `own` nor `log`, the runs that became part of the log; `give_up` was called.
+    /// Encodes the record of `txn` into page images for the pages `own`, with numbers and births set. `taken` does not
+    /// contain `log`, the runs that became part of the log, and `own` only if others may stand behind this record in its
+    /// pages; `give_up` was called.
     pub fn encode_record(
         &mut self,
         txn: u64,
@@ -674,7 +711,9 @@ impl Space {
         // Its length comes first.
         let mut bytes = Vec::with_capacity(2 * LITTLE);
         bytes.extend_from_slice(&[0; 4]);
-        let oldest = self.chain.front().map_or(txn, |link| link.txn);
+        let oldest = self.chain.front().map_or(txn, |link| link.first);
+        // That before stands in the same page.
+        let previous = if self.takes_over { (0, 0, 0) } else { previous };
         for number in [txn, previous.0, previous.1, previous.2, oldest, self.recorded_pages, self.page_count]
         {
             put_varint(&mut bytes, number);
@@ -683,16 +722,29 @@ impl Space {
         put_runs(&mut bytes, taken);
         put_runs(&mut bytes, log);
         put_given(&mut bytes, given, txn);
-        let little = bytes.len() + LITTLE.max(bytes.len() / 2);
-        let limit = if chunk == Chunk::Little && !self.chain.is_empty() { little } else { usize::MAX };
-        let (from, to) = (self.cursor, self.put_chunk(&mut bytes, txn, limit.min(room - 8)));
-        self.add_link(own, txn, from == 0, to == self.page_count);
-        assert!(self.chain.len() > 1 || to == self.page_count, "the first record must cover the whole file");
-        self.cursor = if to == self.page_count { 0 } else { to };
+        let (first, round) = if self.takes_over {
+            [self.cursor, self.cursor, 0].iter().for_each(|number| put_varint(&mut bytes, *number));
+            let last = self.chain.pop_back().expect("the link of what is open");
+            (last.first, (last.starts_round, last.ends_round))
+        } else {
+            let little = bytes.len() + LITTLE.max(bytes.len() / 2);
+            let limit = if chunk == Chunk::Little && !self.chain.is_empty() { little } else { usize::MAX };
+            let (from, to) = (self.cursor, self.put_chunk(&mut bytes, txn, limit.min(room - 8)));
+            let is_end = to == self.page_count;
+            assert!(is_end || !self.chain.is_empty(), "the first record must cover the whole file");
+            self.cursor = if is_end { 0 } else { to };
+            (txn, (from == 0, is_end))
+        };
+        self.add_link(own, (first, txn), round);
         self.txn = txn;
         let len = bytes.len() as u32 - 4;
         bytes[..4].copy_from_slice(&len.to_le_bytes());
-        self.paginate(&bytes, own, txn)
+        if std::mem::take(&mut self.takes_over) {
+            bytes.extend_from_slice(&self.open);
+        }
+        let images = self.paginate(&bytes, own, txn);
+        self.open = if chunk == Chunk::Little && pages == 1 { bytes } else { Vec::new() };
+        images
     }
 
     /// Writes the state from the cursor on, as far as `limit` bytes reach; returns where it stopped.
@@ -840,6 +892,88 @@ mod tests {
         space.reclaim(&[20], 20);
         assert_eq!(space.free_pages(), 3);
         space.check();
+    }
+
+    /// The pages of records, by number.
+    #[derive(Default)]
+    struct Written(std::collections::HashMap<u64, Vec<u8>>);
+
+    impl PageSource for Written {
+        fn page(&self, page: u64, _: u64) -> Result<&[u8]> {
+            self.0.get(&page).map(|bytes| &bytes[..]).ok_or_else(|| Error::corrupt(page, "never written"))
+        }
+
+        fn overflow(&self, run: &crate::format::OverflowRef) -> Result<&[u8]> {
+            Err(Error::corrupt(run.page, "there is none"))
+        }
+    }
+
+    /// One page changed by a logged txn behind `last`, or by a checkpoint. Returns the state behind it.
+    fn commit_one(
+        space: &mut Space,
+        written: &mut Written,
+        last: State,
+        used: &mut GivenUp,
+        is_logged: bool,
+    ) -> State {
+        let chunk = if is_logged { Chunk::Little } else { Chunk::Much };
+        let txn = last.txn + 1;
+        let mut given = vec![*used];
+        given.extend(space.retire_records(chunk, 1, 1));
+        let given = join_given(given).unwrap();
+        let mut taken = RunSet::default();
+        let pages = space.record_pages(&taken, &taken, &given, chunk);
+        let (page, own) = (space.allocate(1)[0], space.allocate(pages));
+        taken.insert(page);
+        if is_logged {
+            own.iter().for_each(|run| taken.insert(*run));
+        }
+        space.give_up(&given, txn).unwrap();
+        let log = RunSet::default();
+        let images = space.encode_record(txn, &own, last.space, (&taken, &log, &given), chunk);
+        let numbers = own.iter().flat_map(|run| run.start..run.end());
+        numbers
+            .zip(images.chunks(4096))
+            .for_each(|(page, bytes)| drop(written.0.insert(page, bytes.to_vec())));
+        *used = GivenUp { run: page, birth: txn };
+        State { txn, page_count: space.page_count(), space: (own[0].start, txn, pages), ..last }
+    }
+
+    #[test]
+    fn views_of_any_age_catch_up_with_records_that_share_pages() {
+        let (mut space, mut written) = (space(2000), Written::default());
+        space.recorded_pages = 2000;
+        let mut used = GivenUp { run: space.allocate(1)[0], birth: 1 };
+        let mut state = State::from_words(&[0; crate::shared::STATE_WORDS]);
+        let is_logged = |txn: u64| !txn.is_multiple_of(300);
+        state = commit_one(&mut space, &mut written, state, &mut used, false);
+        let mut late: Vec<(u64, Space)> = Vec::new();
+        let mut pages = Vec::new();
+        for txn in 2..1000 {
+            state = commit_one(&mut space, &mut written, state, &mut used, is_logged(txn));
+            pages.push(space.record_runs().map(|run| run.len).sum::<u64>());
+            let seen: Vec<_> = space.extents().collect();
+            for (age, view) in &mut late {
+                if txn.is_multiple_of(*age) {
+                    view.catch_up(&written, &state).unwrap();
+                    let (free, all) =
+                        (view.free_pages(), view.extents().map(|(run, _)| run.len).sum::<u64>());
+                    assert!(free <= space.free_pages(), "txn {txn}, every {age}");
+                    assert_eq!(all, seen.iter().map(|(run, _)| run.len).sum(), "txn {txn}, every {age}");
+                    assert!(view.record_runs().eq(space.record_runs()), "txn {txn}, every {age}");
+                    view.reclaim(&[], txn);
+                }
+            }
+            if txn == 17 {
+                late =
+                    [1, 2, 7, 90, 400].map(|age| (age, Space::load(&written, &state, 4096).unwrap())).into();
+            }
+            let loaded = Space::load(&written, &state, 4096).unwrap();
+            assert!(loaded.record_runs().eq(space.record_runs()), "txn {txn}");
+            space.reclaim(&[], txn);
+            space.check();
+        }
+        assert!(pages.iter().max() < Some(&40), "a page for some dozens of txns: {pages:?}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! record = pages of kind Space, anywhere; behind each header the number of the next page (8 bytes,
-//! 0 in the last) and a part of: length u32, then varints:
+//! 0 in the last) and a part of: length u32, then varints; behind it, where it took over the pages of the record
+//! before, that one in the same form, and so on; a length of 0 ends them:
 //!              txn | previous record: page, birth, pages | txn of the oldest record needed
 //!            | page count before, after
 //!            | n, n × (gap, length)                          taken
@@ -28,6 +29,10 @@ pub const LOG: u64 = 2;
 /// A decoded space record.
 #[derive(Debug)]
 pub struct Record {
+    /// The txn of the oldest record in the same pages.
+    pub first: u64,
+    /// Whether the chunk of that one starts a round, and whether it ends one.
+    pub round: (bool, bool),
     pub txn: u64,
     pub previous: (u64, u64, u64),
     pub oldest: u64,
@@ -43,7 +48,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads the record that starts at a page.
+    /// Reads the records in the pages that start with this one, the newest first; `own` stands in that one only.
     ///
     /// # Errors
     /// `Corrupt` when its pages or its numbers are not what they must be.
@@ -51,7 +56,7 @@ impl Record {
         source: &(impl PageSource + ?Sized),
         (first, birth, pages): (u64, u64, u64),
         page_size: usize,
-    ) -> Result<Record> {
+    ) -> Result<Vec<Record>> {
         let mut framed = Vec::new();
         let mut own = RunSet::default();
         let mut page = first;
@@ -75,9 +80,30 @@ impl Record {
             }
             page = next;
         }
-        let record = Record::parse(&framed).filter(|record| record.txn == birth);
-        let record = record.ok_or_else(|| Error::corrupt(first, "space record cannot be read"))?;
-        Ok(Record { own: own.iter().collect(), ..record })
+        let mut records = Record::parse_all(&framed)
+            .filter(|records| records[0].txn == birth)
+            .ok_or_else(|| Error::corrupt(first, "space record cannot be read"))?;
+        records[0].own = own.iter().collect();
+        Ok(records)
+    }
+
+    /// The records in the bytes of their pages, put together, the newest first.
+    fn parse_all(mut framed: &[u8]) -> Option<Vec<Record>> {
+        let mut records: Vec<Record> = Vec::new();
+        while let Some(len) = next_len(framed).filter(|len| *len > 0 || records.is_empty()) {
+            let record = Record::parse(framed)?;
+            // Only the oldest tells of more than its txn.
+            if records.last().is_some_and(|newer| newer.txn <= record.txn || newer.from != newer.to) {
+                return None;
+            }
+            records.push(record);
+            framed = &framed[4 + len..];
+        }
+        let oldest = records.last()?;
+        let (from, to, end) = (oldest.from, oldest.to, oldest.pages_after);
+        let (first, round) = (oldest.txn, (from == 0, to == end));
+        records.iter_mut().for_each(|record| (record.first, record.round) = (first, round));
+        Some(records)
     }
 
     /// Its first page.
@@ -85,10 +111,9 @@ impl Record {
         self.own.first().map_or(0, |run| run.start)
     }
 
-    /// The record in the bytes of its pages, put together.
+    /// The newest record in the bytes of its pages, put together.
     pub fn parse(framed: &[u8]) -> Option<Record> {
-        let len = u32::from_le_bytes(*framed.first_chunk::<4>()?) as usize;
-        let mut bytes = framed.get(4..4 + len)?;
+        let mut bytes = framed.get(4..4 + next_len(framed)?)?;
         let input = &mut bytes;
         let txn = varint(input)?;
         let previous = (varint(input)?, varint(input)?, varint(input)?);
@@ -121,6 +146,8 @@ impl Record {
             }
         })?;
         Some(Record {
+            first: txn,
+            round: (false, false),
             txn,
             previous,
             oldest,
@@ -137,19 +164,30 @@ impl Record {
     }
 }
 
-/// The numbers of a record that stands whole in the bytes behind a page's next-page number: offset,
-/// length, label and value of each. Ends early where the record does not go on.
+/// The length that stands before a record.
+fn next_len(framed: &[u8]) -> Option<usize> {
+    framed.first_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize)
+}
+
+/// The numbers of the records that stand whole in the bytes behind a page's next-page number: offset,
+/// length, label and value of each. Ends early where a record does not go on.
 pub fn narrate(part: &[u8]) -> Vec<(usize, usize, String, u64)> {
-    let Some(len) = part.first_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize) else {
-        return Vec::new();
-    };
-    let mut told = vec![(0, 4, "record length".to_string(), len as u64)];
-    let Some(record) = part.get(4..4 + len) else { return told };
+    let (mut told, mut at) = (Vec::new(), 0);
+    while let Some(len) = part.get(at..).and_then(next_len).filter(|len| *len > 0 || at == 0) {
+        told.push((at, 4, "record length".to_string(), len as u64));
+        let Some(record) = part.get(at + 4..at + 4 + len) else { break };
+        narrate_one(record, at + 4, &mut told);
+        at += 4 + len;
+    }
+    told
+}
+
+fn narrate_one(record: &[u8], start: usize, told: &mut Vec<(usize, usize, String, u64)>) {
     let mut rest = record;
     let mut tell = |label: String| {
-        let at = 4 + record.len() - rest.len();
+        let at = start + record.len() - rest.len();
         let number = varint(&mut rest)?;
-        told.push((at, 4 + record.len() - rest.len() - at, label, number));
+        told.push((at, start + record.len() - rest.len() - at, label, number));
         Some(number)
     };
     let mut all = || {
@@ -190,7 +228,6 @@ pub fn narrate(part: &[u8]) -> Vec<(usize, usize, String, u64)> {
         Some(())
     };
     let _ = all();
-    told
 }
 
 fn list<T>(input: &mut &[u8], mut item: impl FnMut(&mut &[u8]) -> Option<T>) -> Option<Vec<T>> {
