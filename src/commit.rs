@@ -335,9 +335,9 @@ fn number(
         put_record(dirty, catalog, table)?;
     }
     for table in tables.iter() {
-        plan.collect(dirty, table.tree, false)?;
+        plan.collect(dirty, table.tree, None)?;
     }
-    plan.collect(dirty, catalog, false)?;
+    plan.collect(dirty, catalog, None)?;
     let mut given = dirty.finish()?;
     let pages = plan.leaf_pages + plan.other_pages + plan.values.len() as u64;
     given.extend(dirty.space.retire_records(detail.chunk, given.len(), pages));
@@ -435,16 +435,22 @@ fn split_off(runs: &mut Vec<Run>, mut pages: u64) -> Vec<Run> {
 }
 
 /// Writes changed pages early, so that the txn may be larger than memory. Roots stay, and so does
-/// everything that a savepoint may need.
+/// everything that a savepoint may need. Unless it is an ascending load, whose pages are final, an eighth of them is
+/// written, from where the last time ended on: neighbours in one run, and most of what comes next is still in memory.
 ///
 /// # Errors
 /// `Io`, `Full`; the txn can only be aborted then.
 pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
     let is_final = dirty.is_ascending_load();
-    let mut plan = Plan::default();
-    for tree in trees.iter() {
-        plan.collect(dirty, tree, true)?;
+    let from = dirty.spilled_to.take().filter(|_| !is_final);
+    let limit = if is_final { u64::MAX } else { dirty.spill_pages() };
+    let mut plan = Plan::early(limit);
+    plan.collect_from(dirty, trees, from.as_ref())?;
+    if plan.is_empty() && from.is_some() {
+        plan = Plan::early(limit);
+        plan.collect_from(dirty, trees, None)?;
     }
+    dirty.spilled_to = plan.end.take();
     let values = plan.number_values(dirty)?;
     dirty.make_room(plan.leaf_pages + plan.other_pages)?;
     let leaves = dirty.allocate(plan.leaf_pages)?;
@@ -459,7 +465,8 @@ pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
     }
     // Others may well be changed, and written, again.
     plan.write(dirty, is_final)?;
-    for (slot, _) in plan.numbered.drain(..) {
+    for (slot, page) in plan.numbered.drain(..) {
+        dirty.store.pages.set_own(page, dirty.txn);
         dirty.drop_slot(slot);
     }
     for (slot, _) in plan.values.drain(..) {
@@ -507,13 +514,29 @@ impl<'r> Places<'r> {
     }
 }
 
+/// The collected heap pages of a tree.
+#[derive(Default)]
+struct Collected {
+    /// Slots, children before parents, in key order.
+    written: Vec<u32>,
+    /// Those that stay in memory and refer to what is written.
+    kept: Vec<u32>,
+}
+
 /// Which heap pages and values are to be written where.
 #[derive(Default)]
 struct Plan {
-    /// Per tree, in the order of collection: slots, children before parents, in key order.
-    trees: Vec<Vec<u32>>,
+    /// Per tree, in the order of collection.
+    trees: Vec<Collected>,
+    /// Whether the txn goes on: what savepoints need stays, and so do roots.
+    is_early: bool,
+    /// No more pages are collected, but for branches above them.
+    limit: Option<u64>,
+    /// Where the limit was reached: a table, and the key of the first entry behind.
+    end: Option<(u32, Vec<u8>)>,
     /// Values to be written.
     values: Vec<(u32, Run)>,
+    value_pages: u64,
     /// How many of the slots are leaves of tables.
     leaf_pages: u64,
     other_pages: u64,
@@ -524,61 +547,134 @@ struct Plan {
 }
 
 impl Plan {
-    /// Collects the heap pages of a tree; when `early` those below the root that no savepoint needs.
-    fn collect(&mut self, dirty: &Dirty, tree: &Tree, early: bool) -> Result<()> {
-        let mut slots = Vec::new();
-        if !tree.is_empty() {
-            self.collect_below(dirty, tree, tree.root, tree.level, early, true, &mut slots)?;
+    fn early(limit: u64) -> Self {
+        Plan { is_early: true, limit: Some(limit), ..Plan::default() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.leaf_pages + self.other_pages + self.value_pages == 0
+    }
+
+    /// Collects pages of the trees in turn, from this key of this table on.
+    fn collect_from(
+        &mut self,
+        dirty: &Dirty,
+        trees: &[&mut Tree],
+        from: Option<&(u32, Vec<u8>)>,
+    ) -> Result<()> {
+        let first = from.and_then(|(table, _)| trees.iter().position(|tree| tree.table == *table));
+        for (i, tree) in trees.iter().enumerate() {
+            match first {
+                Some(first) if i < first => self.trees.push(Collected::default()),
+                Some(first) if i == first => self.collect(dirty, tree, from.map(|(_, key)| &key[..]))?,
+                _ => self.collect(dirty, tree, None)?,
+            }
         }
-        self.trees.push(slots);
+        Ok(())
+    }
+
+    /// Collects the heap pages of a tree, from a key on.
+    fn collect(&mut self, dirty: &Dirty, tree: &Tree, from: Option<&[u8]>) -> Result<()> {
+        let mut found = Collected::default();
+        if !tree.is_empty() {
+            self.collect_below(dirty, tree, tree.root, tree.level, from, &mut found)?;
+        }
+        self.trees.push(found);
         Ok(())
     }
 
     /// Returns whether the page, and all below, will be in the file when this plan is carried out.
-    #[allow(clippy::too_many_arguments)]
     fn collect_below(
         &mut self,
         dirty: &Dirty,
         tree: &Tree,
         child: ChildRef,
         level: u8,
-        early: bool,
-        is_root: bool,
-        slots: &mut Vec<u32>,
+        from: Option<&[u8]>,
+        found: &mut Collected,
     ) -> Result<bool> {
         let Some(slot) = heap_slot(child.page) else { return Ok(true) };
-        let mut whole = true;
-        let bytes = dirty.heap_page(slot);
-        if level > 0 {
-            let branch = Branch::new(bytes, level)?;
-            for i in 0..branch.count() {
-                let child = branch.child(i)?;
-                // Most are not in the heap.
-                if heap_slot(child.page).is_some() {
-                    whole &= self.collect_below(dirty, tree, child, level - 1, early, false, slots)?;
-                }
+        let collected = self.values.len() + found.written.len();
+        let is_current = dirty.is_current(slot);
+        let whole = match level {
+            0 => self.collect_values(dirty, tree, slot)?,
+            _ => self.collect_children(dirty, tree, slot, level, from, found)?,
+        };
+        if self.is_early && (child.page == tree.root.page || !whole || !is_current) {
+            if self.values.len() + found.written.len() > collected {
+                found.kept.push(slot);
             }
-        } else if dirty.has_values() && tree.layout.fixed.is_none() && (!early || dirty.is_current(slot)) {
-            let leaf = LeafView::new(bytes)?;
-            for i in 0..leaf.count() {
-                if let Stored::Overflow(run) = leaf.stored(i)?
-                    && let Some(value) = heap_slot(run.page)
-                {
-                    if early && !dirty.value_is_current(run.page) {
-                        whole = false;
-                    } else {
-                        let pages = run.pages(dirty.page_size());
-                        self.values.push((value, Run { start: 0, len: pages }));
-                    }
-                }
-            }
-        }
-        if early && (is_root || !whole || !dirty.is_current(slot)) {
             return Ok(false);
         }
-        slots.push(slot);
-        *(if is_table_leaf(bytes) { &mut self.leaf_pages } else { &mut self.other_pages }) += 1;
+        found.written.push(slot);
+        let is_leaf = is_table_leaf(dirty.heap_page(slot));
+        *(if is_leaf { &mut self.leaf_pages } else { &mut self.other_pages }) += 1;
         Ok(true)
+    }
+
+    /// Collects below the children of a branch.
+    fn collect_children(
+        &mut self,
+        dirty: &Dirty,
+        tree: &Tree,
+        slot: u32,
+        level: u8,
+        from: Option<&[u8]>,
+        found: &mut Collected,
+    ) -> Result<bool> {
+        let branch = Branch::new(dirty.heap_page(slot), level)?;
+        let first = from.map_or(Ok(0), |key| branch.search(key))?;
+        let mut whole = true;
+        for i in 0..branch.count() {
+            let child = branch.child(i)?;
+            // Most are not in the heap.
+            if heap_slot(child.page).is_none() {
+                continue;
+            }
+            if i < first || self.is_full(&branch, i, tree.table)? {
+                whole = false;
+                continue;
+            }
+            let from = from.filter(|_| i == first);
+            whole &= self.collect_below(dirty, tree, child, level - 1, from, found)?;
+        }
+        Ok(whole)
+    }
+
+    /// Whether the limit was reached; if so, remembers that it was at child `i` of the branch.
+    fn is_full(&mut self, branch: &Branch<'_>, i: usize, table: u32) -> Result<bool> {
+        if self.limit.is_none_or(|limit| self.leaf_pages + self.other_pages + self.value_pages < limit) {
+            return Ok(false);
+        }
+        if self.end.is_none() && i > 0 {
+            let mut key = Vec::new();
+            branch.separator(i, &mut key)?;
+            self.end = Some((table, key));
+        }
+        Ok(true)
+    }
+
+    /// Collects the values of a leaf that are in the heap. Returns whether that is all of them.
+    fn collect_values(&mut self, dirty: &Dirty, tree: &Tree, slot: u32) -> Result<bool> {
+        let mut whole = true;
+        if !dirty.has_values() || tree.layout.fixed.is_some() || (self.is_early && !dirty.is_current(slot)) {
+            return Ok(whole);
+        }
+        let leaf = LeafView::new(dirty.heap_page(slot))?;
+        for i in 0..leaf.count() {
+            if let Stored::Overflow(run) = leaf.stored(i)?
+                && let Some(value) = heap_slot(run.page)
+            {
+                if self.is_early && !dirty.value_is_current(run.page) {
+                    whole = false;
+                } else {
+                    let pages = run.pages(dirty.page_size());
+                    self.values.push((value, Run { start: 0, len: pages }));
+                    self.value_pages += pages;
+                }
+            }
+        }
+        Ok(whole)
     }
 
     /// Gives every collected value its run. Returns them by slot.
@@ -603,23 +699,23 @@ impl Plan {
         numbers: &mut Numbers<'_>,
         values: &[Option<Run>],
     ) -> Result<()> {
-        let slots = std::mem::take(&mut self.trees[tree]);
+        let Collected { written, kept } = std::mem::take(&mut self.trees[tree]);
         // By slot; 0 where it has no number, which is no page of a tree.
-        let mut number_of = vec![0; slots.iter().max().map_or(0, |slot| *slot as usize + 1)];
-        for slot in &slots {
+        let mut number_of = vec![0; written.iter().max().map_or(0, |slot| *slot as usize + 1)];
+        for slot in &written {
             number_of[*slot as usize] = numbers.next(dirty.heap_page(*slot));
         }
-        for slot in &slots {
+        for slot in &written {
             rewrite_references(dirty, *slot, layout, &number_of, values)?;
             let page = number_of[*slot as usize];
             dirty.seal(*slot, page);
             self.numbered.push((*slot, page));
         }
-        match heap_slot(root.page) {
-            Some(slot) if numbered(&number_of, slot).is_some() => root.page = number_of[slot as usize],
-            // The root stays in memory, with references to what is written now.
-            Some(slot) => rewrite_kept(dirty, slot, layout, &number_of, values)?,
-            None => {}
+        for slot in kept {
+            rewrite_references(dirty, slot, layout, &number_of, values)?;
+        }
+        if let Some(page) = heap_slot(root.page).and_then(|slot| numbered(&number_of, slot)) {
+            root.page = page;
         }
         Ok(())
     }
@@ -634,27 +730,27 @@ impl Plan {
     fn write(&self, dirty: &Dirty, will_be_flushed: bool) -> Result<()> {
         let (page_size, disk) = (dirty.page_size(), &dirty.store.pages.disk);
         let padding = vec![0; page_size];
-        let mut parts: Vec<(u64, Vec<&[u8]>)> =
-            Vec::with_capacity(self.numbered.len() + self.values.len() + 1);
+        let mut parts: Vec<(u64, &[u8])> = Vec::with_capacity(self.numbered.len() + self.values.len() + 1);
         for (slot, page) in &self.numbered {
-            parts.push((*page, vec![dirty.heap_page(*slot)]));
+            parts.push((page * page_size as u64, dirty.heap_page(*slot)));
         }
         for (slot, run) in &self.values {
             let bytes = dirty.heap_value(DIRTY_BIT | u64::from(*slot)).expect("collected from memory");
-            let mut slices: Vec<&[u8]> = bytes.chunks(WRITE_UNIT).collect();
-            slices.push(&padding[..run.len as usize * page_size - bytes.len()]);
-            parts.push((run.start, slices));
+            let start = run.start * page_size as u64;
+            parts.extend((start..).step_by(WRITE_UNIT).zip(bytes.chunks(WRITE_UNIT)));
+            let padding = &padding[..run.len as usize * page_size - bytes.len()];
+            parts.extend((!padding.is_empty()).then_some((start + bytes.len() as u64, padding)));
         }
         let record_pages = self.record_runs.iter().flat_map(|run| run.start..run.end());
         for (page, bytes) in record_pages.zip(self.record.chunks(page_size)) {
-            parts.push((page, vec![bytes]));
+            parts.push((page * page_size as u64, bytes));
         }
-        parts.sort_unstable_by_key(|(page, _)| *page);
+        // It is a few ascending stretches.
+        parts.sort_by_key(|(offset, _)| *offset);
         let mut slices: Vec<IoSlice<'_>> = Vec::new();
         let (mut start, mut end) = (0, 0);
         let (mut begun, mut written) = (0, 0);
-        for (page, bytes) in &parts {
-            let offset = page * page_size as u64;
+        for (offset, bytes) in parts {
             if offset != end || end - start >= WRITE_BACK {
                 disk.write(start, &slices)?;
                 slices.clear();
@@ -665,10 +761,8 @@ impl Plan {
                 }
                 (start, end) = (offset, offset);
             }
-            for part in bytes.iter().filter(|part| !part.is_empty()) {
-                slices.push(IoSlice::new(part));
-                end += part.len() as u64;
-            }
+            slices.push(IoSlice::new(bytes));
+            end += bytes.len() as u64;
         }
         disk.write(start, &slices)
     }
@@ -712,28 +806,6 @@ fn rewrite_references(
                 run.page = place.start;
                 assert!(leaf_overwrite(dirty.heap_page_mut(slot), layout, i, Stored::Overflow(run)));
             }
-        }
-    }
-    Ok(())
-}
-
-/// The same for pages that stay in memory: the root, and branches above pages that had to stay.
-fn rewrite_kept(
-    dirty: &mut Dirty,
-    slot: u32,
-    layout: &Layout,
-    number_of: &[u64],
-    values: &[Option<Run>],
-) -> Result<()> {
-    rewrite_references(dirty, slot, layout, number_of, values)?;
-    let level = crate::format::header(dirty.heap_page(slot)).level;
-    if level > 0 {
-        let branch = Branch::new(dirty.heap_page(slot), level)?;
-        let kept: Vec<u32> = (0..branch.count())
-            .filter_map(|i| branch.child(i).ok().and_then(|child| heap_slot(child.page)))
-            .collect();
-        for below in kept {
-            rewrite_kept(dirty, below, layout, number_of, values)?;
         }
     }
     Ok(())

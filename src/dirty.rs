@@ -116,6 +116,8 @@ impl Path {
     }
 }
 
+/// When changed pages take too much memory, one in so many is written.
+const SPILLED_PART: usize = 8;
 /// Bytes of leaves of an ascending load that are written early, together.
 const SPILL_APPENDED: usize = 4 << 20;
 
@@ -135,6 +137,8 @@ pub struct Dirty {
     /// worth it.
     appended: usize,
     spill_appended: usize,
+    /// Where writing early goes on: the table and the key. Nowhere: at the beginning.
+    pub spilled_to: Option<(u32, Vec<u8>)>,
     arena: Arena,
     values: Vec<Option<Value>>,
     free_values: Vec<u32>,
@@ -177,6 +181,7 @@ impl Dirty {
             spill_at: store_limit,
             appended: 0,
             spill_appended: SPILL_APPENDED / page_size,
+            spilled_to: None,
             arena: Arena::new(page_size, heap),
             values: Vec::new(),
             free_values: Vec::new(),
@@ -228,12 +233,18 @@ impl Dirty {
         self.appended += 1;
     }
 
+    /// So many pages are written early at once.
+    pub fn spill_pages(&self) -> u64 {
+        (self.store.config.dirty_limit / SPILLED_PART / self.page_size()).max(1) as u64
+    }
+
     /// Changed pages were written early. Where savepoints keep most of them in memory, the next time
     /// is put off, or every put would look through all of them in vain.
     pub fn spilled(&mut self) {
         self.appended = 0;
         let limit = self.store.config.dirty_limit;
-        self.spill_at = limit.max(self.bytes() + limit / 2);
+        let is_enough = self.bytes() <= limit - limit / SPILLED_PART / 2;
+        self.spill_at = if is_enough { limit } else { limit.max(self.bytes() + limit / 2) };
     }
 
     // ---- pages ----
