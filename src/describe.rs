@@ -5,8 +5,8 @@
 
 use crate::error::{Error, Result};
 use crate::format::{
-    CHILD_REF_LEN, ChildRef, HEADER_LEN, LOG_EXTENTS, META_LEN, META_OFFSETS, Meta, OverflowRef, PageKind,
-    header, meta_pages,
+    ChildRef, HEADER_LEN, LOG_EXTENTS, META_LEN, META_OFFSETS, Meta, OverflowRef, PageKind, REF_REST_LEN,
+    SHORT_REF_LEN, header, meta_pages,
 };
 use crate::page::{Branch, LEAF_SLOT_LEN, LeafView, Stored, fixed};
 use crate::snapshot::check_page;
@@ -197,7 +197,8 @@ fn describe_branch(dump: &mut PageDump, bytes: &[u8], level: u8) -> Result<()> {
         dump.field(HEADER_LEN, prefix_len, "prefix", text(&bytes[HEADER_LEN..HEADER_LEN + prefix_len]));
     }
     let (heads, references) = (HEADER_LEN + prefix_len, HEADER_LEN + prefix_len + count * 4);
-    let offsets = references + count * CHILD_REF_LEN;
+    let rests = references + count * SHORT_REF_LEN;
+    let offsets = rests + count * REF_REST_LEN;
     let cells = bytes.len() - usize::from(header(bytes).cell_bytes.get());
     let mut separator = Vec::new();
     let mut cell = cells;
@@ -205,8 +206,10 @@ fn describe_branch(dump: &mut PageDump, bytes: &[u8], level: u8) -> Result<()> {
         branch.separator(i, &mut separator)?;
         let ChildRef { page, birth, count: entries } = branch.child(i)?;
         dump.field(heads + i * 4, 4, format!("head {i}"), hex_head(bytes, heads + i * 4));
-        let child = format!("page {page}, born at txn {birth}, {entries} entries");
-        dump.field(references + i * CHILD_REF_LEN, CHILD_REF_LEN, format!("child {i}"), child);
+        let child = format!("page {page}, born at txn {birth}");
+        dump.field(references + i * SHORT_REF_LEN, SHORT_REF_LEN, format!("child {i}"), child);
+        let rest = format!("high bits of the birth, {entries} entries");
+        dump.field(rests + i * REF_REST_LEN, REF_REST_LEN, format!("child {i}"), rest);
         dump.field(offsets + i * 2, 2, format!("offset {i}"), number(bytes, offsets + i * 2));
         let suffix = separator.len().saturating_sub(prefix_len);
         if i > 0 {

@@ -15,7 +15,7 @@
 use crate::arena::{Arena, Piece};
 use crate::error::{Error, Result};
 use crate::format::{
-    ChildRef, DIRTY_BIT, Layout, MAX_LEVELS, MAX_PAGES, OverflowRef, header, header_mut, meta_pages,
+    ChildRef, DIRTY_BIT, Layout, MAX_LEVELS, MAX_PAGES, OverflowRef, ShortRef, header, header_mut, meta_pages,
 };
 use crate::page::{Branch, LeafView, Stored};
 use crate::shared::State;
@@ -728,6 +728,15 @@ impl PageSource for Dirty {
                 self.store.check_process()?;
                 self.store.pages.read(page, birth, self.space.page_count())
             }
+        }
+    }
+
+    #[inline]
+    fn known(&self, short: ShortRef) -> Option<&[u8]> {
+        match heap_slot(short.page()) {
+            Some(slot) => self.arena.has(slot).then(|| self.arena.page(slot)),
+            None if self.store.check_process().is_err() => None,
+            None => self.store.pages.known(short, self.space.page_count()),
         }
     }
 

@@ -32,8 +32,10 @@ pub const META_AREA: usize = 8192;
 pub const HEADER_LEN: usize = 32;
 /// Exclusive limit of page numbers, txn ids and counts.
 pub const LIMIT_48: u64 = 1 << 48;
+const LIMIT_40: u64 = 1 << 40;
+const LIMIT_24: u64 = 1 << 24;
 /// Set in a child reference to a page that is still in the writer's heap. Never in a file.
-pub const DIRTY_BIT: u64 = 1 << 47;
+pub const DIRTY_BIT: u64 = 1 << 39;
 /// Exclusive limit of page numbers in a file.
 pub const MAX_PAGES: u64 = DIRTY_BIT;
 /// Root levels at or above this are corrupt: 2 ^ 32 leaves fit below it at the worst fan-out.
@@ -123,29 +125,71 @@ pub struct ChildRef {
     pub count: u64,
 }
 
-/// Bytes of a stored [`ChildRef`].
-pub const CHILD_REF_LEN: usize = 18;
+/// Bytes of a stored [`ShortRef`].
+pub const SHORT_REF_LEN: usize = 8;
+/// Bytes of what a branch says of a child beside the short reference.
+pub const REF_REST_LEN: usize = 9;
+
+/// What a search needs to know of a page that was verified before: its number, and the low 24 bits of its birth above it.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortRef(u64);
+
+impl ShortRef {
+    /// Reads a short reference.
+    #[inline]
+    pub fn read(bytes: &[u8; SHORT_REF_LEN]) -> Self {
+        ShortRef(u64::from_le_bytes(*bytes))
+    }
+
+    /// The stored form.
+    #[inline]
+    pub fn to_bytes(self) -> [u8; SHORT_REF_LEN] {
+        self.0.to_le_bytes()
+    }
+
+    /// Page number.
+    #[inline]
+    pub fn page(self) -> u64 {
+        self.0 & (LIMIT_40 - 1)
+    }
+
+    /// Whether it may refer to a page of this birth.
+    #[inline]
+    pub fn may_be_born_at(self, birth: u64) -> bool {
+        self.0 >> 40 == birth & (LIMIT_24 - 1)
+    }
+}
 
 impl ChildRef {
-    /// Reads a reference.
+    /// Puts both parts of a stored reference together.
     #[inline]
-    pub fn read(bytes: &[u8; CHILD_REF_LEN]) -> Self {
-        let word = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("eight bytes"));
-        ChildRef { page: word(0) & (LIMIT_48 - 1), birth: word(6) & (LIMIT_48 - 1), count: word(10) >> 16 }
+    pub fn read(short: ShortRef, rest: &[u8; REF_REST_LEN]) -> Self {
+        let word = u64::from_le_bytes(*rest.first_chunk().expect("eight bytes"));
+        let (birth, count) = (word & (LIMIT_24 - 1), word >> 24 | u64::from(rest[8]) << 40);
+        ChildRef { page: short.page(), birth: birth << 24 | short.0 >> 40, count }
     }
 
-    /// Writes a reference; the slice must have 18 bytes.
-    pub fn write(self, bytes: &mut [u8]) {
-        write48(bytes, 0, self.page);
-        write48(bytes, 6, self.birth);
+    /// What a search needs of it.
+    #[inline]
+    pub fn short(self) -> ShortRef {
+        assert!(self.page < LIMIT_40, "page {} does not fit in 40 bits", self.page);
+        ShortRef(self.page | self.birth << 40)
+    }
+
+    /// What stands apart from the short reference: the high bits of the birth, and the count.
+    pub fn rest(self) -> [u8; REF_REST_LEN] {
+        assert!(self.birth < LIMIT_48, "birth {} does not fit in 48 bits", self.birth);
+        let mut bytes = [0; REF_REST_LEN];
+        bytes[..3].copy_from_slice(&(self.birth >> 24).to_le_bytes()[..3]);
         // A count that cannot be right comes from a damaged file; `verify` will say so.
-        write48(bytes, 12, self.count.min(LIMIT_48 - 1));
+        write48(&mut bytes, 3, self.count.min(LIMIT_48 - 1));
+        bytes
     }
 
-    /// Changes the count of a stored reference; the slice must have 18 bytes.
+    /// Changes the count in the stored rest of a reference.
     #[inline]
-    pub fn change_count(bytes: &mut [u8], change: impl Fn(u64) -> u64) {
-        write48(bytes, 12, change(read48(bytes, 12)).min(LIMIT_48 - 1));
+    pub fn change_count(rest: &mut [u8], change: impl Fn(u64) -> u64) {
+        write48(rest, 3, change(read48(rest, 3)).min(LIMIT_48 - 1));
     }
 }
 
@@ -645,6 +689,22 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(Meta::parse(&flipped).is_err(), "bit {bit} was not noticed");
+        }
+    }
+
+    #[test]
+    fn a_child_reference_survives_its_two_parts() {
+        for page in [0, 3, DIRTY_BIT - 1, DIRTY_BIT, DIRTY_BIT | 7] {
+            for birth in [0, 1, LIMIT_24 - 1, LIMIT_24, 5 << 24 | 9, LIMIT_48 - 1] {
+                for count in [0, 1, LIMIT_40, LIMIT_48 - 1] {
+                    let child = ChildRef { page, birth, count };
+                    let (short, mut rest) = (ShortRef::read(&child.short().to_bytes()), child.rest());
+                    assert_eq!((ChildRef::read(short, &rest), short.page()), (child, page));
+                    assert!(short.may_be_born_at(birth) && !short.may_be_born_at(birth ^ 1));
+                    ChildRef::change_count(&mut rest, |count| count / 2);
+                    assert_eq!(ChildRef::read(short, &rest), ChildRef { count: count / 2, ..child });
+                }
+            }
         }
     }
 

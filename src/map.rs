@@ -225,7 +225,7 @@ mod tests {
     use super::*;
     use crate::copies::Copies;
     use crate::disk::{Disk, Mapped};
-    use crate::format::{header_mut, meta_pages, page_checksum};
+    use crate::format::{ChildRef, header_mut, meta_pages, page_checksum};
     use crate::snapshot::{Pages, Verify};
     use std::io::IoSlice;
     use std::os::unix::fs::FileExt;
@@ -372,17 +372,26 @@ mod tests {
             let pages = Pages::new(disk(8), PAGE as usize, verify, false);
             let put = |page: &[u8]| pages.disk.write(5 * PAGE, &[IoSlice::new(page)]).unwrap();
             put(&tree_page(5, 9));
+            let short = ChildRef { page: 5, birth: 9, count: 0 }.short();
+            assert!(pages.known(short, 8).is_none(), "nothing is known before it was read");
             assert!(pages.read(5, 9, 8).is_ok());
+            assert_eq!(pages.known(short, 8).is_some(), verify != Verify::Always);
+            let older = ChildRef { page: 5, birth: 8, count: 0 }.short();
+            assert!(pages.known(older, 8).is_none() && pages.known(short, 5).is_none());
             for other in [tree_page(5, 8), tree_page(6, 9), [0; PAGE as usize]] {
                 put(&other);
-                assert!(pages.read(5, 9, 8).is_err());
+                assert!(pages.read(5, 9, 8).is_err() && pages.known(short, 8).is_none());
             }
+            // Born so much later that a short reference does not see it: it was not verified.
+            put(&tree_page(5, 9 + (1 << 24)));
+            assert!(pages.known(short, 8).is_none());
             // The same page with rot behind its header: not seen until verification is forgotten.
             let mut rotten = tree_page(5, 9);
             rotten[100] ^= 1;
             put(&rotten);
             assert_eq!(pages.read(5, 9, 8).is_err(), verify == Verify::Always);
             pages.distrust();
+            assert!(pages.known(short, 8).is_none());
             assert_eq!(pages.read(5, 9, 8).is_err(), verify != Verify::Never);
         }
     }

@@ -7,7 +7,7 @@
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{HEADER_LEN, OverflowRef, header, meta_pages, page_checksum};
+use crate::format::{HEADER_LEN, OverflowRef, ShortRef, header, meta_pages, page_checksum};
 use crate::map::{SharedWords, Words, prefetch, prefetch_all};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
@@ -31,6 +31,14 @@ pub trait PageSource {
     /// # Errors
     /// `Corrupt` when that is not what is there.
     fn page(&self, page: u64, birth: u64) -> Result<&[u8]>;
+
+    /// The page that a reference leads to whose birth is known in part, where it was verified before. Where it was not,
+    /// or is not what it was, `page` says why.
+    #[inline]
+    fn known(&self, short: ShortRef) -> Option<&[u8]> {
+        let _ = short;
+        None
+    }
 
     /// Says that the page will be searched soon. Only a hint.
     #[inline]
@@ -105,6 +113,22 @@ impl Pages {
         // The identity also where it was verified: after a failed flush some systems put an older version back into
         // the cache.
         (self.verified.is(page, birth) && is_identity(bytes, page, birth)).then_some(bytes)
+    }
+
+    /// The page of a file of `page_count` pages that the reference leads to, where it was verified before.
+    #[inline(always)]
+    pub fn known(&self, short: ShortRef, page_count: u64) -> Option<&[u8]> {
+        let page = short.page();
+        if self.guarded || page < self.first_page || page >= page_count {
+            return None;
+        }
+        let bytes = self.disk.bytes(page * self.page_size as u64, self.page_size)?;
+        prefetch::<SEARCHED_LINES>(bytes);
+        let head = header(bytes);
+        let birth = head.birth.get();
+        let is_known =
+            short.may_be_born_at(birth) && head.page.get() == page && self.verified.is(page, birth);
+        is_known.then_some(bytes)
     }
 
     #[cold]

@@ -835,6 +835,10 @@ impl PageSource for Snapshot<'_> {
         self.pages.read(page, birth, self.page_count)
     }
 
+    fn known(&self, short: crate::format::ShortRef) -> Option<&[u8]> {
+        self.pages.known(short, self.page_count)
+    }
+
     fn overflow(&self, run: &crate::format::OverflowRef) -> Result<&[u8]> {
         self.pages.read_overflow(run, self.page_count)
     }

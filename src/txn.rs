@@ -13,7 +13,7 @@ use crate::commit::{self, Changed, Changes, Failure, record_of};
 use crate::dirty::{Dirty, Mark};
 use crate::error::{Error, Result};
 use crate::fork;
-use crate::format::{OverflowRef, RecordView, Schema};
+use crate::format::{OverflowRef, RecordView, Schema, ShortRef};
 use crate::group::Ticket;
 use crate::options::Durability;
 use crate::recover::recover;
@@ -232,6 +232,14 @@ impl PageSource for ReadTxn {
     fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
         self.check_process()?;
         self.store.pages.read(page, birth, self.state.page_count)
+    }
+
+    #[inline(always)]
+    fn known(&self, short: ShortRef) -> Option<&[u8]> {
+        if self.check_process().is_err() {
+            return None;
+        }
+        self.store.pages.known(short, self.state.page_count)
     }
 
     #[inline]
@@ -981,6 +989,14 @@ impl PageSource for WriteTxn {
     fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
         self.dirty.store.check_process()?;
         self.dirty.page(page, birth)
+    }
+
+    #[inline]
+    fn known(&self, short: ShortRef) -> Option<&[u8]> {
+        if self.dirty.store.check_process().is_err() {
+            return None;
+        }
+        self.dirty.known(short)
     }
 
     #[inline]

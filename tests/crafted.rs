@@ -10,7 +10,7 @@ use std::ops::Range;
 const BYTES: Table<[u8], [u8]> = Table::new("bytes");
 const OTHER: Table<[u8], [u8]> = Table::new("other");
 /// What a reference to a page in memory has set.
-const IN_MEMORY: u64 = 1 << 47;
+const IN_MEMORY: u64 = 1 << 39;
 
 fn key(i: u64) -> [u8; 8] {
     (i + 1).to_be_bytes()
@@ -134,9 +134,9 @@ fn references_of_a_page_that_was_born_before_the_first_txn_are_judged() {
         image.page_mut(root)[16..24].fill(0);
         let (count, prefix) =
             (number(image.page(root), 6, 2) as usize, number(image.page(root), 30, 2) as usize);
-        let reference = 32 + prefix + 4 * count + 18 * 3;
-        image.page_mut(root)[reference..reference + 6]
-            .copy_from_slice(&(IN_MEMORY | slot).to_le_bytes()[..6]);
+        let reference = 32 + prefix + 4 * count + 8 * 3;
+        image.page_mut(root)[reference..reference + 5]
+            .copy_from_slice(&(IN_MEMORY | slot).to_le_bytes()[..5]);
         image.seal_page(root);
         image.seal_page(catalog);
         let key = image.entries(leaves(&live)[3])[1].key.clone();
@@ -149,9 +149,11 @@ fn swap_branches(image: &mut Image, live: &Live) {
     let root = live.table_named("bytes").1.root;
     let bytes = image.page_mut(root);
     let (count, prefix) = (number(bytes, 6, 2) as usize, number(bytes, 30, 2) as usize);
-    let refs = 32 + prefix + 4 * count;
-    let (front, back) = bytes[refs..].split_at_mut(18 * (count - 1));
-    front[..18].swap_with_slice(&mut back[..18]);
+    let shorts = 32 + prefix + 4 * count;
+    for (start, len) in [(shorts, 8), (shorts + 8 * count, 9)] {
+        let (front, back) = bytes[start..].split_at_mut(len * (count - 1));
+        front[..len].swap_with_slice(&mut back[..len]);
+    }
     image.seal_page(root);
 }
 

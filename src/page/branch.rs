@@ -1,8 +1,11 @@
 //! Branches: separators and child references.
 //!
 //! ```text
-//! header 32 | prefix | heads 4 × n | references 18 × n | offsets 2 × n | room | cells
+//! header 32 | prefix | heads 4 × n | short references 8 × n | rests 9 × n | offsets 2 × n | room | cells
 //! ```
+//! Heads and short references are all that a search touches of a branch whose children were verified before, so they
+//! lie densely: of a store of 250 MB they take 0.7 MB and not 1.4.
+//!
 //! Entry 0 has no separator (it stands for everything below entry 1's). The bytes that all other
 //! separators begin with are stored once, as the prefix; cells hold what is behind it, in order, and
 //! offsets count from the first cell. Child `i` holds the keys from separator `i` up to, not
@@ -13,14 +16,18 @@
 
 use super::{common_prefix, damage, equal_heads, head, set_u16, u16_at};
 use crate::error::{Error, Result};
-use crate::format::{CHILD_REF_LEN, ChildRef, HEADER_LEN, PageKind, header, header_mut};
+use crate::format::{
+    ChildRef, HEADER_LEN, PageKind, REF_REST_LEN, SHORT_REF_LEN, ShortRef, header, header_mut,
+};
 use std::cmp::Ordering;
 use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::U32;
 
 const HEAD_LEN: usize = 4;
 const OFFSET_LEN: usize = 2;
-const ENTRY_LEN: usize = HEAD_LEN + CHILD_REF_LEN + OFFSET_LEN;
+/// The arrays of a branch, in their order: what an entry takes in each.
+const ARRAYS: [usize; 4] = [HEAD_LEN, SHORT_REF_LEN, REF_REST_LEN, OFFSET_LEN];
+const ENTRY_LEN: usize = HEAD_LEN + SHORT_REF_LEN + REF_REST_LEN + OFFSET_LEN;
 
 /// A branch, for reading.
 #[derive(Clone, Copy)]
@@ -71,9 +78,19 @@ impl<'a> Branch<'a> {
     /// Reference to child `i`.
     #[inline(always)]
     pub fn child(&self, i: usize) -> Result<ChildRef> {
-        let at = ref_at(self.prefix_len, self.count, i);
+        let short = self.short(i)?;
+        match self.page[rest_at(self.prefix_len, self.count, i)..].first_chunk() {
+            Some(rest) => Ok(ChildRef::read(short, rest)),
+            None => Err(no_child(self.page, i, self.count)),
+        }
+    }
+
+    /// What a search needs of the reference to child `i`.
+    #[inline(always)]
+    pub fn short(&self, i: usize) -> Result<ShortRef> {
+        let at = short_at(self.prefix_len, self.count, i);
         match self.page.get(at..).and_then(<[u8]>::first_chunk) {
-            Some(reference) if i < self.count => Ok(ChildRef::read(reference)),
+            Some(short) if i < self.count => Ok(ShortRef::read(short)),
             _ => Err(no_child(self.page, i, self.count)),
         }
     }
@@ -84,7 +101,7 @@ impl<'a> Branch<'a> {
     }
 
     fn suffix(&self, i: usize) -> Result<&'a [u8]> {
-        let at = HEADER_LEN + self.prefix_len + self.count * (HEAD_LEN + CHILD_REF_LEN) + i * OFFSET_LEN;
+        let at = offset_at(self.prefix_len, self.count, i);
         let start = self.cells + u16_at(self.page, at);
         let end = match i + 1 < self.count {
             true => self.cells + u16_at(self.page, at + OFFSET_LEN),
@@ -206,23 +223,69 @@ fn claims_too_much(page: &[u8], count: usize, cell_bytes: usize) -> Error {
     damage(page, format!("branch claims {count} children and {cell_bytes} bytes of cells"))
 }
 
-fn ref_at(prefix_len: usize, count: usize, i: usize) -> usize {
-    HEADER_LEN + prefix_len + count * HEAD_LEN + i * CHILD_REF_LEN
+/// Where entry `i` of an array begins, of an array that begins `before` bytes an entry behind the heads.
+#[inline(always)]
+fn place(prefix_len: usize, count: usize, before: usize, len: usize, i: usize) -> usize {
+    HEADER_LEN + prefix_len + count * before + i * len
+}
+
+#[inline(always)]
+fn short_at(prefix_len: usize, count: usize, i: usize) -> usize {
+    place(prefix_len, count, HEAD_LEN, SHORT_REF_LEN, i)
+}
+
+#[inline(always)]
+fn rest_at(prefix_len: usize, count: usize, i: usize) -> usize {
+    place(prefix_len, count, HEAD_LEN + SHORT_REF_LEN, REF_REST_LEN, i)
+}
+
+#[inline(always)]
+fn offset_at(prefix_len: usize, count: usize, i: usize) -> usize {
+    place(prefix_len, count, ENTRY_LEN - OFFSET_LEN, OFFSET_LEN, i)
+}
+
+/// Prefix length and count.
+#[inline(always)]
+fn shape(page: &[u8]) -> (usize, usize) {
+    let head = header(page);
+    (usize::from(head.prefix_len.get()), usize::from(head.count.get()))
 }
 
 /// Overwrites the reference to child `i` of a branch that passed `Branch::new`.
 pub fn set_child(page: &mut [u8], i: usize, child: ChildRef) {
-    let head = header(page);
-    let at = ref_at(usize::from(head.prefix_len.get()), usize::from(head.count.get()), i);
-    child.write(&mut page[at..at + CHILD_REF_LEN]);
+    let (prefix_len, count) = shape(page);
+    let at = short_at(prefix_len, count, i);
+    page[at..at + SHORT_REF_LEN].copy_from_slice(&child.short().to_bytes());
+    let at = rest_at(prefix_len, count, i);
+    page[at..at + REF_REST_LEN].copy_from_slice(&child.rest());
 }
 
 /// Changes the count in the reference to child `i` of a branch that passed `Branch::new`.
 #[inline]
 pub fn change_count(page: &mut [u8], i: usize, change: impl Fn(u64) -> u64) {
-    let head = header(page);
-    let at = ref_at(usize::from(head.prefix_len.get()), usize::from(head.count.get()), i);
-    ChildRef::change_count(&mut page[at..at + CHILD_REF_LEN], change);
+    let (prefix_len, count) = shape(page);
+    let at = rest_at(prefix_len, count, i);
+    ChildRef::change_count(&mut page[at..at + REF_REST_LEN], change);
+}
+
+/// Makes room for an entry before entry `i` in each of the arrays, or closes the room that entry `i` takes. Moves from the
+/// back, or to the front, so that nothing is overwritten that is still to be moved.
+fn shift(page: &mut [u8], prefix_len: usize, count: usize, i: usize, opens: bool) {
+    let starts = [0, HEAD_LEN, HEAD_LEN + SHORT_REF_LEN, ENTRY_LEN - OFFSET_LEN];
+    let mut moves = |(before, len): (usize, usize)| {
+        let old = |i| place(prefix_len, count, before, len, i);
+        if opens {
+            page.copy_within(old(i)..old(count), old(i) + before + len);
+            page.copy_within(old(0)..old(i), old(0) + before);
+        } else {
+            page.copy_within(old(0)..old(i), old(0) - before);
+            page.copy_within(old(i + 1)..old(count), old(i) - before);
+        }
+    };
+    match opens {
+        true => starts.into_iter().zip(ARRAYS).rev().for_each(&mut moves),
+        false => starts.into_iter().zip(ARRAYS).for_each(&mut moves),
+    }
 }
 
 /// Inserts a child before child `i`, which is not 0, of a branch that was judged whole. False, and nothing
@@ -244,31 +307,23 @@ pub fn insert(page: &mut [u8], level: u8, i: usize, separator: &[u8], child: Chi
     if !is_behind || (i < count && branch.suffix(i)? <= suffix) {
         return Err(out_of_order(i, child));
     }
-    let (refs, offsets) = (ref_at(prefix_len, count, 0), ref_at(prefix_len, count, count));
-    let offset = if i < count { u16_at(page, offsets + i * OFFSET_LEN) } else { cell_bytes };
+    let offset = if i < count { u16_at(page, offset_at(prefix_len, count, i)) } else { cell_bytes };
     let cells = branch.cells - suffix.len();
     page.copy_within(branch.cells..branch.cells + offset, cells);
     page[cells + offset..cells + offset + suffix.len()].copy_from_slice(suffix);
-    // From the back, so that nothing is overwritten that is still to be moved.
-    let shift = HEAD_LEN + CHILD_REF_LEN;
-    let (at, end) = (offsets + i * OFFSET_LEN, offsets + count * OFFSET_LEN);
-    page.copy_within(at..end, at + shift + OFFSET_LEN);
-    page.copy_within(offsets..at, offsets + shift);
-    set_u16(page, at + shift, offset);
-    for behind in (at + shift + OFFSET_LEN..end + shift + OFFSET_LEN).step_by(OFFSET_LEN) {
-        let moved = u16_at(page, behind) + suffix.len();
-        set_u16(page, behind, moved);
+    shift(page, prefix_len, count, i, true);
+    set_u16(page, offset_at(prefix_len, count + 1, i), offset);
+    for behind in i + 1..count + 1 {
+        let at = offset_at(prefix_len, count + 1, behind);
+        let moved = u16_at(page, at) + suffix.len();
+        set_u16(page, at, moved);
     }
-    let at = refs + i * CHILD_REF_LEN;
-    page.copy_within(at..offsets, at + shift);
-    page.copy_within(refs..at, refs + HEAD_LEN);
-    child.write(&mut page[at + HEAD_LEN..at + shift]);
     let at = HEADER_LEN + prefix_len + i * HEAD_LEN;
-    page.copy_within(at..refs, at + HEAD_LEN);
     page[at..at + HEAD_LEN].copy_from_slice(&head(suffix, 0).to_le_bytes());
     let header = header_mut(page);
     header.count.set(count as u16 + 1);
     header.cell_bytes.set((cell_bytes + suffix.len()) as u16);
+    set_child(page, i, child);
     Ok(true)
 }
 
@@ -292,7 +347,7 @@ pub fn set_separator(page: &mut [u8], level: u8, i: usize, separator: &[u8]) -> 
     if !is_behind || (i + 1 < count && branch.suffix(i + 1)? <= suffix) {
         return Err(out_of_order(i, branch.child(i)?));
     }
-    let offsets = ref_at(prefix_len, count, count);
+    let offsets = offset_at(prefix_len, count, 0);
     let offset = u16_at(page, offsets + i * OFFSET_LEN);
     page.copy_within(cells..cells + offset, cells + old - new);
     let at = cells + old - new + offset;
@@ -315,8 +370,7 @@ pub fn remove(page: &mut [u8], level: u8, i: usize) -> Result<()> {
     let branch = Branch::new(page, level)?;
     let (count, prefix_len, cells) = (branch.count, branch.prefix_len, branch.cells);
     let len = branch.suffix(i)?.len();
-    let (refs, offsets) = (ref_at(prefix_len, count, 0), ref_at(prefix_len, count, count));
-    let (at, end) = (offsets + i * OFFSET_LEN, offsets + count * OFFSET_LEN);
+    let (at, end) = (offset_at(prefix_len, count, i), offset_at(prefix_len, count, count));
     let offset = u16_at(page, at);
     page.copy_within(cells..cells + offset, cells + len);
     page[cells..cells + len].fill(0);
@@ -324,14 +378,7 @@ pub fn remove(page: &mut [u8], level: u8, i: usize) -> Result<()> {
         let moved = u16_at(page, behind) - len;
         set_u16(page, behind, moved);
     }
-    let head = HEADER_LEN + prefix_len + i * HEAD_LEN;
-    let child = refs + i * CHILD_REF_LEN;
-    let shift = HEAD_LEN + CHILD_REF_LEN;
-    page.copy_within(head + HEAD_LEN..refs, head);
-    page.copy_within(refs..child, refs - HEAD_LEN);
-    page.copy_within(child + CHILD_REF_LEN..offsets, child - HEAD_LEN);
-    page.copy_within(offsets..at, offsets - shift);
-    page.copy_within(at + OFFSET_LEN..end, at - shift);
+    shift(page, prefix_len, count, i, false);
     page[end - ENTRY_LEN..end].fill(0);
     let cell_bytes = page.len() - cells - len;
     let header = header_mut(page);
@@ -343,7 +390,7 @@ pub fn remove(page: &mut [u8], level: u8, i: usize) -> Result<()> {
 /// Bytes in use of a branch that passed `Branch::new`.
 pub fn used(page: &[u8]) -> usize {
     let head = header(page);
-    let (count, prefix_len) = (usize::from(head.count.get()), usize::from(head.prefix_len.get()));
+    let (prefix_len, count) = shape(page);
     HEADER_LEN + prefix_len + count * ENTRY_LEN + usize::from(head.cell_bytes.get())
 }
 
@@ -483,21 +530,20 @@ impl BranchEntries {
         }
         let cell_bytes = self.page_len(from, to) - HEADER_LEN - prefix_len - count * ENTRY_LEN;
         let cells = page.len() - cell_bytes;
-        let (heads, offsets) = (HEADER_LEN + prefix_len, ref_at(prefix_len, count, count));
+        let (heads, offsets) = (HEADER_LEN + prefix_len, offset_at(prefix_len, count, 0));
+        let header = header_mut(page);
+        header.count.set(count as u16);
+        header.cell_bytes.set(cell_bytes as u16);
+        header.prefix_len.set(prefix_len as u16);
         let mut offset = 0;
         for i in 0..count {
             let suffix = if i == 0 { &[][..] } else { &self.key(from + i)[prefix_len..] };
             let at = heads + i * HEAD_LEN;
             page[at..at + HEAD_LEN].copy_from_slice(&head(suffix, 0).to_le_bytes());
-            let at = ref_at(prefix_len, count, i);
-            self.children[from + i].write(&mut page[at..at + CHILD_REF_LEN]);
+            set_child(page, i, self.children[from + i]);
             set_u16(page, offsets + i * OFFSET_LEN, offset);
             page[cells + offset..cells + offset + suffix.len()].copy_from_slice(suffix);
             offset += suffix.len();
         }
-        let header = header_mut(page);
-        header.count.set(count as u16);
-        header.cell_bytes.set(cell_bytes as u16);
-        header.prefix_len.set(prefix_len as u16);
     }
 }

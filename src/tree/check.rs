@@ -209,7 +209,7 @@ impl Check<'_> {
 
     fn fetch(&self, child: ChildRef) -> Result<Vec<u8>, Error> {
         let bytes = self.copies.page(child.page, child.birth)?;
-        expect_table(&bytes, child, self.tree.table)?;
+        expect_table(&bytes, self.tree.table)?;
         Ok(bytes)
     }
 

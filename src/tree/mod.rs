@@ -70,21 +70,48 @@ impl Tree {
 #[inline(always)]
 fn fetch(source: &(impl PageSource + ?Sized), child: ChildRef, table: u32) -> Result<&[u8]> {
     let bytes = source.page(child.page, child.birth)?;
-    expect_table(bytes, child, table)?;
+    expect_table(bytes, table)?;
     Ok(bytes)
 }
 
+/// The bytes of child `i` of a branch. What a reference says beside its short part is not touched where the child was
+/// verified before.
 #[inline(always)]
-fn expect_table(bytes: &[u8], child: ChildRef, table: u32) -> Result<()> {
+fn fetch_below<'s>(
+    source: &'s (impl PageSource + ?Sized),
+    branch: &Branch<'_>,
+    i: usize,
+    table: u32,
+) -> Result<&'s [u8]> {
+    let Some(bytes) = source.known(branch.short(i)?) else {
+        return fetch_unknown(source, branch, i, table);
+    };
+    expect_table(bytes, table)?;
+    Ok(bytes)
+}
+
+#[cold]
+fn fetch_unknown<'s>(
+    source: &'s (impl PageSource + ?Sized),
+    branch: &Branch<'_>,
+    i: usize,
+    table: u32,
+) -> Result<&'s [u8]> {
+    fetch(source, branch.child(i)?, table)
+}
+
+#[inline(always)]
+fn expect_table(bytes: &[u8], table: u32) -> Result<()> {
     match header(bytes).table.get() == table {
         true => Ok(()),
-        false => Err(wrong_table(bytes, child, table)),
+        false => Err(wrong_table(bytes, table)),
     }
 }
 
 #[cold]
-fn wrong_table(bytes: &[u8], child: ChildRef, table: u32) -> Error {
-    Error::corrupt(child.page, format!("belongs to table {}, expected table {table}", header(bytes).table))
+fn wrong_table(bytes: &[u8], table: u32) -> Error {
+    let head = header(bytes);
+    Error::corrupt(head.page.get(), format!("belongs to table {}, expected table {table}", head.table))
 }
 
 /// The branch that `child` refers to.

@@ -1,8 +1,9 @@
 //! Finding one key: one page per level.
 
-use super::{Tree, fetch, fetch_branch, fetch_leaf};
+use super::{Tree, fetch, fetch_below, too_high};
 use crate::error::Result;
-use crate::page::{LeafView, Stored, fixed::prefetch_keys};
+use crate::format::MAX_LEVELS;
+use crate::page::{Branch, LeafView, Stored, fixed::prefetch_keys};
 use crate::snapshot::PageSource;
 
 /// The leaf that holds `key` if any does; `None` in an empty tree.
@@ -18,16 +19,23 @@ pub fn find_leaf<'s>(
     if tree.is_empty() {
         return Ok(None);
     }
-    let mut child = tree.root;
+    let mut page = fetch_root(source, tree)?;
     for level in (1..=tree.level).rev() {
-        let branch = fetch_branch(source, child, level, tree.table)?;
-        child = branch.child(branch.search(key)?)?;
+        let branch = Branch::new(page, level)?;
+        page = fetch_below(source, &branch, branch.search(key)?, tree.table)?;
     }
-    let page = fetch(source, child, tree.table)?;
     if let Some((key, value)) = tree.layout.fixed {
         prefetch_keys(page, key, value);
     }
     LeafView::new(page).map(Some)
+}
+
+#[inline(always)]
+fn fetch_root<'s>(source: &'s (impl PageSource + ?Sized), tree: &Tree) -> Result<&'s [u8]> {
+    match usize::from(tree.level) < MAX_LEVELS {
+        true => fetch(source, tree.root, tree.table),
+        false => Err(too_high(tree.root, tree.level)),
+    }
 }
 
 /// The value of `key` as the leaf holds it.
@@ -90,19 +98,25 @@ impl<S: PageSource> Lookup for S {
                 (first..first + keys.len()).try_for_each(|i| each(i, None))?;
                 continue;
             }
-            let mut children = [tree.root; TOGETHER];
+            let mut places: [Option<(Branch<'_>, usize)>; TOGETHER] = [None; TOGETHER];
+            let mut pages = [fetch_root(self, tree)?; TOGETHER];
             for level in (1..=tree.level).rev() {
-                for (child, key) in children.iter_mut().zip(keys) {
-                    let branch = fetch_branch(self, *child, level, tree.table)?;
-                    *child = branch.child(branch.search(key)?)?;
-                    self.prefetch(child.page);
+                for ((page, place), key) in pages.iter().zip(&mut places).zip(keys) {
+                    let branch = Branch::new(page, level)?;
+                    let i = branch.search(key)?;
+                    self.prefetch(branch.short(i)?.page());
+                    *place = Some((branch, i));
+                }
+                for (page, place) in pages.iter_mut().zip(&places).take(keys.len()) {
+                    let Some((branch, i)) = place else { continue };
+                    *page = fetch_below(self, branch, *i, tree.table)?;
                 }
             }
-            for (child, key) in children.iter().zip(keys) {
-                fetch_leaf(self, *child, tree.table)?.prefetch(key);
+            for (page, key) in pages.iter().zip(keys) {
+                LeafView::new(page)?.prefetch(key);
             }
-            for (i, (child, key)) in children.iter().zip(keys).enumerate() {
-                each(first + i, fetch_leaf(self, *child, tree.table)?.find(key)?)?;
+            for (i, (page, key)) in pages.iter().zip(keys).enumerate() {
+                each(first + i, LeafView::new(page)?.find(key)?)?;
             }
         }
         Ok(())

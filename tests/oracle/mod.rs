@@ -97,7 +97,8 @@ impl Image {
         let bytes = self.page(page);
         let (count, prefix) = (number(bytes, 6, 2) as usize, number(bytes, 30, 2) as usize);
         let refs = 32 + prefix + 4 * count;
-        let offsets = refs + 18 * count;
+        let rests = refs + 8 * count;
+        let offsets = rests + 9 * count;
         let cells = self.page_size - number(bytes, 28, 2) as usize;
         let cell = |i: usize| match i == count {
             true => self.page_size,
@@ -108,9 +109,9 @@ impl Image {
             _ => [&bytes[32..32 + prefix], &bytes[cell(i)..cell(i + 1)]].concat(),
         };
         let child = |i: usize| {
-            let at = refs + 18 * i;
-            let part = |k: usize| number(bytes, at + 6 * k, 6);
-            Child { page: part(0), birth: part(1), entries: part(2) }
+            let (short, rest) = (refs + 8 * i, rests + 9 * i);
+            let birth = number(bytes, short + 5, 3) | number(bytes, rest, 3) << 24;
+            Child { page: number(bytes, short, 5), birth, entries: number(bytes, rest + 3, 6) }
         };
         (0..count).map(|i| (separator(i), child(i))).collect()
     }
