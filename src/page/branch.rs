@@ -14,7 +14,7 @@
 //! A child comes or goes in place where the prefix stays as it is; otherwise the branch is written anew from
 //! [`BranchEntries`]. What changes all the time, a reference, is overwritten in place.
 
-use super::{common_prefix, damage, equal_heads, head, set_u16, u16_at};
+use super::{common_prefix, compare_start, damage, equal_heads, head, set_u16, u16_at};
 use crate::error::{Error, Result};
 use crate::format::{
     ChildRef, HEADER_LEN, PageKind, REF_REST_LEN, SHORT_REF_LEN, ShortRef, header, header_mut,
@@ -132,25 +132,34 @@ impl<'a> Branch<'a> {
     #[inline(always)]
     pub fn search(&self, key: &[u8]) -> Result<usize> {
         if self.prefix_len > 0 {
-            match key[..self.prefix_len.min(key.len())].cmp(self.prefix()) {
+            match compare_start(key, &self.page[HEADER_LEN..], self.prefix_len) {
                 Ordering::Less => return Ok(0),
                 Ordering::Greater => return Ok(self.count - 1),
                 Ordering::Equal => {}
             }
         }
-        let rest = &key[self.prefix_len..];
-        let (mut low, mut high) = equal_heads(self.heads(), head(rest, 0));
+        let (mut low, mut high) = equal_heads(self.heads(), head(key, self.prefix_len));
         // Entry 0 has no separator.
         low = low.max(1);
         high = high.max(1);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.suffix(middle)? <= rest {
+            match self.suffix(middle)? <= &key[self.prefix_len..] {
                 true => low = middle + 1,
                 false => high = middle,
             }
         }
         Ok(low - 1)
+    }
+
+    /// Which entry of child `i` is `key`'s if its keys are numbers and spread evenly between the separators.
+    #[inline]
+    pub fn guess(&self, i: usize, key: &[u8]) -> usize {
+        let (Some([low, high]), Ok(child)) = (self.heads().get(i..i + 2), self.child(i)) else { return 0 };
+        let (low, high) = (u64::from(low.get()), u64::from(high.get()));
+        let behind = u64::from(head(key, self.prefix_len)).saturating_sub(low);
+        let count = child.count.min(u64::from(u16::MAX));
+        (behind * count).checked_div(high.saturating_sub(low)).unwrap_or(0) as usize
     }
 
     /// How many bytes at least all keys below child `i` begin with in common, if they have as many.

@@ -17,14 +17,16 @@ pub fn capacity(page_size: usize, key_width: usize, value_width: usize) -> usize
     (page_size - HEADER_LEN) / (key_width + value_width)
 }
 
-/// Begins to bring all places where a key may stand nearer to the processor: a search jumps between them, and need
-/// not wait for the header to know them. Every other line: processors fetch lines in pairs.
+/// Begins to bring what a search for the entry that may be number `guess` touches nearer to the processor, and need not
+/// wait for the header to know where that is. Keys beside it too: a guess is seldom further off than some keys.
 #[inline(always)]
-pub fn prefetch_keys(page: &[u8], key_width: usize, value_width: usize) {
-    let end = HEADER_LEN + capacity(page.len(), key_width, value_width) * key_width;
-    for pair in page[..end.min(page.len())].chunks(128) {
-        prefetch::<1>(pair);
-    }
+pub fn prefetch_entry(page: &[u8], (key_width, value_width): (usize, usize), guess: usize) {
+    let capacity = capacity(page.len(), key_width, value_width);
+    let values = page.len() - capacity * value_width;
+    let key = HEADER_LEN + guess * key_width;
+    prefetch::<1>(page);
+    prefetch::<3>(page.get(key.saturating_sub(64)..).unwrap_or(page));
+    prefetch::<1>(page.get(values + guess * value_width..).unwrap_or(page));
 }
 
 /// A fixed-width leaf, for reading.
@@ -119,12 +121,16 @@ impl<'a> FixedLeaf<'a> {
     }
 
     pub fn search(&self, key: &[u8]) -> Result<Result<usize, usize>> {
+        self.search_near(key, self.shape.count / 2)
+    }
+
+    /// The same for a key that is likely to be near entry `guess`.
+    #[inline]
+    pub fn search_near(&self, key: &[u8], guess: usize) -> Result<Result<usize, usize>> {
         let width = self.shape.key_width;
         let keys = &self.page[HEADER_LEN..HEADER_LEN + self.shape.count * width];
         if let (8, Ok(wanted)) = (width, <&[u8; 8]>::try_from(key)) {
-            let wanted = u64::from_be_bytes(*wanted);
-            let (keys, _) = keys.as_chunks::<8>();
-            return Ok(keys.binary_search_by_key(&wanted, |k| u64::from_be_bytes(*k)));
+            return Ok(search_words(keys.as_chunks().0, u64::from_be_bytes(*wanted), guess));
         }
         let (mut low, mut high) = (0, self.shape.count);
         while low < high {
@@ -137,6 +143,24 @@ impl<'a> FixedLeaf<'a> {
         }
         Ok(Err(low))
     }
+}
+
+/// So many keys on either side of a guess are looked at before all are.
+const NEAR: usize = 16;
+
+/// Searches keys that are numbers: at the guess, near it, everywhere.
+#[inline]
+fn search_words(keys: &[[u8; 8]], wanted: u64, guess: usize) -> Result<usize, usize> {
+    let number = |key: &[u8; 8]| u64::from_be_bytes(*key);
+    if keys.get(guess).is_some_and(|key| number(key) == wanted) {
+        return Ok(guess);
+    }
+    let (low, high) = (guess.saturating_sub(NEAR).min(keys.len()), (guess + NEAR).min(keys.len()));
+    let is_above = low == 0 || number(&keys[low - 1]) < wanted;
+    let is_below = keys.get(high).is_none_or(|key| wanted < number(key));
+    let (low, among) = if is_above && is_below { (low, &keys[low..high]) } else { (0, keys) };
+    let found = among.binary_search_by_key(&wanted, number);
+    found.map(|i| low + i).map_err(|i| low + i)
 }
 
 /// Inserts before entry `i`; false when the page is full.
@@ -172,4 +196,22 @@ pub fn overwrite(page: &mut [u8], i: usize, value: &[u8]) -> bool {
     }
     page[shape.value(i)..shape.value(i + 1)].copy_from_slice(value);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guess_however_wrong_does_not_change_what_is_found() {
+        for count in [0, 1, 2, 15, 16, 17, 40, 254] {
+            let keys: Vec<[u8; 8]> = (0..count).map(|i| (i * i * 3 + 5_u64).to_be_bytes()).collect();
+            for wanted in (0..count).flat_map(|i| (i * i * 3 + 4)..(i * i * 3 + 7)).chain([0, u64::MAX]) {
+                let expected = keys.binary_search(&wanted.to_be_bytes());
+                for guess in (0..count as usize + 2).step_by(7).chain([usize::MAX / 2, count as usize]) {
+                    assert_eq!(search_words(&keys, wanted, guess), expected, "{count} {wanted} {guess}");
+                }
+            }
+        }
+    }
 }

@@ -136,15 +136,15 @@ impl<'a> LeafView<'a> {
         }
     }
 
-    /// The value of `key`.
+    /// The value of `key`, which is likely to be near entry `guess` of a fixed-width leaf.
     ///
     /// # Errors
     /// `Corrupt` when a key that must be compared, or the value, does not lie in the page.
     #[inline(always)]
-    pub fn find(&self, key: &[u8]) -> Result<Option<Stored<'a>>> {
+    pub fn find(&self, key: &[u8], guess: usize) -> Result<Option<Stored<'a>>> {
         match self {
             LeafView::Slotted(leaf) => leaf.find(key),
-            LeafView::Fixed(leaf) => match leaf.search(key)? {
+            LeafView::Fixed(leaf) => match leaf.search_near(key, guess)? {
                 Ok(i) => leaf.value(i).map(|value| Some(Stored::Inline(value))),
                 Err(_) => Ok(None),
             },
@@ -481,9 +481,26 @@ pub fn head(key: &[u8], prefix_len: usize) -> u32 {
     if let Some(four) = rest.first_chunk::<4>() {
         return u32::from_be_bytes(*four);
     }
-    let mut four = [0; 4];
-    four[..rest.len()].copy_from_slice(rest);
-    u32::from_be_bytes(four)
+    match key.last_chunk::<4>() {
+        // What is left of the key are its last bytes.
+        Some(last) => (u64::from(u32::from_be_bytes(*last)) << (32 - 8 * rest.len())) as u32,
+        None => {
+            let mut four = [0; 4];
+            four[..rest.len()].copy_from_slice(rest);
+            u32::from_be_bytes(four)
+        }
+    }
+}
+
+/// How the first `len` bytes of `key`, or all where it has fewer, compare with the first `len` bytes of `bytes`. A short
+/// prefix is compared as a number: a call of `memcmp` takes a third of a search.
+#[inline(always)]
+fn compare_start(key: &[u8], bytes: &[u8], len: usize) -> Ordering {
+    if let (1..=8, Some(key), Some(bytes)) = (len, key.first_chunk::<8>(), bytes.first_chunk::<8>()) {
+        let number = |word: &[u8; 8]| u64::from_be_bytes(*word) >> (64 - 8 * len);
+        return number(key).cmp(&number(bytes));
+    }
+    key[..len.min(key.len())].cmp(&bytes[..len])
 }
 
 /// The range of entries whose head equals `head`; empty, at the place where it would stand, when none does.
@@ -511,4 +528,38 @@ fn u16_at(page: &[u8], at: usize) -> usize {
 fn set_u16(page: &mut [u8], at: usize, value: usize) {
     let value = u16::try_from(value).expect("offsets within a page fit in 16 bits");
     page[at..at + 2].copy_from_slice(&value.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_the_four_bytes_behind_the_prefix_padded_with_zeros() {
+        let key = [1, 2, 3, 4, 5, 6, 7];
+        for len in 0..=key.len() {
+            for prefix_len in 0..9 {
+                let mut four = [0; 4];
+                let rest = key[..len].iter().skip(prefix_len).take(4);
+                four.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+                assert_eq!(head(&key[..len], prefix_len), u32::from_be_bytes(four), "{len} {prefix_len}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_start_is_compared_like_the_slices() {
+        let bytes = [3; 20];
+        for len in 0..12 {
+            for key_len in 0..12 {
+                for (at, byte) in [(0, 3), (0, 2), (len, 9), (len / 2, 4), (len.saturating_sub(1), 2)] {
+                    let mut key = [3; 20];
+                    key[at] = byte;
+                    let key = &key[..key_len];
+                    let expected = key[..len.min(key_len)].cmp(&bytes[..len]);
+                    assert_eq!(compare_start(key, &bytes, len), expected, "{len} {key_len} {at} {byte}");
+                }
+            }
+        }
+    }
 }

@@ -3,32 +3,8 @@
 use super::{Tree, fetch, fetch_below, too_high};
 use crate::error::Result;
 use crate::format::MAX_LEVELS;
-use crate::page::{Branch, LeafView, Stored, fixed::prefetch_keys};
+use crate::page::{Branch, LeafView, Stored, fixed::prefetch_entry};
 use crate::snapshot::PageSource;
-
-/// The leaf that holds `key` if any does; `None` in an empty tree.
-///
-/// # Errors
-/// `Corrupt` where a page on the path is damaged.
-#[inline(always)]
-pub fn find_leaf<'s>(
-    source: &'s (impl PageSource + ?Sized),
-    tree: &Tree,
-    key: &[u8],
-) -> Result<Option<LeafView<'s>>> {
-    if tree.is_empty() {
-        return Ok(None);
-    }
-    let mut page = fetch_root(source, tree)?;
-    for level in (1..=tree.level).rev() {
-        let branch = Branch::new(page, level)?;
-        page = fetch_below(source, &branch, branch.search(key)?, tree.table)?;
-    }
-    if let Some((key, value)) = tree.layout.fixed {
-        prefetch_keys(page, key, value);
-    }
-    LeafView::new(page).map(Some)
-}
 
 #[inline(always)]
 fn fetch_root<'s>(source: &'s (impl PageSource + ?Sized), tree: &Tree) -> Result<&'s [u8]> {
@@ -48,10 +24,21 @@ pub fn find<'s>(
     tree: &Tree,
     key: &[u8],
 ) -> Result<Option<Stored<'s>>> {
-    match find_leaf(source, tree, key)? {
-        Some(leaf) => leaf.find(key),
-        None => Ok(None),
+    if tree.is_empty() {
+        return Ok(None);
     }
+    let mut page = fetch_root(source, tree)?;
+    let mut guess = 0;
+    for level in (1..=tree.level).rev() {
+        let branch = Branch::new(page, level)?;
+        let i = branch.search(key)?;
+        page = fetch_below(source, &branch, i, tree.table)?;
+        if let (1, Some(widths)) = (level, tree.layout.fixed) {
+            guess = branch.guess(i, key);
+            prefetch_entry(page, widths, guess);
+        }
+    }
+    LeafView::new(page)?.find(key, guess)
 }
 
 /// How many searches go on at the same time: as many cache misses as a processor has under way, and some.
@@ -116,7 +103,7 @@ impl<S: PageSource> Lookup for S {
                 LeafView::new(page)?.prefetch(key);
             }
             for (i, (page, key)) in pages.iter().zip(keys).enumerate() {
-                each(first + i, LeafView::new(page)?.find(key)?)?;
+                each(first + i, LeafView::new(page)?.find(key, 0)?)?;
             }
         }
         Ok(())
