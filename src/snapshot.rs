@@ -40,7 +40,7 @@ pub trait PageSource {
         None
     }
 
-    /// Says that the page will be searched soon. Only a hint.
+    /// Says that the leaf will be searched soon. Only a hint.
     #[inline]
     fn prefetch(&self, page: u64) {
         let _ = page;
@@ -64,8 +64,10 @@ pub trait PageSource {
     }
 }
 
-/// Cache lines in front of a page that a search touches: header, heads, slots.
-const SEARCHED_LINES: usize = 8;
+/// Cache lines in front of a page that a search touches: header and heads of a branch.
+pub const BRANCH_LINES: usize = 8;
+/// Header, heads and slots of a leaf.
+pub const LEAF_LINES: usize = 4;
 
 /// The pages of an open file.
 pub struct Pages {
@@ -109,7 +111,7 @@ impl Pages {
             return None;
         }
         let bytes = self.disk.bytes(page * self.page_size as u64, self.page_size)?;
-        prefetch::<SEARCHED_LINES>(bytes);
+        prefetch::<BRANCH_LINES>(bytes);
         // The identity also where it was verified: after a failed flush some systems put an older version back into
         // the cache.
         (self.verified.is(page, birth) && is_identity(bytes, page, birth)).then_some(bytes)
@@ -123,7 +125,6 @@ impl Pages {
             return None;
         }
         let bytes = self.disk.bytes(page * self.page_size as u64, self.page_size)?;
-        prefetch::<SEARCHED_LINES>(bytes);
         let head = header(bytes);
         let birth = head.birth.get();
         let is_known =
@@ -145,13 +146,13 @@ impl Pages {
         Ok(bytes)
     }
 
-    /// Begins to bring what a search touches of the page nearer to the processor. Only a hint.
+    /// Begins to bring what a search touches of the leaf nearer to the processor. Only a hint.
     #[inline]
     pub fn prefetch(&self, page: u64, page_count: u64) {
         if page < page_count
             && let Some(bytes) = self.disk.bytes(page * self.page_size as u64, self.page_size)
         {
-            prefetch::<SEARCHED_LINES>(bytes);
+            prefetch::<LEAF_LINES>(bytes);
         }
     }
 

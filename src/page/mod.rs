@@ -151,11 +151,29 @@ impl<'a> LeafView<'a> {
         }
     }
 
-    /// Begins to bring the entry that is `key`'s, if any is, nearer to the processor. Only a hint.
+    /// The same for a key that is likely to be that of entry `guess`.
+    ///
+    /// # Errors
+    /// Those of [`LeafView::find`].
     #[inline]
-    pub fn prefetch(&self, key: &[u8]) {
-        if let LeafView::Slotted(leaf) = self {
-            leaf.prefetch(key);
+    pub fn find_near(&self, key: &[u8], guess: usize) -> Result<Option<Stored<'a>>> {
+        match self {
+            LeafView::Slotted(leaf) if guess < leaf.count() => match leaf.entry(guess) {
+                Ok((found, value)) if found == key => Ok(Some(value)),
+                _ => leaf.find(key),
+            },
+            LeafView::Slotted(leaf) => leaf.find(key),
+            LeafView::Fixed(_) => self.find(key, guess),
+        }
+    }
+
+    /// Begins to bring the entry of a leaf with slots that is `key`'s, if any is, nearer to the processor, and says which
+    /// it would be. Only a hint.
+    #[inline]
+    pub fn prefetch(&self, key: &[u8]) -> Option<usize> {
+        match self {
+            LeafView::Slotted(leaf) => Some(leaf.prefetch(key)),
+            LeafView::Fixed(_) => None,
         }
     }
 
@@ -550,9 +568,9 @@ mod tests {
     #[test]
     fn a_start_is_compared_like_the_slices() {
         let bytes = [3; 20];
-        for len in 0..12 {
+        for len in 0_usize..12 {
             for key_len in 0..12 {
-                for (at, byte) in [(0, 3), (0, 2), (len, 9), (len / 2, 4), (len.saturating_sub(1), 2)] {
+                for (at, byte) in [(0_usize, 3), (0, 2), (len, 9), (len / 2, 4), (len.saturating_sub(1), 2)] {
                     let mut key = [3; 20];
                     key[at] = byte;
                     let key = &key[..key_len];

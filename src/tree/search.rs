@@ -3,8 +3,9 @@
 use super::{Tree, fetch, fetch_below, too_high};
 use crate::error::Result;
 use crate::format::MAX_LEVELS;
+use crate::map::prefetch;
 use crate::page::{Branch, LeafView, Stored, fixed::prefetch_entry};
-use crate::snapshot::PageSource;
+use crate::snapshot::{BRANCH_LINES, LEAF_LINES, PageSource};
 
 #[inline(always)]
 fn fetch_root<'s>(source: &'s (impl PageSource + ?Sized), tree: &Tree) -> Result<&'s [u8]> {
@@ -33,9 +34,13 @@ pub fn find<'s>(
         let branch = Branch::new(page, level)?;
         let i = branch.search(key)?;
         page = fetch_below(source, &branch, i, tree.table)?;
-        if let (1, Some(widths)) = (level, tree.layout.fixed) {
-            guess = branch.guess(i, key);
-            prefetch_entry(page, widths, guess);
+        match (level, tree.layout.fixed) {
+            (1, None) => prefetch::<LEAF_LINES>(page),
+            (1, Some(widths)) => {
+                guess = branch.guess(i, key);
+                prefetch_entry(page, widths, guess);
+            }
+            _ => prefetch::<BRANCH_LINES>(page),
         }
     }
     LeafView::new(page)?.find(key, guess)
@@ -85,25 +90,29 @@ impl<S: PageSource> Lookup for S {
                 (first..first + keys.len()).try_for_each(|i| each(i, None))?;
                 continue;
             }
-            let mut places: [Option<(Branch<'_>, usize)>; TOGETHER] = [None; TOGETHER];
             let mut pages = [fetch_root(self, tree)?; TOGETHER];
+            // Of each page the child, or the entry, that the search leads to.
+            let mut places = [0; TOGETHER];
             for level in (1..=tree.level).rev() {
                 for ((page, place), key) in pages.iter().zip(&mut places).zip(keys) {
                     let branch = Branch::new(page, level)?;
-                    let i = branch.search(key)?;
-                    self.prefetch(branch.short(i)?.page());
-                    *place = Some((branch, i));
+                    *place = branch.search(key)?;
+                    self.prefetch(branch.short(*place)?.page());
                 }
-                for (page, place) in pages.iter_mut().zip(&places).take(keys.len()) {
-                    let Some((branch, i)) = place else { continue };
-                    *page = fetch_below(self, branch, *i, tree.table)?;
+                for ((page, place), key) in pages.iter_mut().zip(&mut places).zip(keys) {
+                    let branch = Branch::new(page, level)?;
+                    *page = fetch_below(self, &branch, *place, tree.table)?;
+                    if let (1, Some(widths)) = (level, tree.layout.fixed) {
+                        *place = branch.guess(*place, key);
+                        prefetch_entry(page, widths, *place);
+                    }
                 }
             }
-            for (page, key) in pages.iter().zip(keys) {
-                LeafView::new(page)?.prefetch(key);
+            for ((page, place), key) in pages.iter().zip(&mut places).zip(keys) {
+                *place = LeafView::new(page)?.prefetch(key).unwrap_or(*place);
             }
-            for (i, (page, key)) in pages.iter().zip(keys).enumerate() {
-                each(first + i, LeafView::new(page)?.find(key, 0)?)?;
+            for (i, ((page, place), key)) in pages.iter().zip(places).zip(keys).enumerate() {
+                each(first + i, LeafView::new(page)?.find_near(key, place)?)?;
             }
         }
         Ok(())
