@@ -20,6 +20,7 @@ use crate::shared::State;
 use crate::space::{Chunk, GivenUp, Run, RunSet, join_given};
 use crate::store::{MIN_LOG, Store};
 use crate::tree::{Tree, insert};
+use std::borrow::Cow;
 use std::io::IoSlice;
 use std::ops::Range;
 
@@ -380,13 +381,16 @@ fn number(
     if detail.chunk == Chunk::Little {
         dirty.store.unwritten.lock().note(plan.pages_written(dirty), &given, checkpoint);
     }
-    // A record that stays alone speaks of its own pages apart.
-    let mut taken = dirty.taken().clone();
-    let apart = if detail.is_checkpoint() { &own[..] } else { &[] };
-    assert!(apart.iter().chain(detail.new_log).all(|run| taken.remove(*run)), "they were allocated");
     dirty.space.give_up(&given, txn)?;
     let previous = dirty.base.space;
-    plan.record = dirty.space.encode_record(txn, &own, previous, (&taken, &log_runs, &given), detail.chunk);
+    // A record that stays alone speaks of its own pages apart.
+    let apart = if detail.is_checkpoint() { &own[..] } else { &[] };
+    plan.record = dirty.with_taken(|space, taken| {
+        let mut rest = Cow::Borrowed(taken);
+        let apart = apart.iter().chain(detail.new_log);
+        apart.for_each(|run| assert!(rest.to_mut().remove(*run), "they were allocated"));
+        space.encode_record(txn, &own, previous, (&rest, &log_runs, &given), detail.chunk)
+    });
     let first = own[0].start;
     plan.record_runs = own;
     for page in plan.record.chunks_mut(dirty.page_size()) {
@@ -729,7 +733,7 @@ impl Plan {
     /// flushed soon, the disk begins while the rest is written.
     fn write(&self, dirty: &Dirty, will_be_flushed: bool) -> Result<()> {
         let (page_size, disk) = (dirty.page_size(), &dirty.store.pages.disk);
-        let padding = vec![0; page_size];
+        let padding = if self.values.is_empty() { Vec::new() } else { vec![0; page_size] };
         let mut parts: Vec<(u64, &[u8])> = Vec::with_capacity(self.numbered.len() + self.values.len() + 1);
         for (slot, page) in &self.numbered {
             parts.push((page * page_size as u64, dirty.heap_page(*slot)));

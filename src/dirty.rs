@@ -640,6 +640,11 @@ impl Dirty {
         &self.taken
     }
 
+    /// The space, and everything allocated and still needed.
+    pub fn with_taken<T>(&mut self, use_both: impl FnOnce(&mut Space, &RunSet) -> T) -> T {
+        use_both(&mut self.space, &self.taken)
+    }
+
     /// The part of it that lies before a page.
     pub fn taken_below(&self, end: u64) -> Vec<Run> {
         let below = self.taken.iter().filter(|run| run.start < end);

@@ -14,12 +14,18 @@ pub const INTERVAL: u64 = 1 << 20;
 const START: u64 = INTERVAL / 4;
 /// So many pages are asked for at once, at least.
 const STEP: usize = 32;
+/// So many pages are put in order at once, at most.
+const MAX_FRESH: usize = 1 << 14;
 
 /// Pages that may be dirty in the page cache.
 #[derive(Default)]
 pub struct Unwritten {
     /// Whether it is a leaf that was not asked for yet; the others are better not written.
     pages: BTreeMap<u64, bool>,
+    /// What is not in `pages` yet, in order of time. Most of it is what every commit replaces.
+    fresh: Vec<(u64, bool)>,
+    /// How many of these are leaves.
+    fresh_leaves: usize,
     /// So many are such leaves.
     leaves: usize,
     /// The page behind the last that was asked for.
@@ -38,9 +44,27 @@ impl Unwritten {
             *self = Unwritten { checkpoint, ..Unwritten::default() };
         }
         for given in given.iter().filter(|given| given.birth > checkpoint) {
-            (given.run.start..given.run.end()).for_each(|page| self.set(page, false));
+            self.fresh.extend((given.run.start..given.run.end()).map(|page| (page, false)));
         }
-        written.for_each(|(page, is_leaf)| self.set(page, is_leaf));
+        for (page, is_leaf) in written {
+            self.fresh.push((page, is_leaf));
+            self.fresh_leaves += usize::from(is_leaf);
+        }
+        if self.fresh.len() > MAX_FRESH {
+            self.settle();
+        }
+    }
+
+    /// Of each page the newest counts.
+    fn settle(&mut self) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.sort_by_key(|(page, _)| *page);
+        for same in fresh.chunk_by(|a, b| a.0 == b.0) {
+            let (page, is_leaf) = same[same.len() - 1];
+            self.set(page, is_leaf);
+        }
+        fresh.clear();
+        (self.fresh, self.fresh_leaves) = (fresh, 0);
     }
 
     fn set(&mut self, page: u64, is_leaf: bool) {
@@ -65,7 +89,12 @@ impl Unwritten {
             return Vec::new();
         }
         let left = (INTERVAL - from).max(1);
-        let count = (self.leaves as u64 * (now.min(INTERVAL) - from) / left) as usize;
+        let part = |leaves: usize| (leaves as u64 * (now.min(INTERVAL) - from) / left) as usize;
+        if part(self.leaves + self.fresh_leaves) < STEP {
+            return Vec::new();
+        }
+        self.settle();
+        let count = part(self.leaves);
         if count < STEP {
             return Vec::new();
         }
@@ -121,6 +150,7 @@ mod tests {
             unwritten.note(leaves.into_iter().chain([(5000 + txn % 2, false)]), &[], 0);
             asked.extend(unwritten.due(txn * INTERVAL / 1000));
         }
+        unwritten.settle();
         assert!(unwritten.leaves <= STEP, "{} are left", unwritten.leaves);
         assert!(asked.iter().all(|run| run.end() <= 5000 || run.start > 5001), "{asked:?}");
     }
@@ -152,6 +182,7 @@ mod tests {
         let mut unwritten = Unwritten::default();
         unwritten.note((0..1000).map(leaf), &[], 2);
         unwritten.note((2000..2010).map(leaf), &[], 7);
+        unwritten.settle();
         assert_eq!((unwritten.leaves, unwritten.pages.len()), (10, 10));
     }
 }
