@@ -188,8 +188,8 @@ fn write(dirty: &mut Dirty, changes: &mut Changes<'_>, detail: &Detail<'_>) -> R
     let mut plan = Plan::default();
     let state = number(dirty, &mut plan, changes, detail)?;
     plan.write(dirty, detail.is_checkpoint())?;
-    for (_, page) in &plan.numbered {
-        dirty.store.pages.set_own(*page, dirty.txn);
+    for numbered in &plan.numbered {
+        dirty.store.pages.set_own(numbered.page, dirty.txn);
     }
     for run in dirty.space.free_from(dirty.base.page_count).iter().chain(detail.new_log) {
         write_zeros(dirty, *run)?;
@@ -379,7 +379,7 @@ fn number(
     let txn = dirty.txn;
     let checkpoint = dirty.store.readers.checkpoint().map_or(0, |(txn, _)| txn);
     if detail.chunk == Chunk::Little {
-        dirty.store.unwritten.lock().note(plan.pages_written(dirty), &given, checkpoint);
+        dirty.store.unwritten.lock().note(plan.pages_written(), &given, checkpoint);
     }
     dirty.space.give_up(&given, txn)?;
     let previous = dirty.base.space;
@@ -469,7 +469,7 @@ pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
     }
     // Others may well be changed, and written, again.
     plan.write(dirty, is_final)?;
-    for (slot, page) in plan.numbered.drain(..) {
+    for Numbered { slot, page, .. } in plan.numbered.drain(..) {
         dirty.store.pages.set_own(page, dirty.txn);
         dirty.drop_slot(slot);
     }
@@ -486,15 +486,9 @@ struct Numbers<'r> {
 }
 
 impl Numbers<'_> {
-    fn next(&mut self, page: &[u8]) -> u64 {
-        if is_table_leaf(page) { self.leaves.next() } else { self.others.next() }
+    fn next(&mut self, is_leaf: bool) -> u64 {
+        if is_leaf { self.leaves.next() } else { self.others.next() }
     }
-}
-
-/// Whether the page is a leaf of a table that is not the catalog.
-fn is_table_leaf(page: &[u8]) -> bool {
-    let head = crate::format::header(page);
-    head.level == 0 && head.table.get() != CATALOG_ID
 }
 
 /// Page numbers, handed out in order.
@@ -521,10 +515,37 @@ impl<'r> Places<'r> {
 /// The collected heap pages of a tree.
 #[derive(Default)]
 struct Collected {
-    /// Slots, children before parents, in key order.
-    written: Vec<u32>,
+    /// Slots, children before parents, in key order, each with whether it is a leaf of a table.
+    written: Vec<(u32, bool)>,
     /// Those that stay in memory and refer to what is written.
     kept: Vec<u32>,
+}
+
+/// A heap page and its place in the file.
+struct Numbered {
+    slot: u32,
+    page: u64,
+    /// Whether it is a leaf of a table.
+    is_leaf: bool,
+}
+
+/// Bytes to be written, and where.
+struct Piece {
+    offset: u64,
+    len: usize,
+    part: Part,
+}
+
+/// What they are.
+enum Part {
+    /// The heap page in this slot, which is sealed when it is written.
+    Page(u32),
+    /// Those of the value in this slot, from here on.
+    Value(u32, usize),
+    /// Zeros behind a value.
+    Padding,
+    /// Those of the record, from here on.
+    Record(usize),
 }
 
 /// Which heap pages and values are to be written where.
@@ -544,8 +565,8 @@ struct Plan {
     /// How many of the slots are leaves of tables.
     leaf_pages: u64,
     other_pages: u64,
-    /// Slots that have their numbers.
-    numbered: Vec<(u32, u64)>,
+    /// What has its number.
+    numbered: Vec<Numbered>,
     record: Vec<u8>,
     record_runs: Vec<Run>,
 }
@@ -610,8 +631,8 @@ impl Plan {
             }
             return Ok(false);
         }
-        found.written.push(slot);
-        let is_leaf = is_table_leaf(dirty.heap_page(slot));
+        let is_leaf = level == 0 && tree.table != CATALOG_ID;
+        found.written.push((slot, is_leaf));
         *(if is_leaf { &mut self.leaf_pages } else { &mut self.other_pages }) += 1;
         Ok(true)
     }
@@ -705,15 +726,15 @@ impl Plan {
     ) -> Result<()> {
         let Collected { written, kept } = std::mem::take(&mut self.trees[tree]);
         // By slot; 0 where it has no number, which is no page of a tree.
-        let mut number_of = vec![0; written.iter().max().map_or(0, |slot| *slot as usize + 1)];
-        for slot in &written {
-            number_of[*slot as usize] = numbers.next(dirty.heap_page(*slot));
-        }
-        for slot in &written {
-            rewrite_references(dirty, *slot, layout, &number_of, values)?;
-            let page = number_of[*slot as usize];
-            dirty.seal(*slot, page);
-            self.numbered.push((*slot, page));
+        let mut number_of = vec![0; written.iter().max().map_or(0, |(slot, _)| *slot as usize + 1)];
+        for (slot, is_leaf) in written {
+            let page = numbers.next(is_leaf);
+            number_of[slot as usize] = page;
+            // Most leaves refer to nothing; they are not touched before they are written.
+            if !is_leaf || !values.is_empty() {
+                rewrite_references(dirty, slot, layout, &number_of, values)?;
+            }
+            self.numbered.push(Numbered { slot, page, is_leaf });
         }
         for slot in kept {
             rewrite_references(dirty, slot, layout, &number_of, values)?;
@@ -725,53 +746,84 @@ impl Plan {
     }
 
     /// The pages that are numbered, and whether each is a leaf of a table.
-    fn pages_written(&self, dirty: &Dirty) -> impl Iterator<Item = (u64, bool)> {
-        self.numbered.iter().map(|(slot, page)| (*page, is_table_leaf(dirty.heap_page(*slot))))
+    fn pages_written(&self) -> impl Iterator<Item = (u64, bool)> {
+        self.numbered.iter().map(|numbered| (numbered.page, numbered.is_leaf))
     }
 
-    /// Writes everything, one call per run of up to 64 KiB, in small pieces where it is longer. Where all will be
-    /// flushed soon, the disk begins while the rest is written.
-    fn write(&self, dirty: &Dirty, will_be_flushed: bool) -> Result<()> {
-        let (page_size, disk) = (dirty.page_size(), &dirty.store.pages.disk);
-        let padding = if self.values.is_empty() { Vec::new() } else { vec![0; page_size] };
-        let mut parts: Vec<(u64, &[u8])> = Vec::with_capacity(self.numbered.len() + self.values.len() + 1);
-        for (slot, page) in &self.numbered {
-            parts.push((page * page_size as u64, dirty.heap_page(*slot)));
+    /// Everything that is to be written, in the order of the file.
+    fn pieces(&self, dirty: &Dirty) -> Vec<Piece> {
+        let page_size = dirty.page_size();
+        let offset_of = |page: u64| page * page_size as u64;
+        let mut pieces = Vec::with_capacity(self.numbered.len() + 4 * self.values.len() + 1);
+        for numbered in &self.numbered {
+            let part = Part::Page(numbered.slot);
+            pieces.push(Piece { offset: offset_of(numbered.page), len: page_size, part });
         }
         for (slot, run) in &self.values {
-            let bytes = dirty.heap_value(DIRTY_BIT | u64::from(*slot)).expect("collected from memory");
-            let start = run.start * page_size as u64;
-            parts.extend((start..).step_by(WRITE_UNIT).zip(bytes.chunks(WRITE_UNIT)));
-            let padding = &padding[..run.len as usize * page_size - bytes.len()];
-            parts.extend((!padding.is_empty()).then_some((start + bytes.len() as u64, padding)));
+            let value = dirty.heap_value(DIRTY_BIT | u64::from(*slot)).expect("collected from memory");
+            let (start, value_len) = (offset_of(run.start), value.len());
+            for at in (0..value_len).step_by(WRITE_UNIT) {
+                let (len, part) = (WRITE_UNIT.min(value_len - at), Part::Value(*slot, at));
+                pieces.push(Piece { offset: start + at as u64, len, part });
+            }
+            let len = run.len as usize * page_size - value_len;
+            if len > 0 {
+                pieces.push(Piece { offset: start + value_len as u64, len, part: Part::Padding });
+            }
         }
         let record_pages = self.record_runs.iter().flat_map(|run| run.start..run.end());
-        for (page, bytes) in record_pages.zip(self.record.chunks(page_size)) {
-            parts.push((page * page_size as u64, bytes));
+        for (page, at) in record_pages.zip((0..self.record.len()).step_by(page_size)) {
+            pieces.push(Piece { offset: offset_of(page), len: page_size, part: Part::Record(at) });
         }
         // It is a few ascending stretches.
-        parts.sort_by_key(|(offset, _)| *offset);
-        let mut slices: Vec<IoSlice<'_>> = Vec::new();
-        let (mut start, mut end) = (0, 0);
-        let (mut begun, mut written) = (0, 0);
-        for (offset, bytes) in parts {
-            if offset != end || end - start >= WRITE_BACK {
-                disk.write(start, &slices)?;
-                slices.clear();
-                written += end - start;
-                if will_be_flushed && written >= WRITE_BACK {
-                    disk.start_write_back(begun, end - begun);
-                    (begun, written) = (end, 0);
-                }
-                (start, end) = (offset, offset);
+        pieces.sort_by_key(|piece| piece.offset);
+        pieces
+    }
+
+    fn bytes<'p>(&'p self, dirty: &'p Dirty, zeros: &'p [u8], piece: &Piece) -> &'p [u8] {
+        match piece.part {
+            Part::Page(slot) => dirty.heap_page(slot),
+            Part::Value(slot, at) => {
+                let value = dirty.heap_value(DIRTY_BIT | u64::from(slot)).expect("collected from memory");
+                &value[at..at + piece.len]
             }
-            slices.push(IoSlice::new(bytes));
-            end += bytes.len() as u64;
+            Part::Padding => &zeros[..piece.len],
+            Part::Record(at) => &self.record[at..at + piece.len],
         }
-        disk.write(start, &slices)
+    }
+
+    /// Seals and writes everything, one call per run of up to 64 KiB, in small pieces where it is longer. Where all will
+    /// be flushed soon, the disk begins while the rest is written.
+    fn write(&self, dirty: &mut Dirty, will_be_flushed: bool) -> Result<()> {
+        let (page_size, store) = (dirty.page_size(), std::sync::Arc::clone(&dirty.store));
+        let disk = &store.pages.disk;
+        let zeros = if self.values.is_empty() { Vec::new() } else { vec![0; page_size] };
+        let pieces = self.pieces(dirty);
+        let (mut begun, mut written) = (0, 0);
+        let runs = pieces.chunk_by(|piece, next| piece.offset + piece.len as u64 == next.offset);
+        for group in runs.flat_map(|run| run.chunks((SEALED_AT_ONCE / page_size).max(1))) {
+            let start = group[0].offset;
+            for piece in group {
+                if let Part::Page(slot) = piece.part {
+                    dirty.seal(slot, piece.offset / page_size as u64);
+                }
+            }
+            let bytes = group.iter().map(|piece| self.bytes(dirty, &zeros, piece));
+            let slices: Vec<IoSlice<'_>> = bytes.map(IoSlice::new).collect();
+            disk.write(start, &slices)?;
+            let len: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
+            written += len;
+            if will_be_flushed && written >= WRITE_BACK {
+                disk.start_write_back(begun, start + len - begun);
+                (begun, written) = (start + len, 0);
+            }
+        }
+        Ok(())
     }
 }
 
+/// Bytes of pages whose checksums are computed before they are written: they are still near the processor then.
+const SEALED_AT_ONCE: usize = 256 << 10;
 /// When so many bytes were written, the disk is asked to begin with them.
 const WRITE_BACK: u64 = 4 << 20;
 
