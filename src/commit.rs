@@ -364,6 +364,7 @@ fn number(
         runs.extend(dirty.allocate(needed - record_pages)?);
         record_pages = needed;
     }
+    dirty.trim()?;
     let own = split_off(&mut runs, record_pages);
     let mut numbers = Numbers { leaves: Places::new(&leaves), others: Places::new(&runs) };
     for (i, table) in tables.iter_mut().enumerate() {

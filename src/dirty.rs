@@ -31,6 +31,8 @@ const WRITE_AT_ONCE: usize = 1 << 20;
 /// is more: few commits change its length, and little of it is spare.
 const MIN_GROWTH: u64 = 64 << 10;
 const MAX_GROWTH: u64 = 8 << 20;
+/// A txn that makes the file longer by more than so many steps leaves nothing of the last one.
+const LARGE_GROWTH: u64 = 8;
 
 struct Value {
     bytes: Box<[u8]>,
@@ -551,12 +553,38 @@ impl Dirty {
         Ok(())
     }
 
+    /// Pages by which a file of `old` pages grows at least, and of which its length is a multiple.
+    fn growth(&self, old: u64) -> (u64, u64) {
+        let page_size = self.page_size() as u64;
+        let step = (old * page_size / 32).clamp(MIN_GROWTH, MAX_GROWTH) / page_size;
+        (step.max(1), (MIN_GROWTH / page_size).max(1))
+    }
+
+    /// Cuts off what is spare at the end of the file, if this txn has made it longer by more than some steps: what
+    /// was loaded at once often stays as it is. Fewer steps are how a file grows commit by commit.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn trim(&mut self) -> Result<()> {
+        let (before, end) = (self.base.page_count, self.space.page_count());
+        let (step, unit) = self.growth(end);
+        if end - before <= LARGE_GROWTH * step {
+            return Ok(());
+        }
+        let spare = self.space.free_from(before).last().copied().filter(|run| run.end() == end);
+        let needed = spare.map_or(end, |run| run.start).next_multiple_of(unit);
+        if needed < end {
+            self.space.shrink_to(needed);
+            self.store.cut(needed)?;
+        }
+        Ok(())
+    }
+
     fn grow(&mut self, count: u64) -> Result<()> {
         let page_size = self.page_size() as u64;
         let old = self.space.page_count();
-        let step = (old * page_size / 32).clamp(MIN_GROWTH, MAX_GROWTH) / page_size;
-        let unit = (MIN_GROWTH / page_size).max(1);
-        let wanted = (old + count.max(step.max(1))).next_multiple_of(unit);
+        let (step, unit) = self.growth(old);
+        let wanted = (old + count.max(step)).next_multiple_of(unit);
         let quota = (self.max_size / page_size).min(MAX_PAGES);
         if old + count > quota {
             return Err(Error::Full { needed: (old + count) * page_size, quota: quota * page_size });
