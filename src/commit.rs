@@ -215,7 +215,7 @@ fn choose(dirty: &Dirty, log: &Log, redo: &Redo, durability: Durability) -> Way 
         counters.log_full_checkpoints.add(1);
         return Way::Checkpoint { more_log: more_log(store, base, log) };
     }
-    if base.held + dirty.held_for(log.checkpoint) > store.held_limit(base) {
+    if dirty.holds_too_much(log.checkpoint) {
         counters.held_checkpoints.add(1);
         return Way::Checkpoint { more_log: 0 };
     }

@@ -152,6 +152,8 @@ pub struct Dirty {
     has_grown: bool,
     /// Pages of earlier txns that this one no longer needs.
     given_up: Vec<GivenUp>,
+    /// When they are more, it is counted how many of them the checkpoint needs.
+    count_held_at: usize,
     /// Pages of this txn that are no longer needed but may be by a savepoint.
     deferred: Vec<Run>,
     /// Pages that this txn wrote early, by the savepoint after which it did; empty without savepoints.
@@ -175,6 +177,7 @@ impl Dirty {
     pub fn new(store: Arc<Store>, base: State, txn: u64, space: Space, heap: Vec<Piece>) -> Self {
         let (page_size, store_limit) = (store.pages.page_size, store.config.dirty_limit);
         let (failures, max_size) = (store.readers.failures(), store.config.max_size);
+        let count_held_at = store.held_limit(&base) as usize;
         Dirty {
             store,
             base,
@@ -192,6 +195,7 @@ impl Dirty {
             has_allocated: false,
             has_grown: false,
             given_up: Vec::new(),
+            count_held_at,
             deferred: Vec::new(),
             written: Vec::new(),
             taken: RunSet::default(),
@@ -661,6 +665,25 @@ impl Dirty {
     /// Pages given up so far that the checkpoint of `txn` still needs.
     pub fn held_for(&self, txn: u64) -> u64 {
         held_for(&self.given_up, txn)
+    }
+
+    /// Whether more pages are held than a logged txn may leave behind.
+    pub fn holds_too_much(&self, checkpoint: u64) -> bool {
+        self.base.held + self.held_for(checkpoint) > self.store.held_limit(&self.base)
+    }
+
+    /// Whether it is known already that the txn will be a checkpoint, so that its changes need not be remembered.
+    #[inline]
+    pub fn is_beyond_log(&mut self) -> bool {
+        self.given_up.len() > self.count_held_at && self.count_held()
+    }
+
+    #[cold]
+    fn count_held(&mut self) -> bool {
+        self.count_held_at = self.given_up.len() * 2;
+        let checkpoint = self.store.readers.checkpoint();
+        // Back at a savepoint they may be fewer.
+        self.epoch == 0 && checkpoint.is_some_and(|(txn, _)| self.holds_too_much(txn))
     }
 
     /// Everything allocated and still needed.

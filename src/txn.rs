@@ -661,6 +661,8 @@ impl WriteTxn {
             self.dirty.spilled();
             // It will be a checkpoint; the memory is wanted for other things.
             self.redo.give_up();
+        } else if self.dirty.is_beyond_log() {
+            self.redo.give_up();
         }
         self.poisoned = false;
         Ok(result)
