@@ -171,3 +171,47 @@ fn pages_of_many_snapshots_that_end_at_once_come_free_and_none_is_lost() {
         common::assert_clean(&db);
     }
 }
+
+#[test]
+fn a_large_load_leaves_little_that_is_spare_and_later_commits_cut_nothing() {
+    let db = TestDb::new();
+    db.write(|w| (0..6000).try_for_each(|key| w.put(BLOBS, &key, &[1; 1900]).map(drop))).unwrap();
+    let stats = db.stats().unwrap();
+    assert!(stats.page_count > 3000, "{} pages", stats.page_count);
+    assert!(stats.free_pages < 32, "{} of {} pages are spare", stats.free_pages, stats.page_count);
+    let mut len = db.file_len();
+    for key in 6000..6300 {
+        db.write(|w| w.put(BLOBS, &key, &[2; 1900])).unwrap();
+        let now = db.file_len();
+        assert!(now >= len, "{now} bytes, {len} before");
+        len = now;
+    }
+}
+
+#[test]
+fn a_txn_of_two_tables_in_random_order_may_outgrow_its_memory() {
+    let counter = Arc::new(Counter::default());
+    let db = TestDb::with(Options::new().dirty_limit(1 << 20).observer(counter.clone()));
+    let key = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    counter.take();
+    db.write(|w| {
+        for i in 0..5000 {
+            w.put(BLOBS, &key(i), &[i as u8; 900])?;
+            w.put(NUMBERS, &key(i), &i)?;
+            if i % 3 == 0 {
+                w.delete(BLOBS, &key(i / 2))?;
+            }
+        }
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+    let [written, ..] = counter.take();
+    assert!(written < 4 * db.file_len(), "{written} bytes for a file of {}", db.file_len());
+    let r = db.begin_read().unwrap();
+    for i in 0..5000 {
+        let is_deleted = (0..5000).step_by(3).any(|at| at / 2 == i);
+        let expected = [i as u8; 900];
+        assert_eq!(r.get(BLOBS, &key(i)).unwrap(), (!is_deleted).then_some(&expected[..]), "entry {i}");
+        assert_eq!(r.get(NUMBERS, &key(i)).unwrap(), Some(i));
+    }
+}
