@@ -92,9 +92,9 @@ pub fn is_alone_but_for(data: &File, session: Option<u64>) -> io::Result<bool> {
     }
 }
 
-/// Whether others have the store open in this session.
+/// Whether others have the store open in this session. Who opens or closes it as the only one has all bytes, and is in none.
 pub fn is_session(data: &File, session: u64) -> io::Result<bool> {
-    Ok(session < SESSION_LIMIT && held_as(data, session, 1, libc::F_WRLCK)? != libc::F_UNLCK)
+    Ok(session < SESSION_LIMIT && held_as(data, session, 1, libc::F_WRLCK)? == libc::F_RDLCK)
 }
 
 /// Whether somebody opens or closes the store as the only one, so that no session can be seen.
@@ -163,6 +163,18 @@ fn fcntl(file: &File, command: i32, start: i64, len: i64, lock_type: i32) -> io:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_opens_or_closes_alone_is_in_no_session() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (a, b) = (file.reopen().unwrap(), file.reopen().unwrap());
+        assert!(try_be_alone(&a).unwrap() && is_changing(&b).unwrap());
+        // A lock file may be left that names any of them.
+        assert!(!is_session(&b, 7).unwrap() && !is_session(&b, IMMUTABLE).unwrap());
+        join(&a, 7).unwrap();
+        assert!(!is_changing(&b).unwrap() && is_session(&b, 7).unwrap());
+        assert!(!is_session(&b, 8).unwrap() && !is_session(&b, IMMUTABLE).unwrap());
+    }
 
     #[test]
     fn a_lock_belongs_to_its_file_description() {

@@ -261,10 +261,11 @@ struct Entering {
 impl Drop for Entering {
     fn drop(&mut self) {
         // The descriptions may live on in other descriptors. Unlocking what is held does not fail.
-        let _ = self.sidecar.as_ref().map(|sidecar| lock::unlock(sidecar, lock::ADMIN));
         if !self.stays {
+            // First: who has the sidecar locked takes those who are in its session for members.
             let _ = lock::leave(&self.data);
         }
+        let _ = self.sidecar.as_ref().map(|sidecar| lock::unlock(sidecar, lock::ADMIN));
     }
 }
 
@@ -326,6 +327,7 @@ impl Store {
                 entering.sidecar = Some(copy);
             }
             drop(steady);
+            let is_among = matches!(standing, Standing::Among(..));
             // Nobody could begin another session meanwhile.
             let locked_out = matches!(standing, Standing::Alone(_)) && wish == Wish::Write;
             if locked_out && config.create {
@@ -349,18 +351,30 @@ impl Store {
                     (Readers::begin(own, &meta.store_id, session, &state, config.label())?, session)
                 }
             };
-            if let Sidecars::Beside(path) = &sidecars {
+            let leave_hint = || {
+                if let Sidecars::Beside(path) = &sidecars {
+                    session::leave_hint(&file, readers.file(), path);
+                }
+            };
+            if locked_out {
                 // Before others can see that there is a session.
-                session::leave_hint(&file, readers.file(), path);
+                leave_hint();
             }
             if session != lock::IMMUTABLE {
                 lock::join(&file, session).map_err(|error| fail("lock", error))?;
-                if !locked_out && !session::is_the_only_session(&file, session)? {
-                    // Two that only read, by two names, at once: neither may stay.
+                let is_in = |session| lock::is_session(&file, session).map_err(|error| fail("lock", error));
+                // Of a session whose last member has just gone the sidecar may be old: another may have come and gone since.
+                // And of two that only read, by two names, at once, neither may stay.
+                if (is_among && !is_in(session)?)
+                    || (!locked_out && !session::is_the_only_session(&file, session)?)
+                {
                     drop((entering, transient));
                     std::thread::sleep(Duration::from_millis(1 + session % 7));
                     continue;
                 }
+            }
+            if !locked_out {
+                leave_hint();
             }
             entering.stays = true;
             let store = Store::with(file, mapped, &path, config, meta, readers, session)?;
