@@ -440,8 +440,9 @@ fn split_off(runs: &mut Vec<Run>, mut pages: u64) -> Vec<Run> {
 }
 
 /// Writes changed pages early, so that the txn may be larger than memory. Roots stay, and so does
-/// everything that a savepoint may need. Unless it is an ascending load, whose pages are final, an eighth of them is
-/// written, from where the last time ended on: neighbours in one run, and most of what comes next is still in memory.
+/// everything that a savepoint may need. Unless it is an ascending load, whose pages are final, an eighth of
+/// them is written, from where the last time ended on: neighbours in one run, and most of what comes next is
+/// still in memory.
 ///
 /// # Errors
 /// `Io`, `Full`; the txn can only be aborted then.
@@ -793,8 +794,8 @@ impl Plan {
         }
     }
 
-    /// Seals and writes everything, one call per run of up to 64 KiB, in small pieces where it is longer. Where all will
-    /// be flushed soon, the disk begins while the rest is written.
+    /// Seals and writes everything, one call per run of up to 64 KiB, in small pieces where it is longer. Where
+    /// all will be flushed soon, the disk begins while the rest is written.
     fn write(&self, dirty: &mut Dirty, will_be_flushed: bool) -> Result<()> {
         let (page_size, store) = (dirty.page_size(), std::sync::Arc::clone(&dirty.store));
         let disk = &store.pages.disk;
@@ -823,7 +824,8 @@ impl Plan {
     }
 }
 
-/// Bytes of pages whose checksums are computed before they are written: they are still near the processor then.
+/// Bytes of pages whose checksums are computed before they are written: they are still near the processor
+/// then.
 const SEALED_AT_ONCE: usize = 256 << 10;
 /// When so many bytes were written, the disk is asked to begin with them.
 const WRITE_BACK: u64 = 4 << 20;

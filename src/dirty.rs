@@ -564,8 +564,8 @@ impl Dirty {
         (step.max(1), (MIN_GROWTH / page_size).max(1))
     }
 
-    /// Cuts off what is spare at the end of the file, if this txn has made it longer by more than some steps: what
-    /// was loaded at once often stays as it is. Fewer steps are how a file grows commit by commit.
+    /// Cuts off what is spare at the end of the file, if this txn has made it longer by more than some steps:
+    /// what was loaded at once often stays as it is. Fewer steps are how a file grows commit by commit.
     ///
     /// # Errors
     /// `Io`.
@@ -672,7 +672,8 @@ impl Dirty {
         self.base.held + self.held_for(checkpoint) > self.store.held_limit(&self.base)
     }
 
-    /// Whether it is known already that the txn will be a checkpoint, so that its changes need not be remembered.
+    /// Whether it is known already that the txn will be a checkpoint, so that its changes need not be
+    /// remembered.
     #[inline]
     pub fn is_beyond_log(&mut self) -> bool {
         self.given_up.len() > self.count_held_at && self.count_held()
