@@ -286,7 +286,7 @@ impl Judge {
     /// Behind a power cut any mark may be back that the file ever had; the worst is one that fits.
     fn lay_out_marked(&mut self, image: &Image) -> PathBuf {
         let path = self.lay_out(image);
-        if self.rng.random::<bool>() {
+        if self.opened.is_multiple_of(2) {
             mark_truly(&path);
         }
         path

@@ -52,7 +52,7 @@ fn three_cuts_in_growth_are_survived() {
     let is_growth = |event: &Event| matches!(event, Event::Reserve { .. });
     survives_thrice("growth, thrice", &Options::new(), &logged_growth()[..7], is_growth, 2);
     let ordered = Options::new().durability(Durability::Ordered);
-    survives_thrice("growth in place, thrice", &ordered, &growing()[..5], is_growth, 3);
+    survives_thrice("growth in place, thrice", &ordered, &growing()[..5], is_growth, 2);
 }
 
 #[test]
