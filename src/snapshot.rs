@@ -58,6 +58,12 @@ pub trait PageSource {
         true
     }
 
+    /// Whether the page, as written by `birth`, was touched before, so that it is likely to be in memory.
+    fn is_touched(&self, page: u64, birth: u64) -> bool {
+        let _ = (page, birth);
+        true
+    }
+
     /// Asks the system to read these pages, and to go on meanwhile. They may be any numbers; their order changes.
     fn read_ahead(&self, pages: &mut [u64]) {
         let _ = pages;
@@ -167,6 +173,11 @@ impl Pages {
             prefetch_all(bytes);
         }
         is_touched
+    }
+
+    /// Whether the page, as written by `birth`, was verified before.
+    pub fn is_touched(&self, page: u64, birth: u64) -> bool {
+        self.verified.is(page, birth)
     }
 
     /// Asks the system to read these pages, those of the file that lie side by side in one call, and to go on meanwhile.

@@ -258,6 +258,10 @@ impl PageSource for ReadTxn {
         self.store.pages.prefetch_all(page, birth, self.state.page_count)
     }
 
+    fn is_touched(&self, page: u64, birth: u64) -> bool {
+        self.store.pages.is_touched(page, birth)
+    }
+
     fn read_ahead(&self, pages: &mut [u64]) {
         self.store.pages.read_ahead(pages, self.state.page_count);
     }

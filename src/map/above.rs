@@ -11,6 +11,7 @@ mod tests {
     use crate::snapshot::PageSource;
     use crate::tree::cursor::{Cursor, Place};
     use crate::tree::{Tree, search};
+    use std::collections::HashSet;
     use std::sync::Mutex;
     use zerocopy::IntoBytes;
 
@@ -29,11 +30,13 @@ mod tests {
         pages: Vec<Box<[u64]>>,
         /// What was asked for, a call each; `None`: all of it was touched before.
         asked: Option<Mutex<Vec<Vec<u64>>>>,
+        touched: Mutex<HashSet<u64>>,
     }
 
     impl PageSource for HeapPages {
         fn page(&self, page: u64, _: u64) -> Result<&[u8]> {
             let found = self.pages.get(page as usize).filter(|_| page != 0);
+            self.touched.lock().unwrap().insert(page);
             found.map(|words| words.as_bytes()).ok_or_else(|| Error::corrupt(page, "not there"))
         }
 
@@ -43,6 +46,10 @@ mod tests {
 
         fn prefetch_all(&self, _: u64, _: u64) -> bool {
             self.asked.is_none()
+        }
+
+        fn is_touched(&self, page: u64, _: u64) -> bool {
+            self.asked.is_none() || self.touched.lock().unwrap().contains(&page)
         }
 
         fn read_ahead(&self, pages: &mut [u64]) {
@@ -158,6 +165,20 @@ mod tests {
             // is needed at once.
             assert_eq!(asked[0].contains(&102), forward, "{asked:?}");
         }
+    }
+
+    #[test]
+    fn searches_ask_for_all_branches_when_they_come_to_a_second_one() {
+        let (mut heap, tree) = tree(LAYOUTS[0], 100);
+        heap.asked = Some(Mutex::default());
+        let asked_after = |i: u64| {
+            assert!(search::find(&heap, &tree, &key(i)).unwrap().is_some());
+            std::mem::take(&mut *heap.asked.as_ref().unwrap().lock().unwrap())
+        };
+        assert_eq!([asked_after(0), asked_after(1)], [[[0; 0]; 0]; 2], "a get reads a page a level");
+        let branches: Vec<u64> = (102..tree.root.page).collect();
+        assert_eq!(asked_after(1999), [branches], "all but the first, which was touched");
+        assert_eq!([asked_after(1000), asked_after(3)], [[[0; 0]; 0]; 2], "once");
     }
 
     #[test]

@@ -64,6 +64,11 @@ impl<'a> Branch<'a> {
         self.count
     }
 
+    /// Its level: above leaves 1.
+    pub fn level(&self) -> u8 {
+        header(self.page).level
+    }
+
     /// The page number of this branch.
     pub fn page_number(&self) -> u64 {
         header(self.page).page.get()

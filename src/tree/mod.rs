@@ -97,7 +97,30 @@ fn fetch_unknown<'s>(
     i: usize,
     table: u32,
 ) -> Result<&'s [u8]> {
-    fetch(source, branch.child(i)?, table)
+    let child = branch.child(i)?;
+    if branch.level() > 1 && !source.is_touched(child.page, child.birth) {
+        read_branches_ahead(source, branch);
+    }
+    fetch(source, child, table)
+}
+
+/// Whoever comes below a branch for the second time, and elsewhere, is likely to search all over the tree: all branches
+/// there are asked for, so that later searches wait for their leaves alone. A single search asks for nothing.
+fn read_branches_ahead(source: &(impl PageSource + ?Sized), branch: &Branch<'_>) {
+    let mut others = Vec::new();
+    let mut touched = 0;
+    for child in (0..branch.count()).map_while(|i| branch.child(i).ok()) {
+        match source.is_touched(child.page, child.birth) {
+            true => touched += 1,
+            false => others.push(child.page),
+        }
+        if touched > 1 {
+            return;
+        }
+    }
+    if touched == 1 {
+        source.read_ahead(&mut others);
+    }
 }
 
 #[inline(always)]
