@@ -8,9 +8,10 @@
 //!
 //! The steps, with the turn to write and the lead:
 //! 1. Both meta slots are written once more, the same bytes, and flushed: who opens a store cannot know
-//!    that what the cache shows is what is on the disk, unless the session before has left word ([`crate::settled`]). Where a flush has failed since, or there is something to
-//!    replay, the other slot gets the bytes of the checkpoint's: it may hold a commit, on the disk or in the
-//!    cache, that was never acknowledged.
+//!    that what the cache shows is what is on the disk, unless the session before has left word
+//!    ([`crate::settled`]). Where a flush has failed since, or there is something to replay, the other slot
+//!    gets the bytes of the checkpoint's: it may hold a commit, on the disk or in the cache, that was never
+//!    acknowledged.
 //! 2. Growth that no state refers to is cut off.
 //! 3. The records of the log are read: all that validate when the store was just opened, those that were
 //!    published or flushed otherwise.
