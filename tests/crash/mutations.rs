@@ -290,7 +290,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "birth_check_left_out",
         changes: &[
-            ("src/snapshot.rs", "match head.page.get() == page && head.birth.get() == birth {", "match head.page.get() == page {"),
+            ("src/snapshot.rs", "    head.page.get() == page && head.birth.get() == birth\n}", "    let _ = birth;\n    head.page.get() == page\n}"),
         ],
         target: CRASH,
         tests: &["a_lying_disk"],
@@ -299,7 +299,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "page_number_check_left_out",
         changes: &[
-            ("src/snapshot.rs", "match head.page.get() == page && head.birth.get() == birth {", "match head.birth.get() == birth {"),
+            ("src/snapshot.rs", "    head.page.get() == page && head.birth.get() == birth\n}", "    let _ = page;\n    head.birth.get() == birth\n}"),
         ],
         target: DAMAGE,
         tests: &["rot_gives_the_right_answer"],
@@ -370,6 +370,16 @@ const MUTATIONS: &[Mutation] = &[
 ];
 
 /// The copy itself is sound: without a mutation the tests pass. Then each mutation, and the table.
+#[test]
+fn what_the_mutations_change_stands_in_the_source_once() {
+    for (name, (file, before, _)) in
+        MUTATIONS.iter().flat_map(|mutation| mutation.changes.iter().map(|change| (mutation.name, change)))
+    {
+        let source = std::fs::read_to_string(root().join(file)).unwrap();
+        assert_eq!(source.matches(before).count(), 1, "{name}: in {file}: {before}");
+    }
+}
+
 #[test]
 #[ignore = "builds the crate anew for each; run with --ignored"]
 fn all_mutations_are_caught() {
