@@ -452,7 +452,7 @@ pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
     let limit = if is_final { u64::MAX } else { dirty.spill_pages() };
     let mut plan = Plan::early(limit);
     plan.collect_from(dirty, trees, from.as_ref())?;
-    if plan.is_empty() && from.is_some() {
+    if plan.pages() == 0 && from.is_some() {
         plan = Plan::early(limit);
         plan.collect_from(dirty, trees, None)?;
     }
@@ -555,9 +555,8 @@ enum Part {
 struct Plan {
     /// Per tree, in the order of collection.
     trees: Vec<Collected>,
-    /// Whether the txn goes on: what savepoints need stays, and so do roots.
-    is_early: bool,
-    /// No more pages are collected, but for branches above them.
+    /// No more pages are collected, but for branches above them. Where there is a limit the txn goes on: what savepoints
+    /// need stays, and so do roots.
     limit: Option<u64>,
     /// Where the limit was reached: a table, and the key of the first entry behind.
     end: Option<(u32, Vec<u8>)>,
@@ -575,11 +574,16 @@ struct Plan {
 
 impl Plan {
     fn early(limit: u64) -> Self {
-        Plan { is_early: true, limit: Some(limit), ..Plan::default() }
+        Plan { limit: Some(limit), ..Plan::default() }
     }
 
-    fn is_empty(&self) -> bool {
-        self.leaf_pages + self.other_pages + self.value_pages == 0
+    fn is_early(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// How many were collected.
+    fn pages(&self) -> u64 {
+        self.leaf_pages + self.other_pages + self.value_pages
     }
 
     /// Collects pages of the trees in turn, from this key of this table on.
@@ -627,7 +631,7 @@ impl Plan {
             0 => self.collect_values(dirty, tree, slot)?,
             _ => self.collect_children(dirty, tree, slot, level, from, found)?,
         };
-        if self.is_early && (child.page == tree.root.page || !whole || !is_current) {
+        if self.is_early() && (child.page == tree.root.page || !whole || !is_current) {
             if self.values.len() + found.written.len() > collected {
                 found.kept.push(slot);
             }
@@ -670,7 +674,7 @@ impl Plan {
 
     /// Whether the limit was reached; if so, remembers that it was at child `i` of the branch.
     fn is_full(&mut self, branch: &Branch<'_>, i: usize, table: u32) -> Result<bool> {
-        if self.limit.is_none_or(|limit| self.leaf_pages + self.other_pages + self.value_pages < limit) {
+        if self.limit.is_none_or(|limit| self.pages() < limit) {
             return Ok(false);
         }
         if self.end.is_none() && i > 0 {
@@ -684,7 +688,8 @@ impl Plan {
     /// Collects the values of a leaf that are in the heap. Returns whether that is all of them.
     fn collect_values(&mut self, dirty: &Dirty, tree: &Tree, slot: u32) -> Result<bool> {
         let mut whole = true;
-        if !dirty.has_values() || tree.layout.fixed.is_some() || (self.is_early && !dirty.is_current(slot)) {
+        if !dirty.has_values() || tree.layout.fixed.is_some() || (self.is_early() && !dirty.is_current(slot))
+        {
             return Ok(whole);
         }
         let leaf = LeafView::new(dirty.heap_page(slot))?;
@@ -692,7 +697,7 @@ impl Plan {
             if let Stored::Overflow(run) = leaf.stored(i)?
                 && let Some(value) = heap_slot(run.page)
             {
-                if self.is_early && !dirty.value_is_current(run.page) {
+                if self.is_early() && !dirty.value_is_current(run.page) {
                     whole = false;
                 } else {
                     let pages = run.pages(dirty.page_size());

@@ -36,10 +36,7 @@ const SNAPSHOT: u64 = 2;
 /// # Errors
 /// `Io`, also when this process may not open its own files anew.
 pub fn share(store: &Store) -> Result<OwnedFd> {
-    // Who is given it may have no right to change the file's attributes. Only then does it matter.
-    if !store.read_only {
-        let _ = store.take_mark_away();
-    }
+    store.expect_others();
     // A child that another thread forks meanwhile would keep what is opened here.
     let _steady = steady();
     let data = store.data_in_session(!store.read_only)?;

@@ -74,10 +74,7 @@ fn before() {
 
 fn plan(store: &Arc<Store>) -> Result<Plan> {
     let io = |error| store.pages.disk.io_error("open once more", error);
-    // The child may lose the right to change the file's attributes. Only then does it matter.
-    if !store.read_only {
-        let _ = store.take_mark_away();
-    }
+    store.expect_others();
     let data = store.data_in_session(!store.read_only)?;
     let held = held_snapshots(store);
     let store = Arc::clone(store);

@@ -797,6 +797,14 @@ impl Store {
         Ok(())
     }
 
+    /// A child, or whoever is given the store, may have no right to change the file's attributes: the word is taken away
+    /// before. Where that fails it matters only to them.
+    pub fn expect_others(&self) {
+        if !self.read_only {
+            let _ = self.take_mark_away();
+        }
+    }
+
     /// Leaves that word for the session behind this one: of both slots the last write was flushed. The caller is alone.
     pub fn leave_mark(&self) {
         let is_settled = self.readers.flush_state() == FlushState::Settled;

@@ -1051,19 +1051,22 @@ impl Drop for Turn<'_> {
 pub(crate) fn settle(store: &Arc<Store>) -> Result<()> {
     let Some(writer) = store.begin_writer(Wait::Forever)? else { return Ok(()) };
     let mut turn = Turn { store, writer: Some(writer) };
-    while store.is_unsettled()? {
-        recover(store, turn.writer.as_mut().expect("just begun"))?;
-    }
-    Ok(())
+    recover_where_needed(store, turn.writer.as_mut().expect("just begun")).map(|_| ())
 }
 
 /// The state to build on, behind recovery where that is needed, and the number of flushes that had failed
 /// before: if there is one more at the commit, the state may be lost. The caller has the turn.
 fn prepare(store: &Arc<Store>, writer: &mut Writer) -> Result<(State, u64)> {
+    let failures = recover_where_needed(store, writer)?;
+    Ok((store.prepare(writer)?, failures))
+}
+
+/// Returns how many flushes had failed when nothing was open any more. The caller has the turn.
+fn recover_where_needed(store: &Arc<Store>, writer: &mut Writer) -> Result<u64> {
     loop {
         let failures = store.readers.failures();
         if !store.is_unsettled()? {
-            return Ok((store.prepare(writer)?, failures));
+            return Ok(failures);
         }
         recover(store, writer)?;
     }
