@@ -68,6 +68,6 @@ pub use options::Durability;
 pub use pins::Reader;
 pub use salvage::{BadPage, LostRange, LostValue, Salvage, SalvageReport, SalvagedTable};
 pub use snapshot::Verify;
-pub use table::{Entry, Range, Table, TableView};
+pub use table::{KeyValue, Range, Table, TableView};
 pub use txn::{ReadTxn, Savepoint, WriteTxn};
 pub use verify::{Behind, LevelStats, Problem, Progress, Stats, TableStats, VerifyReport};

@@ -187,7 +187,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     ///
     /// # Errors
     /// `Corrupt`, `Decode`.
-    pub fn first(&self) -> Result<Option<Entry<'t, K, V>>> {
+    pub fn first(&self) -> Result<Option<KeyValue<'t, K, V>>> {
         self.iter().next().transpose()
     }
 
@@ -195,7 +195,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     ///
     /// # Errors
     /// `Corrupt`, `Decode`.
-    pub fn last(&self) -> Result<Option<Entry<'t, K, V>>> {
+    pub fn last(&self) -> Result<Option<KeyValue<'t, K, V>>> {
         let mut cursor = Cursor::new(self.source, &self.tree, Place::End)?;
         cursor.previous()?.map(|entry| self.decode(entry)).transpose()
     }
@@ -204,7 +204,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     ///
     /// # Errors
     /// `Corrupt`, `Decode`.
-    pub fn nth(&self, rank: u64) -> Result<Option<Entry<'t, K, V>>> {
+    pub fn nth(&self, rank: u64) -> Result<Option<KeyValue<'t, K, V>>> {
         if rank >= self.len() {
             return Ok(None);
         }
@@ -231,7 +231,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     }
 
     #[inline]
-    fn decode(&self, (key, stored): Pair<'t>) -> Result<Entry<'t, K, V>> {
+    fn decode(&self, (key, stored): Pair<'t>) -> Result<KeyValue<'t, K, V>> {
         let key = K::decode(key).map_err(|error| decode_error("key", error))?;
         Ok((key, self.decode_value(stored)?))
     }
@@ -265,7 +265,7 @@ fn high_place(high: &Bound<Vec<u8>>) -> Place<'_> {
 }
 
 /// A key and its value as reading gives them.
-pub type Entry<'t, K, V> = (<K as Codec>::View<'t>, <V as Codec>::View<'t>);
+pub type KeyValue<'t, K, V> = (<K as Codec>::View<'t>, <V as Codec>::View<'t>);
 
 /// Iterator over entries in key order, from either end. After an error it gives nothing more.
 ///
@@ -376,18 +376,18 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Range<'t, K, V> {
     }
 
     #[cold]
-    fn next_slowly(&mut self) -> Option<Result<Entry<'t, K, V>>> {
+    fn next_slowly(&mut self) -> Option<Result<KeyValue<'t, K, V>>> {
         let step = self.step();
         self.finish(step)
     }
 
     #[cold]
-    fn next_back_slowly(&mut self) -> Option<Result<Entry<'t, K, V>>> {
+    fn next_back_slowly(&mut self) -> Option<Result<KeyValue<'t, K, V>>> {
         let step = self.step_back();
         self.finish(step)
     }
 
-    fn finish(&mut self, step: Result<Option<Pair<'t>>>) -> Option<Result<Entry<'t, K, V>>> {
+    fn finish(&mut self, step: Result<Option<Pair<'t>>>) -> Option<Result<KeyValue<'t, K, V>>> {
         let decoded = step.transpose()?.and_then(|entry| self.view.decode(entry));
         if decoded.is_err() {
             self.end();
@@ -430,7 +430,7 @@ fn confine_back(entries: &mut Entries<'_>, low: &Bound<Vec<u8>>) -> Result<()> {
 }
 
 impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Iterator for Range<'t, K, V> {
-    type Item = Result<Entry<'t, K, V>>;
+    type Item = Result<KeyValue<'t, K, V>>;
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
@@ -457,7 +457,7 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> DoubleEndedIterator for Range<'_, K, V>
 #[inline(always)]
 fn decoded<'t, K: Codec + ?Sized, V: Codec + ?Sized>(
     (key, value): (&'t [u8], &'t [u8]),
-) -> Option<Entry<'t, K, V>> {
+) -> Option<KeyValue<'t, K, V>> {
     let fits = |bytes: &[u8], width: Option<usize>| width.is_none_or(|width| bytes.len() == width);
     if !fits(key, K::WIDTH) || !fits(value, V::WIDTH) {
         return None;

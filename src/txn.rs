@@ -22,7 +22,7 @@ use crate::shared::{Pin, State};
 use crate::snapshot::PageSource;
 use crate::space::Space;
 use crate::store::{Store, Wait, Writer};
-use crate::table::{Entry, Range, Table, TableView, schema_of};
+use crate::table::{KeyValue, Range, Table, TableView, schema_of};
 use crate::tree::insert::Put;
 use crate::tree::{Tree, insert, remove};
 use std::any::TypeId;
@@ -143,7 +143,7 @@ macro_rules! reading {
         pub fn first<K: Key + ?Sized, V: Codec + ?Sized>(
             &self,
             table: Table<K, V>,
-        ) -> Result<Option<Entry<'_, K, V>>> {
+        ) -> Result<Option<KeyValue<'_, K, V>>> {
             self.table(table)?.first()
         }
 
@@ -154,7 +154,7 @@ macro_rules! reading {
         pub fn last<K: Key + ?Sized, V: Codec + ?Sized>(
             &self,
             table: Table<K, V>,
-        ) -> Result<Option<Entry<'_, K, V>>> {
+        ) -> Result<Option<KeyValue<'_, K, V>>> {
             self.table(table)?.last()
         }
 
@@ -186,7 +186,7 @@ macro_rules! reading {
             &self,
             table: Table<K, V>,
             rank: u64,
-        ) -> Result<Option<Entry<'_, K, V>>> {
+        ) -> Result<Option<KeyValue<'_, K, V>>> {
             self.table(table)?.nth(rank)
         }
 
