@@ -9,7 +9,7 @@
 //! closure is run again in a txn of its own.
 //! The idea is that of bbolt's `DB.Batch`; savepoints take the place of its second attempts.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::group::Ticket;
 use crate::options::Durability;
 use crate::store::Store;
@@ -71,11 +71,11 @@ enum Stage {
 }
 
 /// What a closure returned, or the panic that it ended with.
-type Ran<T, E> = std::thread::Result<Result<T, E>>;
+type Ran<T> = std::thread::Result<Result<T>>;
 
 /// A closure that has run in a batch.
-struct Member<T, E> {
-    ran: Ran<T, E>,
+struct Member<T> {
+    ran: Ran<T>,
     outcome: Arc<Outcome>,
     /// For the first of a batch: the batch before.
     before: Option<Arc<Outcome>>,
@@ -83,11 +83,11 @@ struct Member<T, E> {
 
 impl Batches {
     /// Runs `update` in a txn that it may share, and waits until that is committed.
-    pub fn run<T, E: From<Error>>(
+    pub fn run<T>(
         &self,
         store: &Arc<Store>,
-        update: &mut dyn FnMut(&mut WriteTxn) -> Result<T, E>,
-    ) -> Result<T, E> {
+        update: &mut dyn FnMut(&mut WriteTxn) -> Result<T>,
+    ) -> Result<T> {
         let Member { ran, outcome, before } = self.join(store, update)?;
         let lost = before.and_then(|before| self.lead(&before, &outcome).err());
         let value = match ran {
@@ -97,17 +97,17 @@ impl Batches {
         };
         match outcome.wait() {
             Stage::Done => Ok(value),
-            Stage::Lost => Err(lost.unwrap_or_else(|| store.lost()).into()),
+            Stage::Lost => Err(lost.unwrap_or_else(|| store.lost())),
             _ => WriteTxn::run(store, update),
         }
     }
 
     /// Runs `update` in the open batch, or in a new one, which the caller then leads.
-    fn join<T, E: From<Error>>(
+    fn join<T>(
         &self,
         store: &Arc<Store>,
-        update: &mut dyn FnMut(&mut WriteTxn) -> Result<T, E>,
-    ) -> Result<Member<T, E>> {
+        update: &mut dyn FnMut(&mut WriteTxn) -> Result<T>,
+    ) -> Result<Member<T>> {
         let mut open = self.open.lock();
         let is_full = open.as_ref().is_some_and(|batch| batch.members() == MAX_MEMBERS);
         if is_full && let Some(batch) = open.take() {
@@ -183,7 +183,7 @@ impl Batch {
     }
 
     /// Runs `update`; what it did is undone unless it succeeds.
-    fn run<T, E>(&mut self, update: &mut dyn FnMut(&mut WriteTxn) -> Result<T, E>) -> Ran<T, E> {
+    fn run<T>(&mut self, update: &mut dyn FnMut(&mut WriteTxn) -> Result<T>) -> Ran<T> {
         let before = self.txn.savepoint();
         self.txn.reset_durability();
         let ran = catch_unwind(AssertUnwindSafe(|| update(&mut self.txn)));

@@ -549,19 +549,17 @@ impl Database {
     /// Runs `read` on a snapshot of its own.
     ///
     /// # Errors
-    /// Those of [`Database::begin_read`] and of `read`.
-    pub fn read<T, E: From<Error>>(&self, read: impl FnOnce(&ReadTxn) -> Result<T, E>) -> Result<T, E> {
+    /// Those of [`Database::begin_read`] and of `read`; [`Error::other`] wraps one of your own.
+    pub fn read<T>(&self, read: impl FnOnce(&ReadTxn) -> Result<T>) -> Result<T> {
         read(&self.begin_read()?)
     }
 
     /// Runs `write` in a txn of its own, commits it when `write` returns `Ok`, else undoes it.
     ///
     /// # Errors
-    /// Those of [`Database::begin_write`], of `write`, and of [`WriteTxn::commit`].
-    pub fn write<T, E: From<Error>>(
-        &self,
-        write: impl FnOnce(&mut WriteTxn) -> Result<T, E>,
-    ) -> Result<T, E> {
+    /// Those of [`Database::begin_write`], of `write` ([`Error::other`] wraps one of your own), and of
+    /// [`WriteTxn::commit`].
+    pub fn write<T>(&self, write: impl FnOnce(&mut WriteTxn) -> Result<T>) -> Result<T> {
         WriteTxn::run(self.store()?, write)
     }
 
@@ -571,7 +569,7 @@ impl Database {
     /// its own, if the shared one cannot be committed. It must not call `batch` or begin a write txn.
     ///
     /// ```
-    /// use mapleaf::{Database, Error, Table};
+    /// use mapleaf::{Database, Table};
     /// const HITS: Table<str, u64> = Table::new("hits");
     /// # fn main() -> mapleaf::Result<()> {
     /// let db = Database::temporary()?;
@@ -581,7 +579,7 @@ impl Database {
     ///             db.batch(|w| {
     ///                 let hits = w.get(HITS, "/")?.unwrap_or(0);
     ///                 w.put(HITS, "/", &(hits + 1))?;
-    ///                 Ok::<_, Error>(())
+    ///                 Ok(())
     ///             })
     ///         });
     ///     }
@@ -592,10 +590,7 @@ impl Database {
     ///
     /// # Errors
     /// Those of [`Database::begin_write`], of `update`, and of [`WriteTxn::commit`].
-    pub fn batch<T, E: From<Error>>(
-        &self,
-        mut update: impl FnMut(&mut WriteTxn) -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub fn batch<T>(&self, mut update: impl FnMut(&mut WriteTxn) -> Result<T>) -> Result<T> {
         let handle = self.handle.current()?;
         handle.batches.run(&handle.store, &mut update)
     }

@@ -130,9 +130,30 @@ pub enum Error {
         /// Txns in the log.
         txns: usize,
     },
+    /// An error of the caller's own, from a closure or an iterator that was passed in: [`Error::other`] wraps it,
+    /// and matching on this, then `downcast_ref`, gets it back.
+    Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
+    /// An error of the caller's own, to end a closure with.
+    ///
+    /// ```
+    /// use mapleaf::{Database, Error, Table};
+    /// const STOCK: Table<str, u32> = Table::new("stock");
+    /// # fn main() -> mapleaf::Result<()> {
+    /// let db = Database::temporary()?;
+    /// let sold = db.write(|w| {
+    ///     let left = w.get(STOCK, "pears")?.unwrap_or(0).checked_sub(1);
+    ///     w.put(STOCK, "pears", &left.ok_or_else(|| Error::other("sold out"))?)
+    /// });
+    /// assert_eq!(sold.unwrap_err().to_string(), "sold out");
+    /// # Ok(()) }
+    /// ```
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Error::Other(error.into())
+    }
+
     pub(crate) fn io(context: impl Into<String>, source: io::Error) -> Self {
         Error::Io { context: context.into(), source }
     }
@@ -225,6 +246,7 @@ impl fmt::Display for Error {
                 "the store was not closed, and its log holds {txns} txns that are not in the tables yet; open it \
                  once for writing, or ask for the last checkpoint without them"
             ),
+            Error::Other(error) => error.fmt(f),
         }
     }
 }
@@ -233,6 +255,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Io { source, .. } => Some(source),
+            Error::Other(error) => error.source(),
             _ => None,
         }
     }

@@ -520,10 +520,7 @@ impl WriteTxn {
     }
 
     /// Runs `write` in a txn and commits that.
-    pub(crate) fn run<T, E: From<Error>>(
-        store: &Arc<Store>,
-        write: impl FnOnce(&mut WriteTxn) -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub(crate) fn run<T>(store: &Arc<Store>, write: impl FnOnce(&mut WriteTxn) -> Result<T>) -> Result<T> {
         let mut txn = WriteTxn::begin_waiting(store)?;
         let value = write(&mut txn)?;
         txn.commit()?;

@@ -16,7 +16,7 @@ fn what_was_put_is_there_after_reopening() {
             w.put(NUMBERS, &i, &(i * i))?;
             w.put(WORDS, &format!("word {i}")[..], &vec![7u8; (i % 3000) as usize])?;
         }
-        Ok::<_, Error>(())
+        Ok(())
     })
     .unwrap();
     db.reopen();
@@ -99,7 +99,7 @@ fn deleting_everything_leaves_an_empty_table() {
             for i in 0..20_000u64 {
                 w.put(WORDS, &format!("{round}/{:05}", i * 7919 % 20_000)[..], &i.to_le_bytes())?;
             }
-            Ok::<_, Error>(())
+            Ok(())
         })
         .unwrap();
         db.write(|w| {
@@ -107,7 +107,7 @@ fn deleting_everything_leaves_an_empty_table() {
                 assert!(w.delete(WORDS, &format!("{round}/{i:05}")[..])?);
                 assert!(!w.delete(WORDS, &format!("{round}/{i:05}")[..])?);
             }
-            Ok::<_, Error>(())
+            Ok(())
         })
         .unwrap();
         assert_eq!(db.begin_read().unwrap().len(WORDS).unwrap(), 0);
@@ -139,7 +139,7 @@ fn tables_are_created_listed_renamed_and_dropped() {
         w.rename_table("words", "texts")?;
         assert!(matches!(w.rename_table("words", "other"), Err(Error::TableNotFound { .. })));
         assert!(matches!(w.rename_table("texts", "numbers"), Err(Error::TableExists { .. })));
-        Ok::<_, Error>(())
+        Ok(())
     })
     .unwrap();
     let names = |db: &Database| -> Vec<String> {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::TestDb;
-use mapleaf::{Error, Table};
+use mapleaf::Table;
 
 const SET: Table<str, ()> = Table::new("set");
 
@@ -20,7 +20,7 @@ fn an_empty_entry_stays_right_when_the_entry_before_it_is_removed() {
     db.write(|w| {
         w.put(SET, "bob", &())?;
         w.delete(SET, "")?;
-        Ok::<_, Error>(())
+        Ok(())
     })
     .unwrap();
     assert_eq!(db.begin_read().unwrap().count(SET, ..).unwrap(), 1);

@@ -15,7 +15,7 @@
 mod common;
 
 use common::{assert_clean, open, try_open};
-use mapleaf::{Database, Durability, Error, Options, ReadTxn, Table};
+use mapleaf::{Database, Durability, Options, ReadTxn, Table};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -105,7 +105,7 @@ impl Work {
                     w.put(VALUES, &key, &vec![key as u8; len])?;
                     w.put(NUMBERS, &key, &(len as u64))?;
                 }
-                Ok::<_, Error>(())
+                Ok(())
             });
             match &ended {
                 Ok(()) => println!("acknowledged {first}"),

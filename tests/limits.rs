@@ -28,7 +28,7 @@ fn fill(db: &mapleaf::Database, keys: std::ops::Range<u64>) -> mapleaf::Result<(
         for key in keys {
             w.put(BLOBS, &key, &[7; 2000])?;
         }
-        Ok::<_, Error>(())
+        Ok(())
     })
 }
 

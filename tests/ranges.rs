@@ -42,7 +42,7 @@ fn store(long: &Model, numbers: &BTreeMap<u64, u64>) -> Database {
         }
         w.put(NONE, &1, &1)?;
         w.delete(NONE, &1)?;
-        Ok::<_, Error>(())
+        Ok(())
     })
     .unwrap();
     db

@@ -3,7 +3,7 @@
 mod common;
 
 use common::TestDb;
-use mapleaf::{Durability, Error, Observer, Op, Options, ReadTxn, Table, Verdict};
+use mapleaf::{Durability, Observer, Op, Options, ReadTxn, Table, Verdict};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -57,7 +57,7 @@ fn a_small_commit_costs_the_same_whatever_the_number_of_free_extents() {
             for i in 0..20_000 {
                 w.put(BLOBS, &i, &[1; 1900])?;
             }
-            Ok::<_, Error>(())
+            Ok(())
         })
         .unwrap();
         // Scattered holes: one free extent for each leaf that is rewritten.
@@ -65,7 +65,7 @@ fn a_small_commit_costs_the_same_whatever_the_number_of_free_extents() {
             for i in (0..20_000).step_by(every as usize) {
                 w.put(BLOBS, &i, &[2; 1900])?;
             }
-            Ok::<_, Error>(())
+            Ok(())
         })
         .unwrap();
         db.write(|w| w.put(NUMBERS, &1, &1)).unwrap();
@@ -101,7 +101,7 @@ fn a_reader_left_open_costs_no_more_than_it_can_see() {
         for i in 0..30_000 {
             w.put(NUMBERS, &i, &i)?;
         }
-        Ok::<_, Error>(())
+        Ok(())
     })
     .unwrap();
     let before = db.file_len();
@@ -131,7 +131,7 @@ fn rewriting_the_same_keys_keeps_the_file_as_it_is() {
             for i in 0..200 {
                 w.put(BLOBS, &i, &vec![round as u8; 2500 + (round * 37 % 9000) as usize][..])?;
             }
-            Ok::<_, Error>(())
+            Ok(())
         })
         .unwrap();
     }
@@ -202,7 +202,7 @@ fn a_txn_of_two_tables_in_random_order_may_outgrow_its_memory() {
                 w.delete(BLOBS, &key(i / 2))?;
             }
         }
-        Ok::<_, Error>(())
+        Ok(())
     })
     .unwrap();
     let [written, ..] = counter.take();

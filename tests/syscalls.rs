@@ -87,7 +87,7 @@ fn filled() -> TestDb {
             w.put(NUMBERS, &key, &(key * key))?;
             w.put(WORDS, &key.to_string()[..], &[1; 100])?;
         }
-        Ok::<_, mapleaf::Error>(())
+        Ok(())
     })
     .unwrap();
     db

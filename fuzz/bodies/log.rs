@@ -67,7 +67,7 @@ pub fn run(bytes: &[u8]) {
                         w.raw_delete("words", b"behind")?;
                     }
                 }
-                Ok::<_, Error>(())
+                Ok(())
             })
             .expect("it can be written to");
             db.close().expect("good");

@@ -566,7 +566,7 @@ impl World {
                 w.raw_put(name, &key, &value.bytes())?;
                 table.entries.insert(key, value);
             }
-            Ok::<_, Error>(w.durability())
+            Ok(w.durability())
         });
         base.into_iter().for_each(|base| self.settle(base));
         self.states.push(left);

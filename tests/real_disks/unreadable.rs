@@ -7,7 +7,7 @@ use super::disks::{cut_short, unreadable};
 use super::ledger::{open, try_open};
 use super::mounts::{Mounted, Skip, in_own_mounts, make_directory};
 use super::tried;
-use mapleaf::{Database, Error, Options, Salvage, Table};
+use mapleaf::{Database, Options, Salvage, Table};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -118,7 +118,7 @@ fn fill(db: &Database) -> mapleaf::Result<()> {
         for key in 0..KEYS {
             w.put(VALUES, &key, &value(key))?;
         }
-        Ok::<_, Error>(())
+        Ok(())
     })
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::Place;
-use mapleaf::{Database, Error, Table};
+use mapleaf::{Database, Table};
 
 const NUMBERS: Table<u64, u64> = Table::new("numbers");
 const WORDS: Table<str, str> = Table::new("words");
@@ -17,7 +17,7 @@ fn store() -> Place {
     let fill = |txn: &mut mapleaf::WriteTxn| {
         (0..5000).try_for_each(|i| txn.put(NUMBERS, &i, &(i * i)).map(drop))?;
         (0..500).try_for_each(|i| txn.put(WORDS, &format!("word {i:03}"), &"x".repeat(100)).map(drop))?;
-        Ok::<_, Error>(())
+        Ok(())
     };
     db.write(fill).unwrap();
     db.close().unwrap();

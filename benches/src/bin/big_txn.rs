@@ -32,7 +32,7 @@ fn main() -> Result<(), Error> {
             let (key, value) = blob(i);
             w.put(BLOBS, &key, &value[..])?;
         }
-        Ok::<_, Error>(())
+        Ok(())
     })?;
     let status = std::fs::read_to_string("/proc/self/status").expect("proc");
     let memory: Vec<&str> =

@@ -121,7 +121,7 @@ fn judge_for_ever(path: &Path, scarce: bool) -> Result<(), Error> {
                 held.swap_remove(at);
             }
         }
-        Ok::<_, Error>(())
+        Ok(())
     })?;
     let mappings = std::fs::read_to_string("/proc/self/smaps").expect("its own mappings");
     let name = path.file_name().expect("a name").to_string_lossy();

@@ -17,7 +17,7 @@ fn main() -> Result<(), Error> {
             let (key, value) = pair(i);
             w.put(PAIRS, &key, &value)?;
         }
-        Ok::<_, Error>(())
+        Ok(())
     })?;
     let reader = db.begin_read()?;
     let len = || std::fs::metadata(&path).map_or(0, |meta| meta.len());

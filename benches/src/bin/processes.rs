@@ -75,7 +75,7 @@ fn open_loaded(path: &Path, pairs: u64) -> Result<Database, Error> {
                 let (key, value) = version(i, 0);
                 w.put(PAIRS, &key, &value)?;
             }
-            Ok::<_, Error>(())
+            Ok(())
         })?;
     }
     assert_eq!(db.begin_read()?.len(PAIRS)?, pairs, "another store is there");

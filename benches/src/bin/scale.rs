@@ -25,7 +25,7 @@ fn main() -> Result<(), Error> {
             let (key, value) = pair(i);
             w.put(PAIRS, &key, &value)?;
         }
-        Ok::<_, Error>(())
+        Ok(())
     })?;
     step("load in one txn", start);
     let loaded = len();
@@ -51,7 +51,7 @@ fn main() -> Result<(), Error> {
             for i in (first..(first + 2 * BATCH).min(pairs)).step_by(2) {
                 assert!(w.delete(PAIRS, &pair(i).0)?);
             }
-            Ok::<_, Error>(())
+            Ok(())
         })?;
     }
     step("half deleted, 10,000 a txn", start);
@@ -62,7 +62,7 @@ fn main() -> Result<(), Error> {
                 let (key, value) = pair(i);
                 assert!(!w.put(PAIRS, &key, &value)?);
             }
-            Ok::<_, Error>(())
+            Ok(())
         })?;
     }
     step("loaded again, 10,000 a txn", start);

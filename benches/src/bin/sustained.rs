@@ -41,7 +41,7 @@ fn commit_for(time: Duration, path: &Path, pairs: u64) -> Result<(), Error> {
             let (key, value) = version(i, 0);
             w.put(PAIRS, &key, &value)?;
         }
-        Ok::<_, Error>(())
+        Ok(())
     })?;
     let len = || std::fs::metadata(path).expect("the file is there").len();
     let before = len();
@@ -106,7 +106,7 @@ fn read_beside(path: &Path, pairs: u64) -> Result<(), Error> {
             let number = u64::from_le_bytes(value[..8].try_into().expect("8 bytes"));
             assert_eq!(value, version(chosen[GETS - 1], number).1, "a wrong value");
         }
-        Ok::<_, Error>(())
+        Ok(())
     })?;
     println!(
         "reader beside: {:.0} gets a second, {:.0} ns a get, with a snapshot for each {GETS}",

@@ -42,7 +42,7 @@ macro_rules! engine {
                                 w.put($table, $($by)? $key(key), $($by)? $value(value))?;
                             }
                         }
-                        Ok::<_, Error>(())
+                        Ok(())
                     })
                     .expect("committed");
             }
@@ -62,7 +62,7 @@ macro_rules! engine {
                         for (key, _) in pairs.iter() {
                             assert!(w.delete($table, $($by)? $key(key))?, "not there");
                         }
-                        Ok::<_, Error>(())
+                        Ok(())
                     })
                     .expect("committed");
             }
