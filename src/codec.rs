@@ -105,6 +105,10 @@ use std::ops::{Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, 
 
 use zerocopy::{ConvertError, FromBytes, Immutable, IntoBytes, KnownLayout};
 
+mod prefix;
+
+pub use prefix::Prefix;
+
 /// Bytes that are not an encoding of the type asked for.
 ///
 /// Its text names the type and says what was expected and what was found.

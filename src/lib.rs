@@ -55,6 +55,7 @@ mod salvage;
 pub mod fuzzing;
 
 pub use catalog::TableInfo;
+pub use codec::Prefix;
 pub use counters::Counters;
 pub use database::{Database, Options};
 pub use describe::{Field, PageDump};

@@ -30,6 +30,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
+mod convenience;
+
 /// The table's stored schema must be the caller's. A table of bytes is what the tool makes; it does
 /// not pass for another type either.
 fn check_schema<K: Key + ?Sized, V: Codec + ?Sized>(name: &str, stored: &Schema) -> Result<()> {

@@ -1,0 +1,64 @@
+//! Short ways to say what other calls do.
+//!
+//! Owns: `contains` and `is_empty` on txns and [`WriteTxn::update`]. Nothing here knows of pages.
+
+use super::{ReadTxn, WriteTxn};
+use crate::codec::{Codec, Encode, Key};
+use crate::error::Result;
+use crate::table::Table;
+
+macro_rules! reading {
+    () => {
+        /// Whether there is an entry at `key`; a large value is not read. O(log n).
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`.
+        pub fn contains<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            key: &(impl Encode<K> + ?Sized),
+        ) -> Result<bool> {
+            self.table(table)?.contains(key)
+        }
+
+        /// Whether the table has no entries, or does not exist. O(1) once the table was looked up.
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`.
+        pub fn is_empty<K: Key + ?Sized, V: Codec + ?Sized>(&self, table: Table<K, V>) -> Result<bool> {
+            Ok(self.table(table)?.is_empty())
+        }
+    };
+}
+
+impl ReadTxn {
+    reading!();
+}
+
+impl WriteTxn {
+    reading!();
+
+    /// Puts at `key` what `change` makes of the value there, `None` if there is none, and returns what was put. O(log n).
+    ///
+    /// ```
+    /// # use mapleaf::{Database, Table};
+    /// const HITS: Table<str, u64> = Table::new("hits");
+    /// # let db = Database::temporary()?;
+    /// let hits = |page| db.write(|w| w.update(HITS, page, |hits| hits.unwrap_or(0) + 1));
+    /// assert_eq!((hits("/")?, hits("/about")?, hits("/")?), (1, 1, 2));
+    /// # Ok::<_, mapleaf::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Decode`, where the value is not a `V`, and those of [`WriteTxn::put`].
+    pub fn update<K: Key + ?Sized, V: Codec + ?Sized, Q: Encode<V>>(
+        &mut self,
+        table: Table<K, V>,
+        key: &(impl Encode<K> + ?Sized),
+        change: impl FnOnce(Option<V::View<'_>>) -> Q,
+    ) -> Result<Q> {
+        let new = change(self.get(table, key)?);
+        self.put(table, key, &new)?;
+        Ok(new)
+    }
+}

@@ -1,0 +1,90 @@
+//! The short ways do what the long ones do.
+
+mod common;
+
+use common::TestDb;
+use mapleaf::{Database, Prefix, Table};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const HITS: Table<str, u64> = Table::new("hits");
+const PAIRS: Table<(String, String), u8> = Table::new("pairs");
+type Triple = (Vec<u8>, u16, String);
+
+const TRIPLES: Table<Triple, ()> = Table::new("triples");
+
+#[test]
+fn contains_and_is_empty_answer_alike_in_both_txns_and_for_tables_that_are_not_there() {
+    let db = TestDb::new();
+    let mut w = db.begin_write().unwrap();
+    assert!(w.is_empty(HITS).unwrap() && !w.contains(HITS, "/").unwrap());
+    w.put(HITS, "/", &1).unwrap();
+    assert!(!w.is_empty(HITS).unwrap() && w.contains(HITS, "/").unwrap());
+    assert!(db.begin_read().unwrap().is_empty(HITS).unwrap());
+    w.commit().unwrap();
+    let r = db.begin_read().unwrap();
+    assert!(!r.is_empty(HITS).unwrap() && r.contains(HITS, "/").unwrap() && !r.contains(HITS, "").unwrap());
+}
+
+#[test]
+fn update_sees_the_value_and_returns_what_it_put() {
+    let mut db = TestDb::new();
+    assert_eq!(db.write(|w| w.update(HITS, "/", |old| old.map_or(7, |old| old * 2))).unwrap(), 7);
+    assert_eq!(db.write(|w| w.update(HITS, "/", |old| old.map_or(7, |old| old * 2))).unwrap(), 14);
+    db.reopen();
+    assert_eq!(db.begin_read().unwrap().get(HITS, "/").unwrap(), Some(14));
+}
+
+fn put_pairs(db: &Database, pairs: &BTreeMap<(String, String), u8>) {
+    db.write(|w| pairs.iter().try_for_each(|(pair, value)| w.put(PAIRS, pair, value).map(|_| ()))).unwrap();
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "[\\x00\\x01ab\u{10ffff}]{0,3}"
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_prefix_of_a_tuple_holds_the_keys_with_just_these_first_elements(
+        pairs in prop::collection::btree_map((text(), text()), any::<u8>(), 0..60),
+        first in text(),
+    ) {
+        let db = TestDb::new();
+        put_pairs(&db, &pairs);
+        let r = db.begin_read().unwrap();
+        let found: Vec<_> = r.range(PAIRS, Prefix((&first[..],))).unwrap()
+            .map(|entry| entry.map(|((a, b), value)| ((a.into_owned(), b.into_owned()), value)).unwrap())
+            .collect();
+        let expected: Vec<_> = pairs.into_iter().filter(|((a, _), _)| *a == first).collect();
+        prop_assert_eq!(r.count(PAIRS, Prefix((&first[..],))).unwrap(), expected.len() as u64);
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn prefixes_of_one_and_of_two_elements_agree_with_a_filter(
+        triples in prop::collection::btree_set((prop::collection::vec(0..3_u8, 0..3), 0..3_u16, text()), 0..60),
+        bytes in prop::collection::vec(0..3_u8, 0..3),
+        number in 0..3_u16,
+    ) {
+        let db = TestDb::new();
+        db.write(|w| triples.iter().try_for_each(|key| w.put(TRIPLES, key, &()).map(|_| ()))).unwrap();
+        let r = db.begin_read().unwrap();
+        let count = |is_under: &dyn Fn(&Triple) -> bool| {
+            triples.iter().filter(|key| is_under(key)).count() as u64
+        };
+        let one = r.count(TRIPLES, Prefix((&bytes,))).unwrap();
+        prop_assert_eq!(one, count(&|key| key.0 == bytes));
+        let two = r.count(TRIPLES, Prefix((&bytes, number))).unwrap();
+        prop_assert_eq!(two, count(&|key| key.0 == bytes && key.1 == number));
+    }
+
+    #[test]
+    fn a_prefix_of_text_is_what_starts_with_it(words in prop::collection::btree_set(text(), 0..40), start in text()) {
+        let db = TestDb::new();
+        db.write(|w| words.iter().try_for_each(|word| w.put(HITS, word, &0).map(|_| ()))).unwrap();
+        let expected = words.iter().filter(|word| word.starts_with(&start)).count() as u64;
+        prop_assert_eq!(db.begin_read().unwrap().count(HITS, Prefix(&start[..])).unwrap(), expected);
+    }
+}
