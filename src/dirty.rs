@@ -12,6 +12,8 @@
 //! epochs. Pages already written by this txn (spilled) are reused at once, unless a savepoint was made
 //! since they were written.
 
+mod edit;
+
 use crate::arena::{Arena, Piece};
 use crate::error::{Error, Result};
 use crate::format::{

@@ -3,6 +3,8 @@
 //! Owns: [`Table`], [`TableView`] and [`Range`]. A view is the same over a snapshot and over a write
 //! txn; what it returns borrows from either, for as long as it is not changed.
 
+pub(crate) mod cursor;
+
 use crate::codec::{Codec, Encode, Key, KeyRange, prefix_end};
 use crate::error::{Error, Result};
 use crate::format::Schema;
@@ -15,7 +17,7 @@ use std::marker::PhantomData;
 use std::ops::Bound;
 
 /// Marks the types of a table, which holds none of their values.
-type Types<K, V> = PhantomData<(fn(&K), fn(&V))>;
+pub(crate) type Types<K, V> = PhantomData<(fn(&K), fn(&V))>;
 
 /// The name and the types of a table. A constant of the program; copying it costs nothing.
 ///
@@ -109,7 +111,12 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     /// `Corrupt` where a page on the path is damaged, `Decode` where the value is not a `V`.
     #[inline]
     pub fn get(&self, key: &(impl Encode<K> + ?Sized)) -> Result<Option<V::View<'t>>> {
-        match self.source.find(&self.tree, key.encode().as_ref())? {
+        self.get_encoded(key.encode().as_ref())
+    }
+
+    #[inline]
+    pub(crate) fn get_encoded(&self, key: &[u8]) -> Result<Option<V::View<'t>>> {
+        match self.source.find(&self.tree, key)? {
             None => Ok(None),
             Some(stored) => self.decode_value(stored).map(Some),
         }
@@ -183,6 +190,14 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
         Range { view: *self, low, high, front: nowhere(), back: nowhere(), steps: Steps::None }
     }
 
+    /// A cursor, which stands before the first entry. O(log n).
+    ///
+    /// # Errors
+    /// `Corrupt` where a page on the way to the first entry is damaged.
+    pub fn cursor(&self) -> Result<cursor::Cursor<'t, K, V>> {
+        cursor::Cursor::new(*self)
+    }
+
     /// The first entry. O(log n).
     ///
     /// # Errors
@@ -231,7 +246,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     }
 
     #[inline]
-    fn decode(&self, (key, stored): Pair<'t>) -> Result<KeyValue<'t, K, V>> {
+    pub(crate) fn decode(&self, (key, stored): Pair<'t>) -> Result<KeyValue<'t, K, V>> {
         let key = K::decode(key).map_err(|error| decode_error("key", error))?;
         Ok((key, self.decode_value(stored)?))
     }
@@ -244,11 +259,11 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
 }
 
 #[cold]
-fn decode_error(what: &str, error: crate::codec::DecodeError) -> Error {
+pub(crate) fn decode_error(what: &str, error: crate::codec::DecodeError) -> Error {
     Error::Decode { detail: format!("{what}: {error}") }
 }
 
-fn low_place(low: &Bound<Vec<u8>>) -> Place<'_> {
+pub(crate) fn low_place(low: &Bound<Vec<u8>>) -> Place<'_> {
     match low {
         Bound::Unbounded => Place::Start,
         Bound::Included(key) => Place::AtLeast(key),

@@ -5,6 +5,10 @@
 //! and leaves nothing when it is dropped. Leaves to others: trees ([`crate::tree`]), the order of the
 //! commit ([`crate::commit`]), whose turn it is ([`crate::store`]).
 
+pub(crate) mod cursor;
+pub(crate) mod entry;
+pub(crate) mod removed;
+
 use crate::catalog::{
     TableInfo, catalog_tree, check_entry, check_name, check_possible, find_record, list_tables,
 };
@@ -22,6 +26,7 @@ use crate::shared::{Pin, State};
 use crate::snapshot::PageSource;
 use crate::space::Space;
 use crate::store::{Store, Wait, Writer};
+use crate::table::cursor::Cursor;
 use crate::table::{KeyValue, Range, Table, TableView, schema_of};
 use crate::tree::insert::Put;
 use crate::tree::{Tree, insert, remove};
@@ -136,6 +141,17 @@ macro_rules! reading {
             prefix: impl AsRef<[u8]>,
         ) -> Result<Range<'_, K, V>> {
             Ok(self.table(table)?.prefix(prefix))
+        }
+
+        /// A cursor, which stands before the first entry. See [`Cursor`].
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`.
+        pub fn cursor<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+        ) -> Result<Cursor<'_, K, V>> {
+            self.table(table)?.cursor()
         }
 
         /// The first entry. O(log n).

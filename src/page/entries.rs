@@ -151,7 +151,11 @@ impl<'a> Entries<'a> {
         Some(self.entry(self.at))
     }
 
-    fn entry(&self, i: usize) -> Result<Pair<'a>> {
+    /// Entry `i`.
+    ///
+    /// # Errors
+    /// `Corrupt` where it does not lie in the page.
+    pub fn entry(&self, i: usize) -> Result<Pair<'a>> {
         if let Some((key, value)) = self.inline(i) {
             return Ok((key, Stored::Inline(value)));
         }

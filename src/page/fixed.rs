@@ -198,6 +198,12 @@ pub fn overwrite(page: &mut [u8], i: usize, value: &[u8]) -> bool {
     true
 }
 
+/// The value of entry `i`.
+pub fn value_mut(page: &mut [u8], i: usize) -> &mut [u8] {
+    let shape = Shape::of(page);
+    &mut page[shape.value(i)..shape.value(i + 1)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -428,6 +428,13 @@ pub fn overwrite(page: &mut [u8], i: usize, value: Stored<'_>) -> bool {
     true
 }
 
+/// The bytes of entry `i` that are its value, or where that is.
+pub fn value_mut(page: &mut [u8], i: usize) -> &mut [u8] {
+    let slot = slot_at(counts(page).0, i);
+    let (start, len) = (page.len() - u16_at(page, slot), u16_at(page, slot + 4));
+    &mut page[start..start + len]
+}
+
 /// Fills an empty leaf with these of the entries of another that has one more, before its entry `at`. Cells
 /// stand in key order, the first lowest.
 pub fn build_inserted(

@@ -322,6 +322,14 @@ pub fn leaf_overwrite(page: &mut [u8], layout: &Layout, i: usize, value: Stored<
     }
 }
 
+/// The value of entry `i`, which lies in the leaf, to be changed.
+pub fn leaf_value_mut<'a>(page: &'a mut [u8], layout: &Layout, i: usize) -> &'a mut [u8] {
+    match layout.fixed {
+        None => leaf::value_mut(page, i),
+        Some(_) => fixed::value_mut(page, i),
+    }
+}
+
 /// Bytes that an entry takes in a leaf of this layout.
 pub fn entry_len(layout: &Layout, key_len: usize, value_len: usize) -> usize {
     match layout.fixed {

@@ -224,7 +224,7 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
     }
 }
 
-fn beside(branch: &Branch<'_>, i: usize, forward: bool) -> Option<usize> {
+pub(super) fn beside(branch: &Branch<'_>, i: usize, forward: bool) -> Option<usize> {
     if forward { Some(i + 1).filter(|i| *i < branch.count()) } else { i.checked_sub(1) }
 }
 

@@ -17,6 +17,8 @@ mod path;
 pub mod prefetch;
 pub mod remove;
 pub mod search;
+pub mod spot;
+pub mod update;
 
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, Layout, MAX_LEVELS, RecordView, header};
