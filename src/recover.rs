@@ -34,7 +34,7 @@ use crate::redo::{Change, next_change};
 use crate::shared::{FlushState, State};
 use crate::space::{GivenUp, Run, Space};
 use crate::store::{Snapshot, Store, Writer, check_txn};
-use crate::tree::{Tree, insert, prefetch, remove};
+use crate::tree::{Tree, cut, insert, prefetch, remove};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -286,6 +286,13 @@ impl<'d> Replay<'d> {
                 insert::put(self.dirty, &mut self.catalog, to.as_bytes(), &record, true)?;
             }
             Change::UserVersion(version) => self.user_version = version,
+            Change::DeleteRange { table, from, to } => {
+                // What was filed for the table comes before.
+                let filed = entries.remove(&table).unwrap_or_default();
+                self.change_entries(table, filed)?;
+                let table = self.tables.get_mut(&table).ok_or(None)?;
+                cut::delete_range(self.dirty, &mut table.tree, from, to)?;
+            }
         }
         Ok(())
     }

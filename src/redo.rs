@@ -11,6 +11,7 @@
 //!        | 4 | name length | name                                      drop a table
 //!        | 5 | length, length | name | new name                        rename a table
 //!        | 6 | number                                                  set the user version
+//!        | 8 | table id, from length, 0 or to length + 1 | from | to   delete the keys from `from` up to, not including, `to`
 //! ```
 //! Numbers are LEB128. A zero in the place of the first byte ends the list.
 
@@ -31,6 +32,8 @@ pub enum Change<'b> {
     Rename { from: &'b str, to: &'b str },
     /// The application's number.
     UserVersion(u64),
+    /// The entries whose keys are not below `from` and, where there is a `to`, below that are gone.
+    DeleteRange { table: u32, from: &'b [u8], to: Option<&'b [u8]> },
 }
 
 impl Change<'_> {
@@ -43,6 +46,7 @@ impl Change<'_> {
             Change::Drop { name } => name.len(),
             Change::Rename { from, to } => from.len() + to.len(),
             Change::UserVersion(_) => 1,
+            Change::DeleteRange { from, to, .. } => from.len() + to.map_or(0, <[u8]>::len),
         }
     }
 
@@ -68,6 +72,10 @@ impl Change<'_> {
                 head(5, &[len(from), len(to)], &[from, to]);
             }
             Change::UserVersion(version) => head(6, &[version], &[]),
+            Change::DeleteRange { table, from, to } => {
+                let to_len = to.map_or(0, |to| len(to) + 1);
+                head(8, &[table.into(), len(from), to_len], &[from, to.unwrap_or_default()]);
+            }
         }
     }
 }
@@ -106,6 +114,12 @@ fn parse<'b>(kind: u8, input: &mut &'b [u8]) -> Option<Change<'b>> {
             Change::Rename { from: text(input, from)?, to: text(input, to)? }
         }
         6 => Change::UserVersion(varint(input)?),
+        8 => {
+            let (table, from, to) = (id(input)?, varint(input)?, varint(input)?);
+            let from = take(input, from)?;
+            let to = to.checked_sub(1).map(|to| take(input, to));
+            Change::DeleteRange { table, from, to: if let Some(to) = to { Some(to?) } else { None } }
+        }
         _ => return None,
     })
 }
@@ -169,13 +183,15 @@ impl Redo {
 mod tests {
     use super::*;
 
-    const CHANGES: [Change<'_>; 7] = [
+    const CHANGES: [Change<'_>; 9] = [
         Change::Create { name: "words", record: &[1, 2, 3] },
         Change::Put { table: 2, key: b"", value: b"" },
         Change::Put { table: 300, key: b"key", value: &[9; 200] },
         Change::Delete { table: 2, key: b"key" },
         Change::Rename { from: "words", to: "" },
         Change::UserVersion(u64::MAX),
+        Change::DeleteRange { table: 2, from: b"", to: None },
+        Change::DeleteRange { table: 300, from: b"key", to: Some(b"") },
         Change::Drop { name: "" },
     ];
 
@@ -197,7 +213,7 @@ mod tests {
         let mut bytes = Vec::new();
         CHANGES.into_iter().for_each(|change| change.put_into(&mut bytes));
         for at in 0..bytes.len() {
-            for value in [0, 1, 5, 7, 0x7f, 0x80, 0xff] {
+            for value in [0, 1, 5, 8, 0x7f, 0x80, 0xff] {
                 let mut damaged = bytes.clone();
                 damaged[at] = value;
                 let mut input = &damaged[..];

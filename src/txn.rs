@@ -36,6 +36,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
 mod convenience;
+mod delete_range;
 
 /// The table's stored schema must be the caller's. A table of bytes is what the tool makes; it does
 /// not pass for another type either.

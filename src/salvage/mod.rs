@@ -32,6 +32,7 @@ use rebuild::{Found, Rebuild, Rules};
 pub use rebuild::{Hole, LostValue};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 pub use survey::BadPage;
@@ -229,6 +230,10 @@ fn carry_out(txn: &mut WriteTxn, change: Change<'_>, names: &mut BTreeMap<u32, S
         Change::UserVersion(version) => {
             txn.set_user_version(version);
             Ok(())
+        }
+        Change::DeleteRange { table, from, to } => {
+            let range = (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded));
+            txn.raw_delete_range(names.get(&table).ok_or_else(|| unknown(table))?, range).map(drop)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The copy-on-write B+tree over any [`PageSource`].
 //!
-//! Owns: descending ([`search`]), stepping and counting ([`cursor`]), changing ([`insert`], [`remove`])
-//! and checking ([`check`]) a tree. Leaves to others: what is in a page ([`crate::page`]) and where
+//! Owns: descending ([`search`]), stepping and counting ([`cursor`]), changing ([`insert`], [`remove`],
+//! [`cut`]) and checking ([`check`]) a tree. Leaves to others: what is in a page ([`crate::page`]) and where
 //! pages come from ([`crate::snapshot`], [`crate::dirty`]).
 //!
 //! Invariants (all checked by [`check`]):
@@ -12,6 +12,7 @@
 
 pub mod check;
 pub mod cursor;
+pub mod cut;
 pub mod insert;
 mod path;
 pub mod prefetch;

@@ -8,10 +8,11 @@ use super::path::{self, Wanted};
 use super::{Tree, fetch_branch, fetch_leaf};
 use crate::dirty::{Dirty, Step};
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, DIRTY_BIT};
+use crate::format::{ChildRef, DIRTY_BIT, OverflowRef};
 use crate::page::{
     Branch, BranchEntries, LeafView, Stored, branch, leaf_insert, leaf_remove, leaf_room, leaf_used,
 };
+use std::ops::Range;
 
 /// Removes `key`; false when it was not there.
 ///
@@ -24,8 +25,7 @@ pub fn remove(dirty: &mut Dirty, tree: &mut Tree, key: &[u8]) -> Result<bool> {
     let leaf = LeafView::new(dirty.heap_page(dirty.path.leaf))?;
     let Ok(i) = leaf.search(key)? else { return Ok(false) };
     if let Stored::Overflow(run) = leaf.stored(i)? {
-        tree.overflow_pages = tree.overflow_pages.saturating_sub(run.pages(tree.layout.page_size));
-        dirty.drop_value(&run)?;
+        drop_held(dirty, tree, run)?;
     }
     let page = dirty.heap_page_mut(dirty.path.leaf);
     leaf_remove(page, &tree.layout, i);
@@ -101,7 +101,7 @@ fn merge_leaf(dirty: &mut Dirty, tree: &mut Tree, used: usize) -> Result<()> {
 }
 
 /// Moves everything into the left one of two heap leaves, which has room for it, and drops the right one.
-fn join_leaves(dirty: &mut Dirty, tree: &Tree, left: u32, right: u32) -> Result<()> {
+pub(super) fn join_leaves(dirty: &mut Dirty, tree: &Tree, left: u32, right: u32) -> Result<()> {
     let bytes = dirty.copy_out(right);
     let from = LeafView::new(&bytes)?;
     let page = dirty.heap_page_mut(left);
@@ -159,7 +159,7 @@ fn merge_branch(
 }
 
 /// A root branch with one child gives way to that child.
-fn lower_root(dirty: &mut Dirty, tree: &mut Tree) -> Result<()> {
+pub(super) fn lower_root(dirty: &mut Dirty, tree: &mut Tree) -> Result<()> {
     while tree.level > 0 {
         let branch = fetch_branch(dirty, tree.root, tree.level, tree.table)?;
         if branch.count() > 1 {
@@ -174,7 +174,7 @@ fn lower_root(dirty: &mut Dirty, tree: &mut Tree) -> Result<()> {
     Ok(())
 }
 
-/// Gives up every page of a tree. Leaves are read only where there are overflow runs.
+/// Gives up every page of a tree. Leaves are read only as long as there are overflow runs.
 ///
 /// # Errors
 /// `Corrupt` where a page is damaged; the tree may then be half given up.
@@ -182,13 +182,23 @@ pub fn drop_tree(dirty: &mut Dirty, tree: &Tree) -> Result<()> {
     if tree.is_empty() {
         return Ok(());
     }
-    let mut left = dirty.space.page_count() + (dirty.bytes() / dirty.page_size()) as u64;
-    drop_below(dirty, tree, tree.root, tree.level, &mut left)
+    let (root, level) = (tree.root, tree.level);
+    drop_below(dirty, &mut { *tree }, root, level, &mut page_budget(dirty))
 }
 
-/// `left` is the number of pages that there can be: a page with many references must not be visited
-/// for each of them.
-fn drop_below(dirty: &mut Dirty, tree: &Tree, child: ChildRef, level: u8, left: &mut u64) -> Result<()> {
+/// The number of pages that there can be: a page with many references must not be visited for each of them.
+pub(super) fn page_budget(dirty: &Dirty) -> u64 {
+    dirty.space.page_count() + (dirty.bytes() / dirty.page_size()) as u64
+}
+
+/// Gives up `child` and what is below it. `left` is the number of pages that there can be.
+pub(super) fn drop_below(
+    dirty: &mut Dirty,
+    tree: &mut Tree,
+    child: ChildRef,
+    level: u8,
+    left: &mut u64,
+) -> Result<()> {
     let too_many = || Error::corrupt(child.page, "the tree refers to more pages than there are");
     *left = left.checked_sub(1).ok_or_else(too_many)?;
     if level > 0 {
@@ -200,22 +210,36 @@ fn drop_below(dirty: &mut Dirty, tree: &Tree, child: ChildRef, level: u8, left: 
         }
     } else if tree.overflow_pages > 0 {
         let leaf = fetch_leaf(dirty, child, tree.table)?;
-        let mut runs = Vec::new();
-        for i in 0..leaf.count() {
-            if let Stored::Overflow(run) = leaf.stored(i)? {
-                written_below(child, run.page)?;
-                runs.push(run);
-            }
-        }
-        for run in runs {
-            dirty.drop_value(&run)?;
-        }
+        let held = held_by(&leaf, child, 0..leaf.count())?;
+        held.into_iter().try_for_each(|run| drop_held(dirty, tree, run))?;
     }
     dirty.drop_page(child)
 }
 
+/// What these entries of the leaf that `child` refers to hold beside the page.
+pub(super) fn held_by(
+    leaf: &LeafView<'_>,
+    child: ChildRef,
+    entries: Range<usize>,
+) -> Result<Vec<OverflowRef>> {
+    let mut held = Vec::new();
+    for i in entries {
+        if let Stored::Overflow(run) = leaf.stored(i)? {
+            written_below(child, run.page)?;
+            held.push(run);
+        }
+    }
+    Ok(held)
+}
+
+/// Gives up what an entry holds that is no longer part of the tree.
+pub(super) fn drop_held(dirty: &mut Dirty, tree: &mut Tree, run: OverflowRef) -> Result<()> {
+    tree.overflow_pages = tree.overflow_pages.saturating_sub(run.pages(tree.layout.page_size));
+    dirty.drop_value(&run)
+}
+
 /// A page in the file cannot refer to one in the heap.
-fn written_below(parent: ChildRef, page: u64) -> Result<()> {
+pub(super) fn written_below(parent: ChildRef, page: u64) -> Result<()> {
     if parent.page & DIRTY_BIT == 0 && page & DIRTY_BIT != 0 {
         return Err(Error::corrupt(parent.page, format!("refers to page {page}")));
     }
