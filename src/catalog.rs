@@ -121,20 +121,25 @@ pub(crate) fn check_possible(schema: &Schema) -> Result<()> {
 
 /// An entry fits into a table.
 pub(crate) fn check_entry(schema: &Schema, tree: &Tree, key: &[u8], value: &[u8]) -> Result<()> {
-    let widths = [("key", schema.key_width, key.len()), ("value", schema.value_width, value.len())];
+    check_lens(schema, tree, key.len(), value.len())
+}
+
+/// An entry with a key and a value of these lengths fits into a table.
+pub(crate) fn check_lens(schema: &Schema, tree: &Tree, key_len: usize, value_len: usize) -> Result<()> {
+    let widths = [("key", schema.key_width, key_len), ("value", schema.value_width, value_len)];
     for (what, width, len) in widths {
         if let Some(width) = width.filter(|width| *width != len) {
             return Err(Error::WrongWidth { what, len, width });
         }
     }
     let room = leaf_room(&tree.layout) / 2;
-    if tree.layout.fixed.is_none() && entry_len(&tree.layout, key.len(), OVERFLOW_REF_LEN) > room {
+    if tree.layout.fixed.is_none() && entry_len(&tree.layout, key_len, OVERFLOW_REF_LEN) > room {
         let align = tree.layout.align;
         let max = (room - crate::page::LEAF_SLOT_LEN) / align * align - OVERFLOW_REF_LEN;
-        return Err(Error::KeyTooLong { len: key.len(), max });
+        return Err(Error::KeyTooLong { len: key_len, max });
     }
-    if value.len() as u64 > MAX_VALUE_LEN {
-        return Err(Error::ValueTooLong { len: value.len() as u64, max: MAX_VALUE_LEN });
+    if value_len as u64 > MAX_VALUE_LEN {
+        return Err(Error::ValueTooLong { len: value_len as u64, max: MAX_VALUE_LEN });
     }
     Ok(())
 }

@@ -4,10 +4,11 @@
 //! as a [`PageSource`]. Promises: what `page` returns has the right checksum, number and birth, whatever was verified before.
 //! Leaves to others: what to do about what is wrong ([`crate::verify`], [`crate::salvage`]).
 
+use crate::chunks::{Chunks, Summing, sum_in};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{OverflowRef, header, meta_pages};
-use crate::snapshot::{PageSource, Pages, check_identity, check_page, outside, wrong_value};
+use crate::snapshot::{PageSource, Pages, check_chunk, check_identity, check_page, check_table, outside};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -84,29 +85,43 @@ impl<'d> Copies<'d> {
 
     fn each_piece(&self, run: &OverflowRef, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
         self.check_inside(run.page, run.pages(self.page_size))?;
-        let mut hasher = crc32fast::Hasher::new();
+        let chunks = Chunks::of(run.len, self.page_size);
+        let mut summing = Summing::new(chunks);
         let (mut offset, mut left) = (run.page * self.page_size as u64, run.len as usize);
-        let mut buffer = vec![0; self.page_size.max(PIECE.min(left))];
+        let mut buffer = vec![0; PIECE.min(left)];
         while left > 0 {
             let piece = &mut buffer[..left.min(PIECE)];
-            if self.disk.read_at(offset, piece).is_err() {
-                self.find_unreadable(offset, piece.len())?;
-                self.disk.read_at(offset, piece)?;
-            }
-            hasher.update(piece);
+            self.read(offset, piece)?;
+            summing.add(piece);
             visit(piece);
             (offset, left) = (offset + piece.len() as u64, left - piece.len());
         }
-        match hasher.finalize() {
-            found if found == run.checksum => Ok(()),
-            found => Err(wrong_value(run, found)),
+        let mut table = vec![0; chunks.table_len() as usize];
+        self.read(offset, &mut table)?;
+        check_table(run, &table, self.page_size)?;
+        match summing.finish() {
+            (found, checksum) if found.is_empty() => {
+                check_chunk(run, &chunks, &table, 0, checksum, self.page_size)
+            }
+            (found, _) => (0..chunks.count())
+                .try_for_each(|i| check_chunk(run, &chunks, &table, i, sum_in(&found, i), self.page_size)),
         }
+    }
+
+    /// Reads a piece of a run.
+    fn read(&self, offset: u64, piece: &mut [u8]) -> Result<()> {
+        if self.disk.read_at(offset, piece).is_err() {
+            self.find_unreadable(offset, piece.len())?;
+            self.disk.read_at(offset, piece)?;
+        }
+        Ok(())
     }
 
     /// Page by page, so that the error names the one.
     fn find_unreadable(&self, offset: u64, len: usize) -> Result<()> {
         let mut page = vec![0; self.page_size];
-        let mut offsets = (offset..offset + len as u64).step_by(self.page_size);
+        let first = offset / self.page_size as u64 * self.page_size as u64;
+        let mut offsets = (first..offset + len as u64).step_by(self.page_size);
         offsets.try_for_each(|offset| self.disk.read_page(offset, &mut page))
     }
 

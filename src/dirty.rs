@@ -13,8 +13,10 @@
 //! since they were written.
 
 mod edit;
+mod large;
 
 use crate::arena::{Arena, Piece};
+use crate::chunks::{self, Chunks};
 use crate::error::{Error, Result};
 use crate::format::{
     ChildRef, DIRTY_BIT, Layout, MAX_LEVELS, MAX_PAGES, OverflowRef, ShortRef, header, header_mut, meta_pages,
@@ -24,11 +26,10 @@ use crate::shared::State;
 use crate::snapshot::PageSource;
 use crate::space::{GivenUp, Run, RunSet, Space};
 use crate::store::Store;
-use std::io::IoSlice;
+pub use large::{Streamed, WRITE_AT_ONCE};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// Values from this length on are written to their place at once instead of being kept in memory.
-const WRITE_AT_ONCE: usize = 1 << 20;
 /// The file grows by a thirty-second of its size, within these limits, or by what a txn needs if that
 /// is more: few commits change its length, and little of it is spare.
 const MIN_GROWTH: u64 = 64 << 10;
@@ -37,6 +38,7 @@ const MAX_GROWTH: u64 = 8 << 20;
 const LARGE_GROWTH: u64 = 8;
 
 struct Value {
+    /// Those of the value, and behind them its table of checksums.
     bytes: Box<[u8]>,
     epoch: u32,
 }
@@ -385,12 +387,22 @@ impl Dirty {
     /// # Errors
     /// `Io` or `Full` when it is written at once and cannot be.
     pub fn add_value(&mut self, bytes: &[u8]) -> Result<OverflowRef> {
-        let (birth, len, checksum) = (self.txn, bytes.len() as u64, crc32fast::hash(bytes));
         if bytes.len() >= WRITE_AT_ONCE {
-            let page = self.write_value(bytes)?;
-            return Ok(OverflowRef { page, birth, len, checksum });
+            return self.write_value(bytes);
         }
-        let value = Some(Value { bytes: bytes.into(), epoch: self.epoch });
+        let chunks = Chunks::of(bytes.len() as u64, self.page_size());
+        let mut stored = Vec::with_capacity(chunks.stored_len() as usize);
+        stored.extend_from_slice(bytes);
+        Ok(self.keep_value(stored))
+    }
+
+    /// Keeps a value that its caller has made.
+    pub fn keep_value(&mut self, mut value: Vec<u8>) -> OverflowRef {
+        let (birth, len) = (self.txn, value.len() as u64);
+        let (table, checksum) = chunks::sum(Chunks::of(len, self.page_size()), &value);
+        value.extend_from_slice(&table);
+        self.value_bytes += value.len();
+        let value = Some(Value { bytes: value.into(), epoch: self.epoch });
         let slot = match self.free_values.pop() {
             Some(slot) => slot,
             None => {
@@ -399,26 +411,10 @@ impl Dirty {
             }
         };
         self.values[slot as usize] = value;
-        self.value_bytes += bytes.len();
-        Ok(OverflowRef { page: DIRTY_BIT | u64::from(slot), birth, len, checksum })
+        OverflowRef { page: DIRTY_BIT | u64::from(slot), birth, len, checksum }
     }
 
-    /// Writes a value to newly allocated pages; returns the first.
-    ///
-    /// # Errors
-    /// `Io` or `Full`.
-    fn write_value(&mut self, bytes: &[u8]) -> Result<u64> {
-        let run = self.allocate_run((bytes.len() as u64).div_ceil(self.page_size() as u64))?;
-        let padding = vec![0; run.len as usize * self.page_size() - bytes.len()];
-        let mut slices: Vec<IoSlice<'_>> = bytes.chunks(crate::disk::WRITE_UNIT).map(IoSlice::new).collect();
-        slices.push(IoSlice::new(&padding));
-        slices.retain(|slice| !slice.is_empty());
-        self.store.pages.disk.write(run.start * self.page_size() as u64, &slices)?;
-        self.note_written(&[run]);
-        Ok(run.start)
-    }
-
-    /// The bytes of a value that is still in memory.
+    /// The bytes of a value that is still in memory, and its table of checksums.
     pub fn heap_value(&self, page: u64) -> Option<&[u8]> {
         let slot = heap_slot(page)?;
         self.values.get(slot as usize)?.as_ref().map(|value| &value.bytes[..])
@@ -678,7 +674,7 @@ impl Dirty {
     /// remembered.
     #[inline]
     pub fn is_beyond_log(&mut self) -> bool {
-        self.given_up.len() > self.count_held_at && self.count_held()
+        self.has_allocated || (self.given_up.len() > self.count_held_at && self.count_held())
     }
 
     #[cold]
@@ -807,11 +803,16 @@ impl PageSource for Dirty {
     }
 
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
+        self.overflow_part(run, 0..run.len)
+    }
+
+    fn overflow_part(&self, run: &OverflowRef, part: Range<u64>) -> Result<&[u8]> {
         if run.page & DIRTY_BIT == 0 {
             self.store.check_process()?;
-            return self.store.pages.read_overflow(run, self.space.page_count());
+            return self.store.pages.read_part(run, part, self.space.page_count());
         }
-        self.heap_value(run.page)
-            .ok_or_else(|| Error::corrupt(run.page, "reference to a value that was never written"))
+        let value =
+            self.heap_value(run.page).and_then(|value| value.get(part.start as usize..part.end as usize));
+        value.ok_or_else(|| Error::corrupt(run.page, "reference to a value that was never written"))
     }
 }

@@ -10,6 +10,7 @@
 //! 2. A meta slot needs nothing outside its own 512 bytes to be judged.
 //! 3. Page numbers, txn ids and counts fit in 48 bits (asserted where references are written).
 
+use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -202,7 +203,7 @@ pub struct OverflowRef {
     pub birth: u64,
     /// Length of the value in bytes.
     pub len: u64,
-    /// crc32 of the value.
+    /// crc32 of the value, or of its table of checksums ([`crate::chunks`]).
     pub checksum: u32,
 }
 
@@ -230,9 +231,9 @@ impl OverflowRef {
         bytes
     }
 
-    /// Pages that the run takes.
+    /// Pages that the run takes: those of the value, and what its table of checksums needs beyond.
     pub fn pages(self, page_size: usize) -> u64 {
-        self.len.div_ceil(page_size as u64)
+        Chunks::of(self.len, page_size).stored_len().div_ceil(page_size as u64)
     }
 }
 

@@ -10,6 +10,7 @@ compile_error!("mapleaf needs 64-bit Linux: it relies on OFD locks and a large a
 
 // Each layer imports only those before it; tests/layers.rs keeps that true.
 mod error;
+mod chunks;
 mod format;
 mod descriptor;
 mod map;

@@ -5,10 +5,12 @@
 //! it was asked for and, unless verification is off, the right checksum. Leaves to others: what the
 //! bytes behind the header mean ([`crate::page`]).
 
+use crate::chunks::{Chunks, sum_in};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{HEADER_LEN, OverflowRef, ShortRef, header, meta_pages, page_checksum};
 use crate::map::{SharedWords, Words, prefetch, prefetch_all};
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
@@ -51,6 +53,14 @@ pub trait PageSource {
     /// # Errors
     /// `Corrupt` when it lies outside the file or its checksum is wrong.
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]>;
+
+    /// These bytes of such a value, which lie inside of it. What is judged is the chunks that they lie in.
+    ///
+    /// # Errors
+    /// `Corrupt` when it lies outside the file or one of these chunks is damaged.
+    fn overflow_part(&self, run: &OverflowRef, part: Range<u64>) -> Result<&[u8]> {
+        Ok(&self.overflow(run)?[part.start as usize..part.end as usize])
+    }
 
     /// Says that all of the page will be read soon. False where it may not be in memory: it was not touched before.
     fn prefetch_all(&self, page: u64, birth: u64) -> bool {
@@ -220,19 +230,64 @@ impl Pages {
     /// # Errors
     /// `Corrupt` when it lies outside the file or its checksum is wrong.
     pub fn read_overflow(&self, run: &OverflowRef, page_count: u64) -> Result<&[u8]> {
-        let pages = run.pages(self.page_size);
-        let bytes = &self.raw(run.page, pages, page_count)?[..run.len as usize];
-        if self.verify == Verify::Never
-            || (self.verify == Verify::Once && self.verified.is(run.page, run.birth))
-        {
-            return Ok(bytes);
+        self.read_part(run, 0..run.len, page_count)
+    }
+
+    /// These bytes, which it has, of the value that `run` refers to. Touches the chunks that they lie in, and where one of
+    /// these was not touched before, the table of checksums.
+    ///
+    /// # Errors
+    /// `Corrupt` when the value lies outside the file or one of the chunks is damaged.
+    pub fn read_part(&self, run: &OverflowRef, part: Range<u64>, page_count: u64) -> Result<&[u8]> {
+        let chunks = Chunks::of(run.len, self.page_size);
+        let stored = self.inside(run.page, run.pages(self.page_size), page_count)?;
+        let touched = chunks.around(&part);
+        if !touched.is_empty() {
+            let bytes = chunks.bytes_of(touched.start).start..chunks.bytes_of(touched.end - 1).end;
+            self.read_in(run, &bytes)?;
         }
-        let found = crc32fast::hash(bytes);
-        if found != run.checksum {
-            return Err(wrong_value(run, found));
+        if self.verify != Verify::Never {
+            self.judge_chunks(run, &chunks, stored, touched)?;
         }
-        self.verified.set(run.page, run.birth);
-        Ok(bytes)
+        Ok(&stored[part.start as usize..part.end as usize])
+    }
+
+    fn judge_chunks(
+        &self,
+        run: &OverflowRef,
+        chunks: &Chunks,
+        stored: &[u8],
+        touched: Range<u64>,
+    ) -> Result<()> {
+        let page_of = |i: u64| run.page + chunks.bytes_of(i).start / self.page_size as u64;
+        let is_known = |i: u64| self.verify == Verify::Once && self.verified.is(page_of(i), run.birth);
+        let mut unknown = touched.filter(|i| !is_known(*i)).peekable();
+        if unknown.peek().is_none() {
+            return Ok(());
+        }
+        // It is shorter than a chunk; whether it was judged before is not remembered.
+        let table = run.len..chunks.stored_len();
+        self.read_in(run, &table)?;
+        let table = &stored[table.start as usize..table.end as usize];
+        check_table(run, table, self.page_size)?;
+        for i in unknown {
+            let bytes = chunks.bytes_of(i);
+            let found = crc32fast::hash(&stored[bytes.start as usize..bytes.end as usize]);
+            check_chunk(run, chunks, table, i, found, self.page_size)?;
+            self.verified.set(page_of(i), run.birth);
+        }
+        Ok(())
+    }
+
+    /// Where pages are guarded: reads in those of these bytes of a run.
+    fn read_in(&self, run: &OverflowRef, bytes: &Range<u64>) -> Result<()> {
+        if !self.guarded || bytes.is_empty() {
+            return Ok(());
+        }
+        let page_size = self.page_size as u64;
+        let first = bytes.start / page_size * page_size;
+        let len = bytes.end.next_multiple_of(page_size) - first;
+        self.disk.read_in(run.page * page_size + first, len, self.page_size)
     }
 
     /// The bytes of a run of pages, unjudged.
@@ -241,17 +296,23 @@ impl Pages {
     /// `Corrupt` when the run is not inside the file; `Io` where guarded pages cannot be read.
     #[inline]
     pub fn raw(&self, page: u64, pages: u64, page_count: u64) -> Result<&[u8]> {
+        let bytes = self.inside(page, pages, page_count)?;
+        if self.guarded {
+            self.disk.read_in(page * self.page_size as u64, bytes.len() as u64, self.page_size)?;
+        }
+        Ok(bytes)
+    }
+
+    /// The same, not read in yet.
+    #[inline]
+    fn inside(&self, page: u64, pages: u64, page_count: u64) -> Result<&[u8]> {
         let outside = || outside(page, pages, page_count);
         let end = page.checked_add(pages).ok_or_else(outside)?;
         if page < self.first_page || pages == 0 || end > page_count {
             return Err(outside());
         }
         let (offset, len) = (page * self.page_size as u64, pages as usize * self.page_size);
-        let bytes = self.disk.bytes(offset, len).ok_or_else(outside)?;
-        if self.guarded {
-            self.disk.read_in(offset, len as u64, self.page_size)?;
-        }
-        Ok(bytes)
+        self.disk.bytes(offset, len).ok_or_else(outside)
     }
 }
 
@@ -298,11 +359,43 @@ pub fn outside(page: u64, pages: u64, page_count: u64) -> Error {
     Error::corrupt(page, format!("{pages} pages of a file of {page_count} were referred to"))
 }
 
-/// The error for a large value whose bytes are not those that were written.
-#[cold]
-pub fn wrong_value(run: &OverflowRef, found: u32) -> Error {
-    let expected = format!("expected {:08x}", run.checksum);
-    Error::corrupt(run.page, format!("value of {} bytes has checksum {found:08x}, {expected}", run.len))
+/// Compares the checksum of a large value's table with that in the reference. Where there is no table it says nothing.
+///
+/// # Errors
+/// `Corrupt` with both sides.
+pub fn check_table(run: &OverflowRef, table: &[u8], page_size: usize) -> Result<()> {
+    let found = crc32fast::hash(table);
+    if table.is_empty() || found == run.checksum {
+        return Ok(());
+    }
+    let what = format!("table of checksums of a value of {} bytes", run.len);
+    let page = run.page + run.len / page_size as u64;
+    Err(Error::corrupt(page, format!("{what} has checksum {found:08x}, expected {:08x}", run.checksum)))
+}
+
+/// Compares the checksum of chunk `i` of a large value with that in its table, which may be empty.
+///
+/// # Errors
+/// `Corrupt` with both sides.
+pub fn check_chunk(
+    run: &OverflowRef,
+    chunks: &Chunks,
+    table: &[u8],
+    i: u64,
+    found: u32,
+    page_size: usize,
+) -> Result<()> {
+    let expected = if table.is_empty() { run.checksum } else { sum_in(table, i) };
+    if found == expected {
+        return Ok(());
+    }
+    let (bytes, len) = (chunks.bytes_of(i), run.len);
+    let what = match table.is_empty() {
+        true => format!("value of {len} bytes has"),
+        false => format!("bytes {} to {} of a value of {len} have", bytes.start, bytes.end - 1),
+    };
+    let page = run.page + bytes.start / page_size as u64;
+    Err(Error::corrupt(page, format!("{what} checksum {found:08x}, expected {expected:08x}")))
 }
 
 /// Per page the birth of the version that was verified last, all its bits inverted: 0, where there is none, is no birth

@@ -4,6 +4,7 @@
 //! txn; what it returns borrows from either, for as long as it is not changed.
 
 pub(crate) mod cursor;
+mod large;
 
 use crate::codec::{Codec, Encode, Key, KeyRange, prefix_end};
 use crate::error::{Error, Result};

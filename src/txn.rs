@@ -8,6 +8,7 @@
 pub(crate) mod cursor;
 pub(crate) mod entry;
 pub(crate) mod removed;
+mod large;
 
 use crate::catalog::{
     TableInfo, catalog_tree, check_entry, check_name, check_possible, find_record, list_tables,
@@ -31,6 +32,7 @@ use crate::table::{KeyValue, Range, Table, TableView, schema_of};
 use crate::tree::insert::Put;
 use crate::tree::{Tree, insert, remove};
 use std::any::TypeId;
+use std::ops::RangeBounds;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
@@ -95,6 +97,31 @@ macro_rules! reading {
             key: &(impl Encode<K> + ?Sized),
         ) -> Result<Option<V::View<'_>>> {
             TableView::<K, V>::new(self, self.tree(table)?).get(key)
+        }
+
+        /// Length in bytes of the encoded value at `key`. See [`TableView::value_len`].
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`.
+        pub fn value_len<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            key: &(impl Encode<K> + ?Sized),
+        ) -> Result<Option<u64>> {
+            self.table(table)?.value_len(key)
+        }
+
+        /// Part of the encoded value at `key`; the rest of it is not touched. See [`TableView::get_part`].
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`.
+        pub fn get_part<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            key: &(impl Encode<K> + ?Sized),
+            part: impl RangeBounds<u64>,
+        ) -> Result<Option<&[u8]>> {
+            self.table(table)?.get_part(key, part)
         }
 
         /// The values at several keys. See [`TableView::get_many`].
@@ -271,6 +298,12 @@ impl PageSource for ReadTxn {
         // Unlike a page, a value does not say which version it is.
         self.store.heed_failures();
         self.store.pages.read_overflow(run, self.state.page_count)
+    }
+
+    fn overflow_part(&self, run: &OverflowRef, part: std::ops::Range<u64>) -> Result<&[u8]> {
+        self.check_process()?;
+        self.store.heed_failures();
+        self.store.pages.read_part(run, part, self.state.page_count)
     }
 
     fn prefetch_all(&self, page: u64, birth: u64) -> bool {
@@ -1029,6 +1062,11 @@ impl PageSource for WriteTxn {
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
         self.dirty.store.check_process()?;
         self.dirty.overflow(run)
+    }
+
+    fn overflow_part(&self, run: &OverflowRef, part: std::ops::Range<u64>) -> Result<&[u8]> {
+        self.dirty.store.check_process()?;
+        self.dirty.overflow_part(run, part)
     }
 
     fn prefetch_all(&self, page: u64, birth: u64) -> bool {

@@ -72,7 +72,7 @@ fn judge(fixture: &Fixture, damaged: &Image, report: &VerifyReport) {
         let Some(page) = problem.page else { continue };
         let run = live.large.get(&page).and_then(|(id, key)| live.tables[id].entries[key].1.run);
         let is_in_run = run.is_some_and(|(first, len, _)| {
-            let pages = first..first + len.div_ceil(damaged.page_size) as u64;
+            let pages = first..first + oracle::pages_of_value(len, damaged.page_size);
             pages.into_iter().any(|page| changed.contains(&page))
         });
         assert!(changed.contains(&page) || is_in_run, "page {page} is whole: {problem:?}");

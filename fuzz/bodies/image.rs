@@ -148,6 +148,9 @@ pub fn page_checksum(page: &[u8]) -> [u8; 4] {
     crc32fast::hash(&page[4..]).to_le_bytes()
 }
 
+/// Bytes of a chunk of a large value; images are smaller than a gigabyte.
+const CHUNK_LEN: usize = 1 << 16;
+
 /// Gives the checksums of large values that a leaf refers to.
 pub fn fix_overflow(file: &mut [u8], page_size: usize, page: usize) {
     let start = page * page_size;
@@ -166,10 +169,21 @@ pub fn fix_overflow(file: &mut [u8], page_size: usize, page: usize) {
         let at = start + page_size - distance;
         let number = |at: usize| word(file, at) & ((1 << 48) - 1);
         let (first, len) = (number(at).saturating_mul(page_size as u64), number(at + 12));
-        if first.saturating_add(len) <= file.len() as u64 {
-            let checksum = crc32fast::hash(&file[first as usize..(first + len) as usize]).to_le_bytes();
-            file[at + 18..at + 22].copy_from_slice(&checksum);
+        let has_table = len > 16 * page_size as u64;
+        let table_len = if has_table { 4 * len.div_ceil(CHUNK_LEN as u64) } else { 0 };
+        let end = first.saturating_add(len);
+        if end.saturating_add(table_len) > file.len() as u64 {
+            continue;
         }
+        let (first, end) = (first as usize, end as usize);
+        if has_table {
+            let sums = file[first..end].chunks(CHUNK_LEN).map(|chunk| crc32fast::hash(chunk).to_le_bytes());
+            let table: Vec<u8> = sums.flatten().collect();
+            file[end..end + table.len()].copy_from_slice(&table);
+        }
+        let summed = if has_table { end..end + table_len as usize } else { first..end };
+        let checksum = crc32fast::hash(&file[summed]).to_le_bytes();
+        file[at + 18..at + 22].copy_from_slice(&checksum);
     }
 }
 

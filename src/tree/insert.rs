@@ -4,7 +4,7 @@ use super::path::{self, Wanted};
 use super::{Tree, search};
 use crate::dirty::{Dirty, Step, heap_slot};
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, MAX_LEVELS};
+use crate::format::{ChildRef, MAX_LEVELS, OverflowRef};
 use crate::page::{
     Branch, BranchEntries, Inserted, LeafView, SplitAt, Stored, branch, entry_len, init_leaf, leaf_insert,
     leaf_overwrite, leaf_remove, leaf_room, leaf_used, separator,
@@ -37,6 +37,27 @@ pub fn put(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: &[u8], replace
     if !replace && search::find(dirty, tree, key)?.is_some() {
         return Ok(Put::Kept);
     }
+    put_with(dirty, tree, key, |dirty, tree| match is_inline(tree, key.len(), value.len()) {
+        true => Ok(Stored::Inline(value)),
+        false => dirty.add_value(value).map(Stored::Overflow),
+    })
+}
+
+/// Puts a value that has pages of its own already, or a place in the heap, at `key`.
+///
+/// # Errors
+/// Those of [`put`].
+pub fn put_run(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], run: OverflowRef) -> Result<Put> {
+    put_with(dirty, tree, key, |_, _| Ok(Stored::Overflow(run)))
+}
+
+/// Puts at `key` what `store` makes, when the value before it is given up.
+fn put_with<'v>(
+    dirty: &mut Dirty,
+    tree: &mut Tree,
+    key: &[u8],
+    store: impl FnOnce(&mut Dirty, &Tree) -> Result<Stored<'v>>,
+) -> Result<Put> {
     if tree.is_empty() {
         let leaf = dirty.add_page()?;
         init_leaf(dirty.heap_page_mut(leaf), &tree.layout, tree.table);
@@ -56,14 +77,10 @@ pub fn put(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: &[u8], replace
         tree.overflow_pages = tree.overflow_pages.saturating_sub(run.pages(tree.layout.page_size));
         dirty.drop_value(&run)?;
     }
-    let stored = match is_inline(tree, key.len(), value.len()) {
-        true => Stored::Inline(value),
-        false => {
-            let run = dirty.add_value(value)?;
-            tree.overflow_pages += run.pages(tree.layout.page_size);
-            Stored::Overflow(run)
-        }
-    };
+    let stored = store(dirty, tree)?;
+    if let Stored::Overflow(run) = &stored {
+        tree.overflow_pages += run.pages(tree.layout.page_size);
+    }
     let page = dirty.heap_page_mut(dirty.path.leaf);
     match found {
         Ok(i) => {

@@ -152,6 +152,12 @@ impl Image {
     }
 }
 
+/// Pages of a large value of less than a gigabyte: behind one of more than 16 stand four bytes for each 64 KiB.
+pub fn pages_of_value(len: usize, page_size: usize) -> u64 {
+    let table = if len > 16 * page_size { 4 * len.div_ceil(1 << 16) } else { 0 };
+    (len + table).div_ceil(page_size) as u64
+}
+
 /// A page of a tree.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -241,7 +247,7 @@ impl Live {
         if node.level == 0 {
             for stored in image.entries(child.page) {
                 if let Some((first, len, _)) = stored.run {
-                    let pages = first..first + len.div_ceil(image.page_size) as u64;
+                    let pages = first..first + pages_of_value(len, image.page_size);
                     self.large.extend(pages.map(|page| (page, (node.table, stored.key.clone()))));
                 }
                 out.insert(stored.key.clone(), (child.page, stored));

@@ -1,0 +1,254 @@
+//! Large values: written from a source or in place, read in part, damaged in part.
+
+mod common;
+
+use common::TestDb;
+use mapleaf::{Error, Options, Table, TableView};
+use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
+
+const FILES: Table<str, [u8]> = Table::new("files");
+const TEXTS: Table<str, str> = Table::new("texts");
+const MIB: u64 = 1 << 20;
+
+fn word(i: u64, seed: u64) -> [u8; 8] {
+    let mixed = (i + 1).wrapping_mul(seed.wrapping_mul(2) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 29)).to_le_bytes()
+}
+
+/// Bytes of the endless value with this seed.
+fn bytes(range: Range<u64>, seed: u64) -> Vec<u8> {
+    let words = range.start / 8..range.end.div_ceil(8);
+    let bytes: Vec<u8> = words.flat_map(|i| word(i, seed)).collect();
+    let skipped = (range.start % 8) as usize;
+    bytes[skipped..skipped + (range.end - range.start) as usize].to_vec()
+}
+
+/// A source of the first `len` of them, in pieces of odd lengths, with interruptions; then what `end` says.
+struct Source {
+    at: u64,
+    len: u64,
+    seed: u64,
+    end: End,
+    calls: u32,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Quiet,
+    Fails,
+    Panics,
+}
+
+impl Source {
+    fn new(len: u64, seed: u64) -> Self {
+        Source { at: 0, len, seed, end: End::Quiet, calls: 0 }
+    }
+
+    fn ending(self, end: End) -> Self {
+        Source { end, ..self }
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.calls += 1;
+        if self.calls.is_multiple_of(5) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        let len = (buffer.len() as u64).min(self.len - self.at).min(100_003);
+        match self.end {
+            End::Fails if len == 0 => return Err(io::Error::other("the line is dead")),
+            End::Panics if len == 0 => panic!("the source panics"),
+            _ => {}
+        }
+        buffer[..len as usize].copy_from_slice(&bytes(self.at..self.at + len, self.seed));
+        self.at += len;
+        Ok(len as usize)
+    }
+}
+
+/// Lengths around the borders of leaves, pages, chunks, and what is kept in memory.
+fn lens(page_size: u64) -> Vec<u64> {
+    let borders = [0, page_size / 2 - 30, page_size, 16 * page_size, 65_536, 131_072, MIB, MIB + 256 * 1024];
+    let around = borders.into_iter().flat_map(|border| [border.saturating_sub(1), border, border + 1]);
+    let lens: std::collections::BTreeSet<u64> = around.chain([100, 5 * MIB + 77]).collect();
+    lens.into_iter().collect()
+}
+
+fn options(page_size: u64) -> Options {
+    // The least that is possible: txns write early all the time.
+    Options::new().page_size(page_size as usize).dirty_limit(1 << 20)
+}
+
+fn key(len: u64) -> String {
+    format!("{len:09}")
+}
+
+/// That a table has a value of each length, whole and in part.
+fn check(view: &TableView<'_, str, [u8]>, lens: &[u64]) {
+    for len in lens {
+        let key = key(*len);
+        assert!(view.get(&key).unwrap() == Some(&bytes(0..*len, *len)[..]), "{len}");
+        assert_eq!(view.value_len(&key).unwrap(), Some(*len));
+        for part in [0..0, 0..1, 0..*len, len / 2..len / 2 + 70_000, len - len / 9..*len] {
+            let expected = bytes(part.start.min(*len)..part.end.min(*len), *len);
+            assert!(view.get_part(&key, part.clone()).unwrap() == Some(&expected[..]), "{part:?} of {len}");
+        }
+        assert_eq!(view.get_part(&key, *len..*len + 5).unwrap(), Some(&[][..]));
+        assert_eq!(view.get_part(&key, *len + 9..).unwrap(), Some(&[][..]));
+    }
+    assert_eq!(view.get_part("nobody", ..).unwrap(), None);
+    assert_eq!(view.value_len("nobody").unwrap(), None);
+}
+
+#[test]
+fn a_value_from_a_source_is_there_whole_and_in_part_before_and_after_the_commit() {
+    for page_size in [4096, 65536] {
+        let mut db = TestDb::with(options(page_size));
+        let lens = lens(page_size);
+        let mut w = db.begin_write().unwrap();
+        for len in &lens {
+            let mut source = Source::new(len + 10, *len);
+            assert!(!w.put_from(FILES, &key(*len), *len, &mut source).unwrap());
+            assert_eq!(source.at, *len, "no more than the value is taken");
+        }
+        check(&w.table(FILES).unwrap(), &lens);
+        w.commit().unwrap();
+        check(&db.begin_read().unwrap().table(FILES).unwrap(), &lens);
+        db.reopen();
+        check(&db.begin_read().unwrap().table(FILES).unwrap(), &lens);
+    }
+}
+
+#[test]
+fn the_first_byte_of_a_value_from_a_source_is_the_first_of_a_page() {
+    for page_size in [4096, 65536] {
+        let db = TestDb::with(options(page_size));
+        for len in lens(page_size).into_iter().filter(|len| *len > page_size) {
+            db.write(|w| w.put_from(FILES, "it", len, Source::new(len, 1))).unwrap();
+            let r = db.begin_read().unwrap();
+            assert_eq!(r.get(FILES, "it").unwrap().unwrap().as_ptr() as usize % page_size as usize, 0);
+        }
+    }
+}
+
+#[test]
+fn a_source_that_fails_ends_early_or_panics_leaves_the_txn_as_it_was() {
+    let db = TestDb::with(options(4096));
+    db.write(|w| w.put(FILES, "it", b"before")).unwrap();
+    let mut w = db.begin_write().unwrap();
+    w.put(FILES, "other", &bytes(0..3 * MIB, 9)).unwrap();
+    for (has, len) in
+        [(0, 10), (9, 10), (50_000, 70_000), (0, 2 * MIB), (MIB + 5, 2 * MIB), (9 * MIB, 9 * MIB + 1)]
+    {
+        let error = w.put_from(FILES, "it", len, Source::new(has, 1)).unwrap_err();
+        let Error::Io { context, source } = &error else { panic!("{error}") };
+        assert_eq!(source.kind(), ErrorKind::UnexpectedEof);
+        assert!(context.contains(&len.to_string()) && context.contains(&has.to_string()), "{error}");
+        let error = w.put_from(FILES, "it", len, Source::new(has, 1).ending(End::Fails)).unwrap_err();
+        assert!(error.to_string().contains("the line is dead"), "{error}");
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            w.put_from(FILES, "it", len, Source::new(has, 1).ending(End::Panics))
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(w.get(FILES, "it").unwrap(), Some(&b"before"[..]));
+    }
+    // Nor is a table made for it.
+    assert!(w.put_from(TEXTS, "it", 10, io::empty()).is_err());
+    assert!(w.raw_table("texts").unwrap().is_none());
+    w.commit().unwrap();
+    let r = db.begin_read().unwrap();
+    assert_eq!(r.get(FILES, "it").unwrap(), Some(&b"before"[..]));
+    assert!(r.get(FILES, "other").unwrap() == Some(&bytes(0..3 * MIB, 9)[..]));
+    assert!(db.file_len() < 4 * MIB, "the pages that were written for nothing are cut off");
+}
+
+#[test]
+fn a_value_without_room_is_an_error_that_changes_nothing() {
+    let db = TestDb::with(options(4096).max_size(4 * MIB));
+    let mut w = db.begin_write().unwrap();
+    w.put(FILES, "it", b"before").unwrap();
+    for len in [5 * MIB, 1 << 40, (1 << 47) - 1] {
+        let error = w.put_from(FILES, "it", len, Source::new(len, 1)).unwrap_err();
+        assert!(matches!(error, Error::Full { .. }), "{error}");
+    }
+    for len in [1 << 47, u64::MAX] {
+        let error = w.put_from(FILES, "it", len, Source::new(len, 1)).unwrap_err();
+        assert!(matches!(error, Error::ValueTooLong { .. }), "{error}");
+    }
+    w.put_from(FILES, "other", 2 * MIB, Source::new(2 * MIB, 1)).unwrap();
+    w.commit().unwrap();
+    assert_eq!(db.begin_read().unwrap().get(FILES, "it").unwrap(), Some(&b"before"[..]));
+    let error = db.write(|w| w.reserve(FILES, "it", (1 << 47) - 1, |_| ())).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+}
+
+#[test]
+fn a_reserved_value_is_what_its_closure_has_written() {
+    for page_size in [4096, 65536] {
+        let db = TestDb::with(options(page_size));
+        for len in lens(page_size) {
+            let fill = |value: &mut [u8]| {
+                assert!(value.iter().all(|byte| *byte == 0) && value.len() as u64 == len);
+                value.copy_from_slice(&bytes(0..len, 3));
+                value.len()
+            };
+            let mut w = db.begin_write().unwrap();
+            assert_eq!(w.reserve(FILES, "it", len as usize, fill).unwrap() as u64, len);
+            assert!(w.get(FILES, "it").unwrap() == Some(&bytes(0..len, 3)[..]), "{len}");
+            w.commit().unwrap();
+            assert!(
+                db.begin_read().unwrap().get(FILES, "it").unwrap() == Some(&bytes(0..len, 3)[..]),
+                "{len}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_closure_that_fails_or_panics_leaves_the_txn_as_it_was() {
+    let db = TestDb::with(options(4096));
+    let mut w = db.begin_write().unwrap();
+    w.put(FILES, "it", b"before").unwrap();
+    for len in [10, 3000, 100_000, 2 << 20] {
+        let failed = w.try_reserve(FILES, "it", len, |value| {
+            value.fill(1);
+            Err::<(), _>(Error::TableNotFound { table: "of the closure".into() })
+        });
+        assert!(matches!(failed, Err(Error::TableNotFound { .. })));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            w.reserve(FILES, "it", len, |value| {
+                value.fill(1);
+                panic!("the closure panics")
+            })
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(w.get(FILES, "it").unwrap(), Some(&b"before"[..]));
+    }
+    w.commit().unwrap();
+    assert_eq!(db.begin_read().unwrap().get(FILES, "it").unwrap(), Some(&b"before"[..]));
+}
+
+#[test]
+fn bytes_that_are_no_value_of_the_table_are_an_error_that_changes_nothing() {
+    let db = TestDb::with(options(4096));
+    let mut w = db.begin_write().unwrap();
+    for len in [10u64, 3000, 100_000, 3 << 20] {
+        let error = w.reserve(TEXTS, "it", len as usize, |value| value.fill(0xff)).unwrap_err();
+        assert!(matches!(error, Error::Decode { .. }), "{error}");
+        let error = w.put_from(TEXTS, "it", len, io::repeat(0xff)).unwrap_err();
+        assert!(matches!(error, Error::Decode { .. }), "{error}");
+        assert!(w.raw_table("texts").unwrap().is_none_or(|table| table.is_empty()));
+    }
+    for len in [10u64, 3000, 100_000, 3 << 20] {
+        w.put_from(TEXTS, "it", len, io::repeat(b'x')).unwrap();
+        assert_eq!(w.get(TEXTS, "it").unwrap().unwrap().len() as u64, len);
+    }
+    const NUMBERS: Table<u64, u64> = Table::new("numbers");
+    w.reserve(NUMBERS, &1, 8, |value| value.copy_from_slice(&7u64.to_be_bytes())).unwrap();
+    assert_eq!(w.get(NUMBERS, &1).unwrap(), Some(7));
+    assert!(matches!(w.reserve(NUMBERS, &1, 7, |_| ()).unwrap_err(), Error::WrongWidth { .. }));
+    assert!(matches!(w.put_from(NUMBERS, &1, 9, io::repeat(0)).unwrap_err(), Error::WrongWidth { .. }));
+    w.commit().unwrap();
+}
