@@ -71,7 +71,7 @@ pub use pins::Reader;
 pub use salvage::{BadPage, LostRange, LostValue, Salvage, SalvageReport, SalvagedTable};
 pub use snapshot::Verify;
 pub use table::cursor::Cursor;
-pub use table::{KeyValue, Range, Table, TableView};
+pub use table::{KeyValue, Range, Table, TableView, ValueReader};
 pub use txn::cursor::CursorMut;
 pub use txn::entry::Entry;
 pub use txn::removed::{ExtractIf, Removed};

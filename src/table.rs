@@ -5,6 +5,7 @@
 
 pub(crate) mod cursor;
 mod large;
+pub use large::ValueReader;
 
 use crate::codec::{Codec, Encode, Key, KeyRange, prefix_end};
 use crate::error::{Error, Result};

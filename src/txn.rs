@@ -28,7 +28,7 @@ use crate::snapshot::PageSource;
 use crate::space::Space;
 use crate::store::{Store, Wait, Writer};
 use crate::table::cursor::Cursor;
-use crate::table::{KeyValue, Range, Table, TableView, schema_of};
+use crate::table::{KeyValue, Range, Table, TableView, ValueReader, schema_of};
 use crate::tree::insert::Put;
 use crate::tree::{Tree, insert, remove};
 use std::any::TypeId;
@@ -122,6 +122,18 @@ macro_rules! reading {
             part: impl RangeBounds<u64>,
         ) -> Result<Option<&[u8]>> {
             self.table(table)?.get_part(key, part)
+        }
+
+        /// The encoded value at `key` as an `io::Read` and `io::Seek`. See [`TableView::value_reader`].
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`.
+        pub fn value_reader<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            key: &(impl Encode<K> + ?Sized),
+        ) -> Result<Option<ValueReader<'_>>> {
+            self.table(table)?.value_reader(key)
         }
 
         /// The values at several keys. See [`TableView::get_many`].

@@ -3,9 +3,11 @@
 mod common;
 
 use common::TestDb;
-use mapleaf::{Error, Options, Table, TableView};
-use std::io::{self, ErrorKind, Read};
+use mapleaf::{Error, Options, Salvage, Table, TableView, Verify};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 const FILES: Table<str, [u8]> = Table::new("files");
 const TEXTS: Table<str, str> = Table::new("texts");
@@ -251,4 +253,203 @@ fn bytes_that_are_no_value_of_the_table_are_an_error_that_changes_nothing() {
     assert!(matches!(w.reserve(NUMBERS, &1, 7, |_| ()).unwrap_err(), Error::WrongWidth { .. }));
     assert!(matches!(w.put_from(NUMBERS, &1, 9, io::repeat(0)).unwrap_err(), Error::WrongWidth { .. }));
     w.commit().unwrap();
+}
+
+#[test]
+fn a_reader_reads_from_any_place_and_seeks_like_a_file() {
+    let db = TestDb::with(options(4096));
+    let len = 300_001;
+    db.write(|w| w.put_from(FILES, "it", len, Source::new(len, 1)).map(drop)).unwrap();
+    let whole = bytes(0..len, 1);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&whole).unwrap();
+    let r = db.begin_read().unwrap();
+    let mut value = r.value_reader(FILES, "it").unwrap().unwrap();
+    assert_eq!((value.len(), value.is_empty()), (len, false));
+    let seeks = [
+        SeekFrom::Start(65_530),
+        SeekFrom::Current(-20),
+        SeekFrom::End(-7),
+        SeekFrom::End(7),
+        SeekFrom::Current(i64::MIN),
+        SeekFrom::Start(0),
+        SeekFrom::Current(-1),
+        SeekFrom::End(-300_002),
+        SeekFrom::Start(131_072),
+    ];
+    for to in seeks {
+        let (expected, found) = (file.seek(to), value.seek(to));
+        assert_eq!(found.as_ref().ok(), expected.as_ref().ok(), "{to:?}");
+        let mut parts = [[0; 100], [0; 100]];
+        let read = (file.read(&mut parts[0]).unwrap(), value.read(&mut parts[1]).unwrap());
+        assert_eq!((read.0, parts[0]), (read.1, parts[1]), "{to:?}");
+    }
+    value.rewind().unwrap();
+    let mut all = Vec::new();
+    value.read_to_end(&mut all).unwrap();
+    assert!(all == whole);
+    assert!(r.value_reader(FILES, "nobody").unwrap().is_none());
+}
+
+/// Kilobytes of the file that this process has in its memory through mappings.
+fn resident_kib(path: &Path) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut is_it = false;
+    let mut sum = 0;
+    for line in maps.lines() {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        if first.contains('-') && !first.ends_with(':') {
+            is_it = line.ends_with(path.to_str().unwrap());
+        } else if is_it && first == "Rss:" {
+            sum += line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
+        }
+    }
+    sum
+}
+
+#[test]
+fn a_part_is_read_without_touching_the_rest() {
+    let mut db = TestDb::new();
+    let len = 100 * MIB;
+    db.write(|w| w.put_from(FILES, "it", len, Source::new(len, 1)).map(drop)).unwrap();
+    db.reopen();
+    let r = db.begin_read().unwrap();
+    let before = resident_kib(&db.path());
+    assert_eq!(r.value_len(FILES, "it").unwrap(), Some(len));
+    let part = 77 * MIB + 5..77 * MIB + 70_005;
+    assert!(r.get_part(FILES, "it", part.clone()).unwrap() == Some(&bytes(part, 1)[..]));
+    let after = resident_kib(&db.path());
+    // Two chunks, the table, two pages of the tree; the system maps up to 64 KiB around each.
+    assert!(before < 1024 && after < 1024, "{before} and {after} KiB of {}", len >> 10);
+    assert_eq!(r.get(FILES, "it").unwrap().unwrap().len() as u64, len);
+    assert!(resident_kib(&db.path()) >= len >> 10, "the whole value is verified at first touch");
+}
+
+/// A store in a file of its own, closed, and where in it the value begins.
+struct Closed {
+    directory: tempfile::TempDir,
+    at: u64,
+}
+
+impl Closed {
+    fn with_value(options: &Options, len: u64, seed: u64) -> Closed {
+        let directory = tempfile::tempdir().unwrap();
+        let mut closed = Closed { directory, at: 0 };
+        let db = common::open(options, &closed.path());
+        db.write(|w| {
+            w.put(FILES, "before", b"whole")?;
+            w.put_from(FILES, "it", len, Source::new(len, seed))?;
+            w.put(FILES, "large", &bytes(0..200_000, 8)).map(drop)
+        })
+        .unwrap();
+        db.close().unwrap();
+        let (file, first) = (std::fs::read(closed.path()).unwrap(), bytes(0..64, seed));
+        closed.at = file.chunks(64).position(|chunk| chunk == first).unwrap() as u64 * 64;
+        closed
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("it.maple")
+    }
+
+    /// Turns a bit of a byte of the run.
+    fn flip(&self, byte: u64) {
+        let file = std::fs::File::options().read(true).write(true).open(self.path()).unwrap();
+        let mut found = [0];
+        file.read_exact_at(&mut found, self.at + byte).unwrap();
+        file.write_all_at(&[found[0] ^ 4], self.at + byte).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_chunk_is_an_error_to_whoever_touches_it_and_to_nobody_else() {
+    for (page_size, len) in [(4096, 5 * MIB + 77), (65536, 5 * MIB + 77), (4096, 200_000)] {
+        let chunk = 65_536;
+        let closed = Closed::with_value(&options(page_size), len, 1);
+        let damaged = 2 * chunk + 1234;
+        closed.flip(damaged);
+        let db = common::open(&options(page_size), &closed.path());
+        let r = db.begin_read().unwrap();
+        for part in [0..2 * chunk, 3 * chunk..len, 0..1, len - 1..len, 2 * chunk..2 * chunk] {
+            assert!(r.get_part(FILES, "it", part.clone()).unwrap() == Some(&bytes(part, 1)[..]));
+        }
+        let page = (closed.at + 2 * chunk) / page_size;
+        let expect = |error: Error| match &error {
+            Error::Corrupt { page: found, detail } => {
+                assert_eq!(*found, page, "{error}");
+                let named = format!("bytes 131072 to {} of a value of {len}", (3 * chunk).min(len) - 1);
+                assert!(detail.starts_with(&named), "{error}");
+            }
+            _ => panic!("{error}"),
+        };
+        for part in [2 * chunk..2 * chunk + 1, 0..len, 3 * chunk - 1..3 * chunk, chunk..4 * chunk] {
+            expect(r.get_part(FILES, "it", part).unwrap_err());
+        }
+        expect(r.get(FILES, "it").unwrap_err());
+        let mut value = r.value_reader(FILES, "it").unwrap().unwrap();
+        let error = std::io::copy(&mut value, &mut std::io::sink()).unwrap_err();
+        expect(*error.into_inner().unwrap().downcast::<Error>().unwrap());
+        assert_eq!(r.value_len(FILES, "it").unwrap(), Some(len));
+        assert_eq!(r.get(FILES, "before").unwrap(), Some(&b"whole"[..]));
+
+        let report = db.verify(&mut |_| {}).unwrap();
+        let [problem] = &report.problems[..] else { panic!("{:#?}", report.problems) };
+        assert_eq!((problem.page, problem.table.as_deref()), (Some(page), Some("files")));
+        assert_eq!(problem.behind.as_ref().unwrap().from, b"it");
+        drop(r);
+        db.close().unwrap();
+
+        let rescued = closed.directory.path().join("rescued.maple");
+        let report = Salvage::of(closed.path()).unwrap().write_to(&rescued, &mut |_| {}).unwrap();
+        let [lost] = &report.tables[0].lost_values[..] else { panic!("{:#?}", report.tables) };
+        assert!(lost.key == b"it" && lost.detail.starts_with("bytes 131072 to "), "{lost:?}");
+        let db = common::open(&Options::new(), &rescued);
+        let r = db.begin_read().unwrap();
+        assert_eq!(r.len(FILES).unwrap(), 2);
+        assert!(r.get(FILES, "large").unwrap() == Some(&bytes(0..200_000, 8)[..]));
+
+        // A damaged value can be replaced, and removed.
+        let db = common::open(&options(page_size), &closed.path());
+        db.write(|w| w.put(FILES, "it", b"new").map(drop)).unwrap();
+        common::assert_clean(&db);
+    }
+}
+
+#[test]
+fn a_damaged_table_of_checksums_is_an_error_to_whoever_needs_it() {
+    let len = 5 * MIB + 77;
+    let closed = Closed::with_value(&options(4096), len, 1);
+    closed.flip(len + 9);
+    let db = common::open(&options(4096), &closed.path());
+    let r = db.begin_read().unwrap();
+    let error = r.get_part(FILES, "it", 9..10).unwrap_err();
+    let Error::Corrupt { page, detail } = &error else { panic!("{error}") };
+    assert_eq!(*page, (closed.at + len) / 4096, "{error}");
+    assert!(detail.contains("table of checksums"), "{error}");
+    assert_eq!(r.get_part(FILES, "it", 9..9).unwrap(), Some(&[][..]));
+    assert_eq!(db.verify(&mut |_| {}).unwrap().problems.len(), 1);
+    // What is behind the table is nobody's.
+    drop(r);
+    db.close().unwrap();
+    closed.flip(len + 9);
+    closed.flip(len + 4 * 81);
+    let db = common::open(&options(4096), &closed.path());
+    common::assert_clean(&db);
+    assert!(db.begin_read().unwrap().get(FILES, "it").unwrap() == Some(&bytes(0..len, 1)[..]));
+}
+
+#[test]
+fn with_guarded_reads_and_with_each_kind_of_verification_the_parts_are_the_same() {
+    let len = 5 * MIB + 77;
+    let closed = Closed::with_value(&options(4096), len, 1);
+    for verify in [Verify::Once, Verify::Always, Verify::Never] {
+        for guarded in [false, true] {
+            let options = options(4096).verify(verify).guarded_reads(guarded);
+            let db = common::open(&options, &closed.path());
+            let r = db.begin_read().unwrap();
+            for part in [0..1, 65_535..65_537, len - 1..len, 0..len, 4 * MIB..4 * MIB] {
+                assert!(r.get_part(FILES, "it", part.clone()).unwrap() == Some(&bytes(part, 1)[..]));
+            }
+        }
+    }
 }
