@@ -105,8 +105,10 @@ use std::ops::{Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, 
 
 use zerocopy::{ConvertError, FromBytes, Immutable, IntoBytes, KnownLayout};
 
+mod lazy;
 mod prefix;
 
+pub use lazy::{Lazy, LazyValue};
 pub use prefix::Prefix;
 
 /// Bytes that are not an encoding of the type asked for.

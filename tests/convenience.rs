@@ -3,7 +3,8 @@
 mod common;
 
 use common::TestDb;
-use mapleaf::{Database, Prefix, Table};
+use mapleaf::codec::Lazy;
+use mapleaf::{Database, Error, Prefix, Table};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -43,6 +44,10 @@ fn text() -> impl Strategy<Value = String> {
     "[\\x00\\x01ab\u{10ffff}]{0,3}"
 }
 
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(0..3_u8, 0..3)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -64,8 +69,8 @@ proptest! {
 
     #[test]
     fn prefixes_of_one_and_of_two_elements_agree_with_a_filter(
-        triples in prop::collection::btree_set((prop::collection::vec(0..3_u8, 0..3), 0..3_u16, text()), 0..60),
-        bytes in prop::collection::vec(0..3_u8, 0..3),
+        triples in prop::collection::btree_set((bytes(), 0..3_u16, text()), 0..60),
+        bytes in bytes(),
         number in 0..3_u16,
     ) {
         let db = TestDb::new();
@@ -81,10 +86,32 @@ proptest! {
     }
 
     #[test]
-    fn a_prefix_of_text_is_what_starts_with_it(words in prop::collection::btree_set(text(), 0..40), start in text()) {
+    fn a_prefix_of_text_is_what_starts_with_it(
+        words in prop::collection::btree_set(text(), 0..40),
+        start in text(),
+    ) {
         let db = TestDb::new();
         db.write(|w| words.iter().try_for_each(|word| w.put(HITS, word, &0).map(|_| ()))).unwrap();
         let expected = words.iter().filter(|word| word.starts_with(&start)).count() as u64;
         prop_assert_eq!(db.begin_read().unwrap().count(HITS, Prefix(&start[..])).unwrap(), expected);
     }
+}
+
+#[test]
+fn a_lazy_table_is_the_same_table_and_decodes_what_is_asked_for() {
+    const NOTES: Table<u64, (String, u8)> = Table::new("notes");
+    const LAZY: Table<u64, Lazy<(String, u8)>> = Table::new("notes");
+    let db = TestDb::new();
+    let mut w = db.begin_write().unwrap();
+    w.put(NOTES, &7, &("text", 1)).unwrap();
+    assert_eq!(w.get(LAZY, &7).unwrap().unwrap().decode().unwrap(), ("text".into(), 1));
+    w.put(NOTES, &8, &("more", 2)).unwrap();
+    w.raw_put("notes", &9_u64.to_be_bytes(), b"broken").unwrap();
+    w.commit().unwrap();
+    let r = db.begin_read().unwrap();
+    let lazy: Vec<_> = r.iter(LAZY).unwrap().map(|entry| entry.unwrap().1).collect();
+    assert_eq!(lazy[1].decode().unwrap(), ("more".into(), 2));
+    assert_eq!((lazy[2].bytes(), lazy.len()), (&b"broken"[..], 3));
+    assert!(matches!(lazy[2].decode(), Err(Error::Decode { .. })));
+    assert!(matches!(r.get(Table::<u64, Lazy<u64>>::new("notes"), &7), Err(Error::SchemaMismatch { .. })));
 }

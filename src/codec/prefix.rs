@@ -1,18 +1,19 @@
 //! Ranges of keys that begin alike.
 //!
-//! Owns: [`Prefix`]. It rests on two promises of the codecs: the encoding of a tuple is the part forms of its elements in
-//! turn, and no part form is a proper prefix of another. So the keys whose first elements are these are just those whose
-//! bytes begin with the part forms of these.
+//! Owns: [`Prefix`]. It rests on two promises of the codecs: the encoding of a tuple is the part forms of its
+//! elements in turn, and no part form is a proper prefix of another. So the keys whose first elements are
+//! these are just those whose bytes begin with the part forms of these.
 
 use super::{Encode, EncodePart, KeyRange, prefix_end};
 use std::ops::Bound;
 
-/// The range of keys that begin with this: text or bytes for keys of text or bytes, `("a",)` or `("a", 7)` for tuples
-/// that have more elements than this. For whatever takes a [`KeyRange`]: `range`, `count`, `delete_range`, …
+/// The range of keys that begin with this: text or bytes for keys of text or bytes, `("a",)` or `("a", 7)`
+/// for tuples that have more elements than this. For whatever takes a [`KeyRange`]: `range`, `count`,
+/// `delete_range`, …
 ///
-/// Of a tuple only whole elements count: `Prefix(("a",))` does not take in `("ab", 1)`. There is no other way to write
-/// that range where the next element is text, which has no greatest value. Its ends are the encoded elements, so it costs
-/// no more than any range.
+/// Of a tuple only whole elements count: `Prefix(("a",))` does not take in `("ab", 1)`. There is no other way
+/// to write that range where the next element is text, which has no greatest value. Its ends are the encoded
+/// elements, so it costs no more than any range.
 ///
 /// ```
 /// use mapleaf::{Database, Prefix, Table};

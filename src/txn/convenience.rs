@@ -38,7 +38,8 @@ impl ReadTxn {
 impl WriteTxn {
     reading!();
 
-    /// Puts at `key` what `change` makes of the value there, `None` if there is none, and returns what was put. O(log n).
+    /// Puts at `key` what `change` makes of the value there, `None` if there is none, and returns what was
+    /// put. O(log n).
     ///
     /// ```
     /// # use mapleaf::{Database, Table};
