@@ -37,6 +37,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
+pub(crate) mod bulk;
 mod convenience;
 mod delete_range;
 

@@ -10,6 +10,7 @@
 //! 3. A reference's count is the number of entries below it.
 //! 4. No page is empty, except that an empty tree has no page at all (root page 0).
 
+pub mod build;
 pub mod check;
 pub mod cursor;
 pub mod cut;
