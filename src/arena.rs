@@ -16,7 +16,7 @@ const PIECE_LEN: usize = 2 << 20;
 const KEPT_PIECES: usize = 4;
 /// And so many more that the system may take back: clearing fresh memory would cost a quarter of a large txn.
 const LENT_PIECES: usize = 124;
-const UNUSED: u32 = u32::MAX;
+const UNUSED: u64 = u64::MAX;
 
 /// A piece of memory for pages, zeros at first.
 pub struct Piece(MmapMut);
@@ -41,7 +41,9 @@ pub struct Arena {
     /// A piece has two to this power pages.
     shift: u32,
     pieces: Vec<Piece>,
-    epochs: Vec<u32>,
+    epochs: Vec<u64>,
+    /// The epoch of the page that was made last.
+    newest: u64,
     free: Vec<u32>,
 }
 
@@ -49,14 +51,15 @@ impl Arena {
     /// No pages. `pieces` is memory that another arena has used.
     pub fn new(page_size: usize, pieces: Vec<Piece>) -> Self {
         let shift = (PIECE_LEN / page_size).trailing_zeros();
-        Arena { page_size, shift, pieces, epochs: Vec::new(), free: Vec::new() }
+        Arena { page_size, shift, pieces, epochs: Vec::new(), newest: 0, free: Vec::new() }
     }
 
     /// A new page; its bytes are whatever the slot held.
     ///
     /// # Errors
     /// `Io` where there is no memory.
-    pub fn add(&mut self, epoch: u32) -> Result<u32> {
+    pub fn add(&mut self, epoch: u64) -> Result<u32> {
+        self.newest = epoch;
         if let Some(slot) = self.free.pop() {
             self.epochs[slot as usize] = epoch;
             return Ok(slot);
@@ -76,10 +79,13 @@ impl Arena {
         self.free.push(slot);
     }
 
-    /// Removes every page made after `epoch`.
-    pub fn remove_after(&mut self, epoch: u32) {
+    /// Removes every page made in `epoch` or later. No epoch to come may be an earlier one.
+    pub fn remove_since(&mut self, epoch: u64) {
+        if self.newest < epoch {
+            return;
+        }
         for slot in 0..self.epochs.len() as u32 {
-            if self.epochs[slot as usize] != UNUSED && self.epochs[slot as usize] > epoch {
+            if self.epochs[slot as usize] != UNUSED && self.epochs[slot as usize] >= epoch {
                 self.remove(slot);
             }
         }
@@ -87,7 +93,7 @@ impl Arena {
 
     /// The epoch in which the page was made.
     #[inline]
-    pub fn epoch(&self, slot: u32) -> u32 {
+    pub fn epoch(&self, slot: u32) -> u64 {
         self.epochs[slot as usize]
     }
 
@@ -158,7 +164,7 @@ mod tests {
                 assert!(arena.page(*slot).iter().all(|byte| *byte == *slot as u8));
                 assert_eq!((arena.epoch(*slot), arena.page(*slot).len()), (0, page_size));
             }
-            arena.remove_after(0);
+            arena.remove_since(1);
             assert_eq!(arena.used(), slots.len() - again.len());
             let pieces = arena.take_pieces();
             assert_eq!(pieces.len(), 4);

@@ -7,9 +7,9 @@
 //! keep updating share every commit, and a thread alone never waits. Promises: a closure that fails or
 //! panics leaves nothing in the txn and is nobody else's problem; if the shared txn cannot be committed, each
 //! closure is run again in a txn of its own.
-//! The idea is that of bbolt's `DB.Batch`; savepoints take the place of its second attempts.
+//! The idea is that of bbolt's `DB.Batch`; nested txns take the place of its second attempts.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::group::Ticket;
 use crate::options::Durability;
 use crate::store::Store;
@@ -184,14 +184,19 @@ impl Batch {
 
     /// Runs `update`; what it did is undone unless it succeeds.
     fn run<T>(&mut self, update: &mut dyn FnMut(&mut WriteTxn) -> Result<T>) -> Ran<T> {
-        let before = self.txn.savepoint();
-        self.txn.reset_durability();
-        let ran = catch_unwind(AssertUnwindSafe(|| update(&mut self.txn)));
-        if !matches!(ran, Ok(Ok(_))) {
-            // Where that fails the txn is poisoned.
-            let _ = self.txn.rollback_to(before);
-        } else {
-            self.durability = self.durability.max(self.txn.durability());
+        let mut nested = match self.txn.begin_nested() {
+            Ok(nested) => nested,
+            Err(error) => return Ok(Err(error)),
+        };
+        nested.reset_durability();
+        let ran = catch_unwind(AssertUnwindSafe(|| update(&mut nested)));
+        if let Ok(Ok(_)) = ran {
+            let durability = nested.durability();
+            // Where it fails otherwise the txn is poisoned, and the closure is run again.
+            if let Err(error @ (Error::Poisoned | Error::UnknownSavepoint)) = nested.commit() {
+                return Ok(Err(error));
+            }
+            self.durability = self.durability.max(durability);
         }
         ran
     }

@@ -461,8 +461,6 @@ pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
     dirty.make_room(plan.leaf_pages + plan.other_pages)?;
     let leaves = dirty.allocate(plan.leaf_pages)?;
     let others = dirty.allocate(plan.other_pages)?;
-    dirty.note_written(&leaves);
-    dirty.note_written(&others);
     let mut numbers = Numbers { leaves: Places::new(&leaves), others: Places::new(&others) };
     for (i, tree) in trees.iter_mut().enumerate() {
         let mut root = tree.root;
@@ -714,7 +712,6 @@ impl Plan {
         let mut by_slot = Vec::new();
         for (slot, run) in &mut self.values {
             *run = dirty.allocate_run(run.len)?;
-            dirty.note_written(&[*run]);
             by_slot.resize(by_slot.len().max(*slot as usize + 1), None);
             by_slot[*slot as usize] = Some(*run);
         }

@@ -9,8 +9,8 @@
 //!
 //! **Savepoints** are epochs: making one raises the epoch; a page of an older epoch is not changed
 //! but copied again, so the savepoint's tree stays whole. Rolling back frees the slots of newer
-//! epochs. Pages already written by this txn (spilled) are reused at once, unless a savepoint was made
-//! since they were written.
+//! epochs; releasing the newest savepoint frees what was replaced since and no older one needs. Pages
+//! already written by this txn (spilled) are reused at once, unless a savepoint was made since they were written.
 
 mod edit;
 mod large;
@@ -40,16 +40,27 @@ const LARGE_GROWTH: u64 = 8;
 struct Value {
     /// Those of the value, and behind them its table of checksums.
     bytes: Box<[u8]>,
-    epoch: u32,
+    epoch: u64,
 }
 
-/// What a savepoint has to remember of the changed pages.
+/// A savepoint: how many there were before it.
 #[derive(Clone, Copy, Debug)]
-pub struct Mark {
-    epoch: u32,
+pub struct Mark(usize);
+
+/// What happened since a savepoint, and before the next one.
+#[derive(Default)]
+struct Since {
+    /// What was made in this epoch or later is not the savepoint's.
+    epoch: u64,
+    /// Pages given up before.
     given_up: usize,
-    deferred: usize,
-    written: usize,
+    /// Pages that this txn allocated since.
+    taken: RunSet,
+    /// Pages that it had allocated before and needs no more, but for savepoints.
+    deferred: Vec<Run>,
+    /// The same of heap pages and of values in memory.
+    replaced: Vec<u32>,
+    replaced_values: Vec<u32>,
 }
 
 /// One step of a [`Path`]: the heap page of a branch, and which of its children the way leads to.
@@ -139,6 +150,7 @@ pub struct Dirty {
     pub space: Space,
     /// Bytes of heap at which changed pages are written early.
     spill_at: usize,
+    is_put_off: bool,
     /// Leaves that were begun behind the last one since pages were last written early, and how many of them are
     /// worth it.
     appended: usize,
@@ -149,7 +161,11 @@ pub struct Dirty {
     values: Vec<Option<Value>>,
     free_values: Vec<u32>,
     value_bytes: usize,
-    epoch: u32,
+    epoch: u64,
+    /// Heap pages of this epoch or later belong to no savepoint.
+    current: u64,
+    /// By savepoint, oldest first.
+    since: Vec<Since>,
     /// Whether pages were allocated, so that some may have been written with this txn's id.
     has_allocated: bool,
     /// Whether the file may be longer than it was, also where growing failed half-way.
@@ -158,10 +174,6 @@ pub struct Dirty {
     given_up: Vec<GivenUp>,
     /// When they are more, it is counted how many of them the checkpoint needs.
     count_held_at: usize,
-    /// Pages of this txn that are no longer needed but may be by a savepoint.
-    deferred: Vec<Run>,
-    /// Pages that this txn wrote early, by the savepoint after which it did; empty without savepoints.
-    written: Vec<RunSet>,
     /// Everything allocated, less what was released.
     taken: RunSet,
     /// Number of failed flushes when the txn began.
@@ -188,6 +200,7 @@ impl Dirty {
             txn,
             space,
             spill_at: store_limit,
+            is_put_off: false,
             appended: 0,
             spill_appended: SPILL_APPENDED / page_size,
             spilled_to: None,
@@ -196,12 +209,12 @@ impl Dirty {
             free_values: Vec::new(),
             value_bytes: 0,
             epoch: 0,
+            current: 0,
+            since: Vec::new(),
             has_allocated: false,
             has_grown: false,
             given_up: Vec::new(),
             count_held_at,
-            deferred: Vec::new(),
-            written: Vec::new(),
             taken: RunSet::default(),
             failures,
             max_size,
@@ -243,6 +256,12 @@ impl Dirty {
         self.appended += 1;
     }
 
+    /// Whether savepoints have kept pages in memory that should have been written, and may do so no more: asked once
+    /// when one of them is released.
+    pub fn was_put_off(&mut self) -> bool {
+        std::mem::take(&mut self.is_put_off)
+    }
+
     /// So many pages are written early at once.
     pub fn spill_pages(&self) -> u64 {
         (self.store.config.dirty_limit / SPILLED_PART / self.page_size()).max(1) as u64
@@ -255,6 +274,7 @@ impl Dirty {
         let limit = self.store.config.dirty_limit;
         let is_enough = self.bytes() <= limit - limit / SPILLED_PART / 2;
         self.spill_at = if is_enough { limit } else { limit.max(self.bytes() + limit / 2) };
+        self.is_put_off = !is_enough;
     }
 
     // ---- pages ----
@@ -305,6 +325,7 @@ impl Dirty {
             }
             let copy = self.add_page()?;
             self.arena.copy(slot, copy);
+            self.replaced(slot);
             return Ok(copy);
         }
         let pages = &self.store.pages;
@@ -329,7 +350,7 @@ impl Dirty {
         match heap_slot(child.page) {
             // A page of an older epoch is still part of a savepoint's tree.
             Some(slot) if self.is_current(slot) => self.drop_slot(slot),
-            Some(_) => {}
+            Some(slot) => self.replaced(slot),
             None => self.drop_written(Run { start: child.page, len: 1 }, child.birth)?,
         }
         Ok(())
@@ -345,7 +366,12 @@ impl Dirty {
     #[inline]
     pub fn is_current(&self, slot: u32) -> bool {
         // Without savepoints every page is.
-        self.epoch == 0 || self.arena.epoch(slot) == self.epoch
+        self.current == 0 || self.arena.epoch(slot) >= self.current
+    }
+
+    /// Only savepoints need the heap page any more.
+    fn replaced(&mut self, slot: u32) {
+        self.since.last_mut().expect("it is of a savepoint").replaced.push(slot);
     }
 
     fn drop_written(&mut self, run: Run, birth: u64) -> Result<()> {
@@ -357,12 +383,21 @@ impl Dirty {
         } else if birth > self.txn {
             let detail = format!("is said to be born at txn {birth}, this is txn {}", self.txn);
             return Err(Error::corrupt(run.start, detail));
-        } else if self.written.last_mut().is_none_or(|written| written.remove(run)) {
-            self.release(run)?;
         } else {
-            self.deferred.push(run);
+            self.drop_own(run)?;
         }
         Ok(())
+    }
+
+    /// A run that this txn has written is no longer part of the tree.
+    fn drop_own(&mut self, run: Run) -> Result<()> {
+        if let Some(since) = self.since.last_mut()
+            && !since.taken.remove(run)
+        {
+            since.deferred.push(run);
+            return Ok(());
+        }
+        self.release(run)
     }
 
     /// Gives back pages that this txn allocated and nothing refers to.
@@ -424,7 +459,7 @@ impl Dirty {
     pub fn value_is_current(&self, page: u64) -> bool {
         heap_slot(page)
             .and_then(|slot| self.values[slot as usize].as_ref())
-            .is_some_and(|value| value.epoch == self.epoch)
+            .is_some_and(|value| value.epoch >= self.current)
     }
 
     /// Whether any value is still in memory.
@@ -439,7 +474,7 @@ impl Dirty {
     pub fn drop_value(&mut self, run: &OverflowRef) -> Result<()> {
         match heap_slot(run.page) {
             Some(slot) if self.value_is_current(run.page) => self.forget_value(slot),
-            Some(_) => {}
+            Some(slot) => self.replaced_value(slot),
             None => {
                 let pages = run.pages(self.page_size());
                 if pages == 0 || run.page.saturating_add(pages) > self.space.page_count() {
@@ -452,6 +487,11 @@ impl Dirty {
             }
         }
         Ok(())
+    }
+
+    /// Only savepoints need the value any more.
+    fn replaced_value(&mut self, slot: u32) {
+        self.since.last_mut().expect("it is of a savepoint").replaced_values.push(slot);
     }
 
     /// Frees the memory of a value.
@@ -472,10 +512,7 @@ impl Dirty {
         self.make_room(count)?;
         self.prefer_one_run(count)?;
         let runs = self.space.allocate(count);
-        self.has_allocated = true;
-        for run in &runs {
-            self.taken.insert(*run);
-        }
+        runs.iter().for_each(|run| self.take(*run));
         Ok(runs)
     }
 
@@ -486,9 +523,16 @@ impl Dirty {
     pub fn allocate_run(&mut self, count: u64) -> Result<Run> {
         self.free_or_grow(&|space| space.has_run(count), &|_| count)?;
         let run = self.space.allocate_run(count).expect("there is room for it");
+        self.take(run);
+        Ok(run)
+    }
+
+    fn take(&mut self, run: Run) {
         self.has_allocated = true;
         self.taken.insert(run);
-        Ok(run)
+        if let Some(since) = self.since.last_mut() {
+            since.taken.insert(run);
+        }
     }
 
     /// Sees to it that `count` pages can be taken.
@@ -602,44 +646,62 @@ impl Dirty {
 
     /// Begins a new epoch; the mark leads back to the end of the old one.
     pub fn mark(&mut self) -> Mark {
-        let mark = Mark {
-            epoch: self.epoch,
-            given_up: self.given_up.len(),
-            deferred: self.deferred.len(),
-            written: self.written.len(),
-        };
+        let mark = Mark(self.since.len());
         self.epoch += 1;
-        self.path.is_valid = false;
-        self.written.push(RunSet::default());
+        self.since.push(Since { epoch: self.epoch, given_up: self.given_up.len(), ..Since::default() });
+        self.begin_epoch();
         mark
     }
 
-    /// Undoes everything since the mark.
+    /// Undoes everything since the mark, which stays; later ones are gone. O(heap pages), and nearly nothing where
+    /// nothing was changed. Also after a change that an error has ended half-way: what it did to pages is undone with them.
     ///
     /// # Errors
     /// `Corrupt` as for [`Dirty::release`].
     pub fn roll_back(&mut self, mark: Mark) -> Result<()> {
-        self.path.is_valid = false;
-        self.arena.remove_after(mark.epoch);
+        let undone = self.since.split_off(mark.0);
+        let Since { epoch, given_up, .. } = undone[0];
+        self.since.push(Since { epoch, given_up, ..Since::default() });
+        self.begin_epoch();
+        self.arena.remove_since(epoch);
         for slot in 0..self.values.len() as u32 {
-            if self.values[slot as usize].as_ref().is_some_and(|value| value.epoch > mark.epoch) {
+            if self.values[slot as usize].as_ref().is_some_and(|value| value.epoch >= epoch) {
                 self.forget_value(slot);
             }
         }
-        self.given_up.truncate(mark.given_up);
-        self.deferred.truncate(mark.deferred);
-        // The savepoint stays, so what comes now is of a newer epoch again.
-        self.epoch += 1;
-        let undone = self.written.split_off(mark.written);
-        self.written.push(RunSet::default());
-        undone.iter().flat_map(RunSet::iter).try_for_each(|run| self.release(run))
+        self.given_up.truncate(given_up);
+        undone.iter().flat_map(|since| since.taken.iter()).try_for_each(|run| self.release(run))
     }
 
-    /// Remembers pages that were written early.
-    pub fn note_written(&mut self, runs: &[Run]) {
-        if let Some(written) = self.written.last_mut() {
-            runs.iter().for_each(|run| written.insert(*run));
+    /// Forgets the newest mark; what was changed since stays. O(pages replaced since).
+    ///
+    /// # Errors
+    /// `Corrupt` as for [`Dirty::release`].
+    pub fn release_mark(&mut self) -> Result<()> {
+        let Some(gone) = self.since.pop() else { return Ok(()) };
+        self.begin_epoch();
+        for slot in gone.replaced {
+            match self.is_current(slot) {
+                true => self.arena.remove(slot),
+                false => self.replaced(slot),
+            }
         }
+        for slot in gone.replaced_values {
+            match self.value_is_current(DIRTY_BIT | u64::from(slot)) {
+                true => self.forget_value(slot),
+                false => self.replaced_value(slot),
+            }
+        }
+        if let Some(since) = self.since.last_mut() {
+            gone.taken.iter().for_each(|run| since.taken.insert(run));
+        }
+        gone.deferred.into_iter().try_for_each(|run| self.drop_own(run))
+    }
+
+    /// What may be changed is what was made since the newest savepoint.
+    fn begin_epoch(&mut self) {
+        self.current = self.since.last().map_or(0, |since| since.epoch);
+        self.path.is_valid = false;
     }
 
     /// Savepoints are over: what they kept is released, and what earlier txns wrote and this one
@@ -648,10 +710,9 @@ impl Dirty {
     /// # Errors
     /// `Corrupt` as for [`Dirty::release`].
     pub fn finish(&mut self) -> Result<Vec<GivenUp>> {
-        self.written.clear();
-        for run in std::mem::take(&mut self.deferred) {
-            self.release(run)?;
-        }
+        let deferred = std::mem::take(&mut self.since).into_iter().flat_map(|since| since.deferred);
+        self.begin_epoch();
+        deferred.into_iter().try_for_each(|run| self.release(run))?;
         Ok(std::mem::take(&mut self.given_up))
     }
 
@@ -682,7 +743,7 @@ impl Dirty {
         self.count_held_at = self.given_up.len() * 2;
         let checkpoint = self.store.readers.checkpoint();
         // Back at a savepoint they may be fewer.
-        self.epoch == 0 && checkpoint.is_some_and(|(txn, _)| self.holds_too_much(txn))
+        self.since.is_empty() && checkpoint.is_some_and(|(txn, _)| self.holds_too_much(txn))
     }
 
     /// Everything allocated and still needed.

@@ -113,7 +113,7 @@ pub enum Error {
         /// Where it was.
         path: std::path::PathBuf,
     },
-    /// An earlier call on this transaction failed half-way; it can only be aborted.
+    /// An earlier call on this transaction failed half-way; it can only be aborted, or rolled back to a savepoint.
     Poisoned,
     /// The savepoint belongs to another transaction, or was undone by an earlier rollback.
     UnknownSavepoint,
@@ -234,7 +234,7 @@ impl fmt::Display for Error {
                 path.display()
             ),
             Error::Poisoned => {
-                f.write_str("an earlier error left this transaction half-done; abort it and start again")
+                f.write_str("an earlier error left this transaction half-done; abort it, or roll back to a savepoint")
             }
             Error::UnknownSavepoint => {
                 f.write_str("the savepoint is of another transaction or was undone by an earlier rollback")

@@ -77,6 +77,7 @@ pub use table::{KeyValue, Range, Table, TableView, ValueReader};
 pub use txn::bulk::BulkOptions;
 pub use txn::cursor::CursorMut;
 pub use txn::entry::Entry;
+pub use txn::nested::Nested;
 pub use txn::removed::{ExtractIf, Removed};
 pub use txn::{ReadTxn, Savepoint, WriteTxn};
 pub use verify::{Behind, LevelStats, Problem, Progress, Stats, TableStats, VerifyReport};

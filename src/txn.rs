@@ -1,12 +1,13 @@
 //! Transactions: a snapshot to read, or the turn to write.
 //!
-//! Owns: [`ReadTxn`], [`WriteTxn`], [`Savepoint`]. Promises: a snapshot is what one commit left,
+//! Owns: [`ReadTxn`], [`WriteTxn`], [`Savepoint`], [`Nested`]. Promises: a snapshot is what one commit left,
 //! unchanged for as long as it is held; a write txn is seen by nobody until it is committed, whole,
 //! and leaves nothing when it is dropped. Leaves to others: trees ([`crate::tree`]), the order of the
 //! commit ([`crate::commit`]), whose turn it is ([`crate::store`]).
 
 pub(crate) mod cursor;
 pub(crate) mod entry;
+pub(crate) mod nested;
 pub(crate) mod removed;
 mod large;
 
@@ -491,7 +492,7 @@ impl OpenTables {
     #[inline]
     fn to_mut(&mut self) -> &mut Vec<OpenTable> {
         if let OpenTables::Shared(tables) = self {
-            *self = OpenTables::Own(tables.to_vec());
+            *self = OpenTables::Own(Arc::unwrap_or_clone(std::mem::take(tables)));
         }
         match self {
             OpenTables::Own(tables) => tables,
@@ -523,6 +524,8 @@ impl std::ops::Deref for OpenTables {
 struct Saved {
     id: u64,
     mark: Mark,
+    /// Whether a nested txn begins here.
+    is_nested: bool,
     catalog: Tree,
     tables: Arc<Vec<OpenTable>>,
     next_table: u32,
@@ -552,6 +555,8 @@ pub struct WriteTxn {
     durability: Durability,
     saved: Vec<Saved>,
     poisoned: bool,
+    /// Within a change. Outside of one: a panic has ended it, and nothing is known about what is in memory.
+    changing: bool,
     committing: bool,
 }
 
@@ -580,6 +585,7 @@ impl WriteTxn {
             durability: store.config.durability,
             saved: Vec::new(),
             poisoned: false,
+            changing: false,
             committing: false,
         }))
     }
@@ -718,20 +724,32 @@ impl WriteTxn {
         change: impl FnOnce(&mut Dirty, &mut Vec<OpenTable>, &mut Tree) -> Result<T>,
     ) -> Result<T> {
         self.not_poisoned()?;
-        self.poisoned = true;
-        let tables = self.tables.to_mut();
-        let result = change(&mut self.dirty, tables, &mut self.catalog)?;
+        (self.poisoned, self.changing) = (true, true);
+        let result = change(&mut self.dirty, self.tables.to_mut(), &mut self.catalog);
+        let result = result.and_then(|value| self.make_memory().map(|()| value));
+        (self.poisoned, self.changing) = (result.is_err(), false);
+        result
+    }
+
+    /// Writes pages early where they take too much memory.
+    fn make_memory(&mut self) -> Result<()> {
         if self.dirty.is_full() {
-            let mut trees: Vec<&mut Tree> = tables.iter_mut().map(|table| &mut table.tree).collect();
-            commit::spill(&mut self.dirty, &mut trees)?;
-            self.dirty.spilled();
-            // It will be a checkpoint; the memory is wanted for other things.
-            self.redo.give_up();
-        } else if self.dirty.is_beyond_log() {
+            return self.spill();
+        }
+        if self.dirty.is_beyond_log() {
             self.redo.give_up();
         }
-        self.poisoned = false;
-        Ok(result)
+        Ok(())
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        let mut trees: Vec<&mut Tree> =
+            self.tables.to_mut().iter_mut().map(|table| &mut table.tree).collect();
+        commit::spill(&mut self.dirty, &mut trees)?;
+        self.dirty.spilled();
+        // It will be a checkpoint; the memory is wanted for other things.
+        self.redo.give_up();
+        Ok(())
     }
 
     /// Whether it can only be aborted.
@@ -906,11 +924,16 @@ impl WriteTxn {
     // ---- savepoints ----
 
     /// A point to which this txn can be rolled back. O(1); pages changed before and again after it
-    /// are kept twice.
+    /// are kept twice, until it is [released](WriteTxn::release).
     pub fn savepoint(&mut self) -> Savepoint {
+        self.save(false)
+    }
+
+    fn save(&mut self, is_nested: bool) -> Savepoint {
         let id = SAVEPOINTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.saved.push(Saved {
             id,
+            is_nested,
             mark: self.dirty.mark(),
             catalog: self.catalog,
             tables: self.tables.share(),
@@ -921,23 +944,15 @@ impl WriteTxn {
         Savepoint { id }
     }
 
-    /// Undoes everything since the savepoint, which stays; later ones are gone.
+    /// Undoes everything since the savepoint, which stays; later ones are gone. O(changed pages in memory). A txn that
+    /// an error has poisoned since is as good as before.
     ///
     /// # Errors
-    /// `UnknownSavepoint`, `Poisoned`.
+    /// `UnknownSavepoint`; `InvalidArgument` within a [nested txn](WriteTxn::nested) for a savepoint from outside;
+    /// `Poisoned` after a panic within a change, which may have left anything in memory.
     pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
-        self.not_poisoned()?;
-        let found = self.saved.iter().position(|saved| saved.id == savepoint.id);
-        let index = found.ok_or(Error::UnknownSavepoint)?;
-        self.saved.truncate(index + 1);
-        let saved = &self.saved[index];
-        self.dirty.roll_back(saved.mark)?;
-        self.catalog = saved.catalog;
-        self.tables = OpenTables::Shared(Arc::clone(&saved.tables));
-        self.next_table = saved.next_table;
-        self.user_version = saved.user_version;
-        self.redo.roll_back(saved.redo);
-        Ok(())
+        let index = self.find_saved(savepoint)?;
+        self.roll_back(index)
     }
 
     // ---- the end ----
@@ -963,6 +978,7 @@ impl WriteTxn {
     /// Those of [`WriteTxn::commit`], but for a flush of the log that fails afterwards.
     pub fn commit_ticket(mut self) -> Result<Ticket> {
         self.not_poisoned()?;
+        self.not_nested()?;
         let (store, failures) = (Arc::clone(&self.dirty.store), self.dirty.failures);
         let tables = self.tables.to_mut();
         let unchanged = tables.iter().all(|table| table.tree == table.stored)

@@ -85,7 +85,6 @@ impl Dirty {
         let pieces = last.chunks(WRITE_UNIT).chain([beside]).chain(apart.chunks(WRITE_UNIT));
         let slices: Vec<IoSlice<'_>> = pieces.filter(|piece| !piece.is_empty()).map(IoSlice::new).collect();
         self.store.pages.disk.write(start + written, &slices)?;
-        self.note_written(&[run]);
         Ok(OverflowRef { page: run.start, birth: self.txn, len, checksum })
     }
 }
