@@ -103,8 +103,11 @@ impl<'d> Copies<'d> {
             (found, checksum) if found.is_empty() => {
                 check_chunk(run, &chunks, &table, 0, checksum, self.page_size)
             }
-            (found, _) => (0..chunks.count())
-                .try_for_each(|i| check_chunk(run, &chunks, &table, i, sum_in(&found, i), self.page_size)),
+            (found, _) => {
+                let check = |i| check_chunk(run, &chunks, &table, i, sum_in(&found, i), self.page_size);
+                let mut wrong = (0..chunks.count()).filter_map(|i| check(i).err());
+                wrong.next().map_or(Ok(()), |first| Err(and_more(first, wrong.count(), &chunks)))
+            }
         }
     }
 
@@ -166,6 +169,17 @@ impl PageSource for Kept<'_> {
 
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
         Ok(self.keep(self.copies.value(run)?))
+    }
+}
+
+/// Adds to what is wrong with one chunk of a value how many others are.
+fn and_more(first: Error, more: usize, chunks: &Chunks) -> Error {
+    match first {
+        Error::Corrupt { page, detail } if more > 0 => {
+            let others = format!("so have {more} more of its {} chunks not theirs", chunks.count());
+            Error::corrupt(page, format!("{detail}; {others}"))
+        }
+        other => other,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns: [`PageDump`]. It reads with a system call, believes nothing, and describes as much of a
 //! damaged page as can be made out.
 
+use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::{
     ChildRef, HEADER_LEN, LOG_EXTENTS, META_LEN, META_OFFSETS, Meta, OverflowRef, PageKind, REF_REST_LEN,
@@ -235,7 +236,11 @@ fn describe_leaf(dump: &mut PageDump, bytes: &[u8]) -> Result<()> {
         let value = match stored {
             Stored::Inline(value) => text(value),
             Stored::Overflow(OverflowRef { page, birth, len, checksum }) => {
-                format!("{len} bytes from page {page} on, born at txn {birth}, checksum {checksum:08x}")
+                let of = match Chunks::of(len, bytes.len()) {
+                    chunks if chunks.table_len() > 0 => format!(" of its table of {}", chunks.count()),
+                    _ => String::new(),
+                };
+                format!("{len} bytes from page {page} on, born at txn {birth}, checksum {checksum:08x}{of}")
             }
         };
         dump.field(cell, stored.cell_len(), format!("value {i}"), value);

@@ -8,7 +8,7 @@
 use crate::chunks::{Chunks, sum_in};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{HEADER_LEN, OverflowRef, ShortRef, header, meta_pages, page_checksum};
+use crate::format::{HEADER_LEN, LIMIT_48, OverflowRef, ShortRef, header, meta_pages, page_checksum};
 use crate::map::{SharedWords, Words, prefetch, prefetch_all};
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -79,6 +79,9 @@ pub trait PageSource {
         let _ = pages;
     }
 }
+
+/// Added to the birth where all chunks of a value were verified; births are below.
+const WHOLE_VALUE: u64 = LIMIT_48;
 
 /// Cache lines in front of a page that a search touches: header and heads of a branch.
 pub const BRANCH_LINES: usize = 8;
@@ -259,24 +262,36 @@ impl Pages {
         stored: &[u8],
         touched: Range<u64>,
     ) -> Result<()> {
-        let page_of = |i: u64| run.page + chunks.bytes_of(i).start / self.page_size as u64;
-        let is_known = |i: u64| self.verify == Verify::Once && self.verified.is(page_of(i), run.birth);
-        let mut unknown = touched.filter(|i| !is_known(*i)).peekable();
-        if unknown.peek().is_none() {
+        // What was judged is remembered by the first page of a chunk; all of them by that of the run.
+        let is_verified = |page: u64, birth| self.verify == Verify::Once && self.verified.is(page, birth);
+        if is_verified(run.page, run.birth | WHOLE_VALUE) {
             return Ok(());
         }
-        // It is shorter than a chunk; whether it was judged before is not remembered.
-        let table = run.len..chunks.stored_len();
-        self.read_in(run, &table)?;
-        let table = &stored[table.start as usize..table.end as usize];
-        check_table(run, table, self.page_size)?;
-        for i in unknown {
-            let bytes = chunks.bytes_of(i);
-            let found = crc32fast::hash(&stored[bytes.start as usize..bytes.end as usize]);
-            check_chunk(run, chunks, table, i, found, self.page_size)?;
-            self.verified.set(page_of(i), run.birth);
+        let page_of = |i: u64| run.page + chunks.bytes_of(i).start / self.page_size as u64;
+        let is_known = |i: u64| is_verified(page_of(i), run.birth);
+        if !touched.clone().all(is_known) {
+            // It is no longer than a chunk; whether it was judged before is not remembered.
+            let table = self.table(run, chunks, stored)?;
+            for i in touched.clone().filter(|i| !is_known(*i)) {
+                let bytes = chunks.bytes_of(i);
+                let found = crc32fast::hash(&stored[bytes.start as usize..bytes.end as usize]);
+                check_chunk(run, chunks, table, i, found, self.page_size)?;
+                self.verified.set(page_of(i), run.birth);
+            }
+        }
+        if touched == (0..chunks.count()) {
+            self.verified.set(run.page, run.birth | WHOLE_VALUE);
         }
         Ok(())
+    }
+
+    /// The table of checksums of a value; empty where it has none.
+    fn table<'s>(&self, run: &OverflowRef, chunks: &Chunks, stored: &'s [u8]) -> Result<&'s [u8]> {
+        let bytes = run.len..chunks.stored_len();
+        self.read_in(run, &bytes)?;
+        let table = &stored[bytes.start as usize..bytes.end as usize];
+        check_table(run, table, self.page_size)?;
+        Ok(table)
     }
 
     /// Where pages are guarded: reads in those of these bytes of a run.

@@ -3,11 +3,15 @@
 mod common;
 
 use common::TestDb;
-use mapleaf::{Error, Options, Salvage, Table, TableView, Verify};
+use mapleaf::codec::{Encode, Key};
+use mapleaf::{Durability, Error, Options, ReadTxn, Salvage, Savepoint, Table, TableView, Verify, WriteTxn};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 const FILES: Table<str, [u8]> = Table::new("files");
 const TEXTS: Table<str, str> = Table::new("texts");
@@ -74,7 +78,7 @@ impl Read for Source {
 fn lens(page_size: u64) -> Vec<u64> {
     let borders = [0, page_size / 2 - 30, page_size, 16 * page_size, 65_536, 131_072, MIB, MIB + 256 * 1024];
     let around = borders.into_iter().flat_map(|border| [border.saturating_sub(1), border, border + 1]);
-    let lens: std::collections::BTreeSet<u64> = around.chain([100, 5 * MIB + 77]).collect();
+    let lens: BTreeSet<u64> = around.chain([100, 5 * MIB + 77]).collect();
     lens.into_iter().collect()
 }
 
@@ -452,4 +456,370 @@ fn with_guarded_reads_and_with_each_kind_of_verification_the_parts_are_the_same(
             }
         }
     }
+}
+
+// ---- the model ----
+
+const NUMBERED: Table<u64, [u8]> = Table::new("numbered");
+
+/// Length and seed of the value at each key, by table.
+type Model = [BTreeMap<u64, (u64, u64)>; 2];
+
+/// How a value comes into the store.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Put,
+    From,
+    Reserve,
+    /// From a source with fewer bytes, in 256ths.
+    FromTooLittle(u8),
+    FromFailing(u8),
+    ReserveFailing,
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Value {
+        table: usize,
+        key: u64,
+        len: usize,
+        seed: u64,
+        how: How,
+    },
+    Delete {
+        table: usize,
+        key: u64,
+    },
+    /// In 65536ths of the length.
+    Part {
+        table: usize,
+        key: u64,
+        from: u64,
+        to: u64,
+    },
+    /// Many changed pages.
+    Small(u64),
+    Drop(usize),
+    Savepoint,
+    Rollback(usize),
+    Commit(Durability),
+    Abort,
+    Snapshot,
+    Reopen,
+    Death,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let how = prop_oneof![
+        2 => Just(How::Put),
+        4 => Just(How::From),
+        3 => Just(How::Reserve),
+        1 => any::<u8>().prop_map(How::FromTooLittle),
+        1 => any::<u8>().prop_map(How::FromFailing),
+        1 => Just(How::ReserveFailing),
+    ];
+    let durability =
+        prop_oneof![Just(Durability::Durable), Just(Durability::Ordered), Just(Durability::Eventual)];
+    let (table, key) = (|| 0usize..2, || 0u64..5);
+    // One in four is one of the longest.
+    let len = prop_oneof![3 => 0usize..200, 1 => 200usize..256];
+    prop_oneof![
+        9 => (table(), key(), len, 1u64..1000, how)
+            .prop_map(|(table, key, len, seed, how)| Op::Value { table, key, len, seed, how }),
+        2 => (table(), key()).prop_map(|(table, key)| Op::Delete { table, key }),
+        6 => (table(), key(), 0u64..70_000, 0u64..70_000)
+            .prop_map(|(table, key, from, to)| Op::Part { table, key, from, to }),
+        1 => (0u64..100).prop_map(Op::Small),
+        1 => table().prop_map(Op::Drop),
+        2 => Just(Op::Savepoint),
+        2 => (0usize..3).prop_map(Op::Rollback),
+        3 => durability.prop_map(Op::Commit),
+        1 => Just(Op::Abort),
+        1 => Just(Op::Snapshot),
+        1 => Just(Op::Reopen),
+        1 => Just(Op::Death),
+    ]
+}
+
+struct World {
+    db: TestDb,
+    lens: Vec<u64>,
+    committed: Model,
+    current: Model,
+    txn: Option<WriteTxn>,
+    saved: Vec<(Savepoint, Model)>,
+    snapshot: Option<(ReadTxn, Model)>,
+}
+
+fn text(key: u64) -> String {
+    "key ".repeat(1 + key as usize * 50) + &key.to_string()
+}
+
+fn compare(r: &ReadTxn, model: &Model) {
+    let [files, numbered] = model;
+    let (found, found_numbered) = (r.table(FILES).unwrap(), r.table(NUMBERED).unwrap());
+    assert_eq!((found.len(), found_numbered.len()), (files.len() as u64, numbered.len() as u64));
+    for (key, (len, seed)) in files {
+        assert!(found.get(&text(*key)).unwrap() == Some(&bytes(0..*len, *seed)[..]), "{key}: {len}");
+    }
+    for (key, (len, seed)) in numbered {
+        assert!(found_numbered.get(key).unwrap() == Some(&bytes(0..*len, *seed)[..]), "{key}: {len}");
+    }
+}
+
+impl World {
+    fn new(page_size: usize, log_limit: u64) -> Self {
+        World {
+            db: TestDb::with(options(page_size as u64).log_limit(log_limit)),
+            lens: lens(page_size as u64),
+            committed: Model::default(),
+            current: Model::default(),
+            txn: None,
+            saved: Vec::new(),
+            snapshot: None,
+        }
+    }
+
+    fn run(mut self, ops: &[Op]) {
+        ops.iter().for_each(|op| self.step(op));
+        self.step(&Op::Commit(Durability::Durable));
+        self.step(&Op::Reopen);
+    }
+
+    fn step(&mut self, op: &Op) {
+        let mut w = self.txn.take().unwrap_or_else(|| self.db.begin_write().unwrap());
+        match op {
+            Op::Value { table, key, len, seed, how } => {
+                let len = self.lens[len * self.lens.len() / 256];
+                let stored = match table {
+                    0 => value(&mut w, FILES, &text(*key), len, *seed, *how),
+                    _ => value(&mut w, NUMBERED, key, len, *seed, *how),
+                };
+                if stored {
+                    self.current[*table].insert(*key, (len, *seed));
+                }
+            }
+            Op::Delete { table, key } => {
+                let removed = match table {
+                    0 => w.delete(FILES, &text(*key)).unwrap(),
+                    _ => w.delete(NUMBERED, key).unwrap(),
+                };
+                assert_eq!(removed, self.current[*table].remove(key).is_some());
+            }
+            Op::Part { table, key, from, to } => {
+                let found = match table {
+                    0 => w.get_part(FILES, &text(*key), from * 20..to * 20).unwrap(),
+                    _ => w.get_part(NUMBERED, key, from * 20..to * 20).unwrap(),
+                };
+                let expected = self.current[*table].get(key).map(|(len, seed)| {
+                    let end = (to * 20).min(*len);
+                    bytes((from * 20).min(end)..end, *seed)
+                });
+                assert!(found == expected.as_deref(), "{op:?}");
+            }
+            Op::Small(first) => {
+                const SMALL: Table<u64, [u8]> = Table::new("small");
+                for i in *first..first + 600 {
+                    w.put(SMALL, &(i * 7919), &[1; 900]).unwrap();
+                }
+            }
+            Op::Drop(table) => {
+                w.drop_table(["files", "numbered"][*table]).unwrap();
+                self.current[*table].clear();
+            }
+            Op::Savepoint => self.saved.push((w.savepoint(), self.current.clone())),
+            Op::Rollback(back) => {
+                if let Some(at) = self.saved.len().checked_sub(1 + back) {
+                    self.saved.truncate(at + 1);
+                    let (savepoint, model) = &self.saved[at];
+                    w.rollback_to(*savepoint).unwrap();
+                    self.current = model.clone();
+                }
+            }
+            Op::Commit(durability) => {
+                w.set_durability(*durability);
+                w.commit().unwrap();
+                self.committed = self.current.clone();
+                self.saved.clear();
+                compare(&self.db.begin_read().unwrap(), &self.committed);
+                if let Some((r, model)) = &self.snapshot {
+                    compare(r, model);
+                }
+                return;
+            }
+            Op::Abort | Op::Reopen | Op::Death => {
+                drop(w);
+                self.saved.clear();
+                self.current = self.committed.clone();
+                if matches!(op, Op::Reopen) {
+                    self.snapshot = None;
+                    self.db.reopen();
+                }
+                if matches!(op, Op::Death) {
+                    compare(&self.db.after_death().begin_read().unwrap(), &self.committed);
+                }
+                return;
+            }
+            Op::Snapshot => self.snapshot = Some((self.db.begin_read().unwrap(), self.committed.clone())),
+        }
+        self.txn = Some(w);
+    }
+}
+
+/// Puts a value; false where it was meant to fail, and did.
+fn value<K: Key + ?Sized>(
+    w: &mut WriteTxn,
+    table: Table<K, [u8]>,
+    key: &(impl Encode<K> + ?Sized),
+    len: u64,
+    seed: u64,
+    how: How,
+) -> bool {
+    match how {
+        How::Put => _ = w.put(table, key, &bytes(0..len, seed)).unwrap(),
+        How::From => _ = w.put_from(table, key, len, Source::new(len, seed)).unwrap(),
+        How::Reserve => {
+            w.reserve(table, key, len as usize, |value| value.copy_from_slice(&bytes(0..len, seed))).unwrap()
+        }
+        How::FromTooLittle(part) | How::FromFailing(part) => {
+            let end = if matches!(how, How::FromFailing(_)) { End::Fails } else { End::Quiet };
+            let source = Source::new(len * u64::from(part) / 256, seed).ending(end);
+            // Nothing is asked of it for an empty value.
+            return w.put_from(table, key, len, source).is_ok();
+        }
+        How::ReserveFailing => {
+            let failed = w.try_reserve(table, key, len as usize, |value| {
+                value.fill(9);
+                Err::<(), _>(Error::UnknownSavepoint)
+            });
+            assert!(matches!(failed, Err(Error::UnknownSavepoint)));
+            return false;
+        }
+    }
+    true
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, max_shrink_time: 30_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn large_values_do_what_a_map_does(
+        page_size in prop_oneof![2 => Just(4096usize), 1 => Just(65536usize)],
+        log_limit in prop_oneof![Just(0u64), Just(16 << 20)],
+        ops in prop::collection::vec(op(), 5..40),
+    ) {
+        World::new(page_size, log_limit).run(&ops);
+    }
+}
+
+// ---- beyond 4 GiB ----
+
+/// A source that is quick even without optimization: blocks of 64 KiB that begin with their number.
+struct Blocks {
+    at: u64,
+    block: Vec<u8>,
+}
+
+const BLOCK: u64 = 65_536;
+
+impl Blocks {
+    fn new() -> Self {
+        Blocks { at: 0, block: bytes(0..BLOCK, 1) }
+    }
+
+    fn part(range: Range<u64>) -> Vec<u8> {
+        let mut source = Blocks::new();
+        source.at = range.start;
+        let mut part = Vec::new();
+        source.take(range.end - range.start).read_to_end(&mut part).unwrap();
+        part
+    }
+}
+
+impl Read for Blocks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let from = (self.at % BLOCK) as usize;
+        self.block[..8].copy_from_slice(&(self.at / BLOCK).to_le_bytes());
+        let len = buffer.len().min(self.block.len() - from);
+        buffer[..len].copy_from_slice(&self.block[from..from + len]);
+        self.at += len as u64;
+        Ok(len)
+    }
+}
+
+/// Kilobytes that a line of /proc/self/status says.
+fn status_kib(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Writes, reads in part, verifies, and deletes a value of this length.
+fn there_and_back(len: u64) {
+    let mut db = TestDb::with(options(4096));
+    db.write(|w| w.put(FILES, "small", b"value").map(drop)).unwrap();
+    let anonymous = status_kib("RssAnon:");
+    let start = Instant::now();
+    let mut w = db.begin_write().unwrap();
+    w.put_from(FILES, "it", len, Blocks::new()).unwrap();
+    println!("put_from of {len} bytes: {:.1?}", start.elapsed());
+    let grown = status_kib("RssAnon:").saturating_sub(anonymous);
+    println!("{grown} KiB more memory");
+    assert!(grown < 32 << 10, "{grown} KiB");
+    w.commit().unwrap();
+    println!("and its commit: {:.1?}", start.elapsed());
+    for reopened in [false, true] {
+        if reopened {
+            db.reopen();
+        }
+        let r = db.begin_read().unwrap();
+        assert_eq!(r.value_len(FILES, "it").unwrap(), Some(len));
+        let borders = [0, len / 2, u64::from(u32::MAX) + 1, len - 100_000, len - 1];
+        for border in borders.into_iter().filter(|border| *border < len) {
+            let part = border.saturating_sub(70_000)..(border + 70_000).min(len);
+            let start = Instant::now();
+            let found = r.get_part(FILES, "it", part.clone()).unwrap().unwrap();
+            println!("{part:?}, first touch: {:.1?}", start.elapsed());
+            assert!(found == Blocks::part(part.clone()), "{part:?}");
+        }
+        let mut value = r.value_reader(FILES, "it").unwrap().unwrap();
+        value.seek(SeekFrom::End(-9)).unwrap();
+        let mut end = Vec::new();
+        value.read_to_end(&mut end).unwrap();
+        assert!(end == Blocks::part(len - 9..len));
+    }
+    let r = db.begin_read().unwrap();
+    let start = Instant::now();
+    let whole = r.get(FILES, "it").unwrap().unwrap();
+    println!("get, which verifies all: {:.1?}", start.elapsed());
+    let again = Instant::now();
+    assert_eq!(r.get(FILES, "it").unwrap().unwrap().as_ptr(), whole.as_ptr());
+    println!("get again: {:.1?}", again.elapsed());
+    assert_eq!(whole.len() as u64, len);
+    assert!(whole[whole.len() - 70_000..] == Blocks::part(len - 70_000..len));
+    drop(r);
+    let start = Instant::now();
+    common::assert_clean(&db);
+    println!("verify: {:.1?}", start.elapsed());
+    let file_len = db.file_len();
+    db.write(|w| w.delete(FILES, "it").map(drop)).unwrap();
+    let mut w = db.begin_write().unwrap();
+    w.put_from(FILES, "it", len / 2, Blocks::new()).unwrap();
+    let savepoint = w.savepoint();
+    w.put_from(FILES, "other", len / 3, Blocks::new()).unwrap();
+    w.rollback_to(savepoint).unwrap();
+    w.commit().unwrap();
+    assert_eq!(db.begin_read().unwrap().value_len(FILES, "other").unwrap(), None);
+    assert!(db.file_len() <= file_len + (9 << 20), "{} bytes, before {file_len}", db.file_len());
+}
+
+#[test]
+fn a_value_much_larger_than_the_memory_limit_goes_there_and_back() {
+    there_and_back(100 * MIB + 12_345);
+}
+
+#[test]
+#[ignore = "takes a minute and 6 GB of disk; TMPDIR says where"]
+fn a_value_of_more_than_4_gib_goes_there_and_back() {
+    there_and_back(5 * 1024 * MIB + 12_345);
 }

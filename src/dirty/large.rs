@@ -37,8 +37,12 @@ impl Dirty {
     /// # Errors
     /// `Io` or `Full`.
     pub(super) fn write_value(&mut self, bytes: &[u8]) -> Result<OverflowRef> {
-        let value = self.begin_value(bytes.len() as u64)?;
-        self.end_value(value, bytes)
+        let mut value = self.begin_value(bytes.len() as u64)?;
+        let mut parts = bytes.chunks(WRITE_BACK as usize).peekable();
+        while let Some(part) = parts.next_if(|part| part.len() as u64 == WRITE_BACK) {
+            self.write_part(&mut value, part)?;
+        }
+        self.end_value(value, parts.next().unwrap_or_default())
     }
 
     /// Allocates the pages of a value of `len` bytes.
