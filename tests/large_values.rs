@@ -260,6 +260,37 @@ fn bytes_that_are_no_value_of_the_table_are_an_error_that_changes_nothing() {
 }
 
 #[test]
+fn a_value_changed_in_place_has_the_checksums_of_what_it_is_now() {
+    for page_size in [4096, 65536] {
+        let mut db = TestDb::with(options(page_size));
+        for len in lens(page_size).into_iter().filter(|len| *len > 0) {
+            let mut expected = bytes(0..len, 1);
+            let mut change = |w: &mut WriteTxn, with: u8| {
+                let changed = |value: &mut [u8]| {
+                    value[len as usize / 2] ^= with;
+                    value.len() as u64
+                };
+                changed(&mut expected);
+                assert_eq!(w.update_in_place(FILES, "it", changed).unwrap(), Some(len));
+                assert!(w.get(FILES, "it").unwrap() == Some(&expected[..]), "{len}");
+            };
+            let mut w = db.begin_write().unwrap();
+            w.put(FILES, "it", &bytes(0..len, 1)).unwrap();
+            // In memory, in memory behind a savepoint, and in the file.
+            change(&mut w, 1);
+            w.savepoint();
+            change(&mut w, 2);
+            w.commit().unwrap();
+            let mut w = db.begin_write().unwrap();
+            change(&mut w, 4);
+            w.commit().unwrap();
+            db.reopen();
+            assert!(db.begin_read().unwrap().get(FILES, "it").unwrap() == Some(&expected[..]), "{len}");
+        }
+    }
+}
+
+#[test]
 fn a_reader_reads_from_any_place_and_seeks_like_a_file() {
     let db = TestDb::with(options(4096));
     let len = 300_001;
