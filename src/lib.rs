@@ -67,6 +67,8 @@ pub use format::Schema;
 pub use group::Ticket;
 #[cfg(feature = "async")]
 pub use listen::NextCommit;
+#[cfg(feature = "derive")]
+pub use mapleaf_derive::{Key, Value};
 pub use options::Durability;
 pub use pins::Reader;
 pub use salvage::{BadPage, LostRange, LostValue, Salvage, SalvageReport, SalvagedTable};
@@ -81,3 +83,6 @@ pub use txn::nested::Nested;
 pub use txn::removed::{ExtractIf, Removed};
 pub use txn::{ReadTxn, Savepoint, WriteTxn};
 pub use verify::{Behind, LevelStats, Problem, Progress, Stats, TableStats, VerifyReport};
+
+/// The crate whose traits values read in place need ([`codec::Pod`], [`codec::Value`]).
+pub use zerocopy;

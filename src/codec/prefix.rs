@@ -4,12 +4,12 @@
 //! elements in turn, and no part form is a proper prefix of another. So the keys whose first elements are
 //! these are just those whose bytes begin with the part forms of these.
 
-use super::{Encode, EncodePart, KeyRange, prefix_end};
+use super::{KeyRange, prefix_end};
 use std::ops::Bound;
 
 /// The range of keys that begin with this: text or bytes for keys of text or bytes, `("a",)` or `("a", 7)`
-/// for tuples that have more elements than this. For whatever takes a [`KeyRange`]: `range`, `count`,
-/// `delete_range`, …
+/// for tuples and derived keys that have more elements than this. For whatever takes a [`KeyRange`]: `range`,
+/// `count`, `delete_range`, …
 ///
 /// Of a tuple only whole elements count: `Prefix(("a",))` does not take in `("ab", 1)`. There is no other way
 /// to write that range where the next element is text, which has no greatest value. Its ends are the encoded
@@ -32,47 +32,21 @@ use std::ops::Bound;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix<P>(pub P);
 
-fn beginning_with(prefix: Vec<u8>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
-    let end = prefix_end(&prefix).map_or(Bound::Unbounded, Bound::Excluded);
-    (Bound::Included(prefix), end)
+/// What keys of type `K` can begin with; see [`Prefix`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the beginning of a `{K}` key",
+    note = "of a tuple or a derived key expected is a shorter tuple, of one element `(a,)`; of text, text"
+)]
+pub trait EncodePrefix<K: ?Sized> {
+    /// Appends to `out` what the encoding, plain form, of every such key begins with, and of no other.
+    fn encode_prefix(&self, out: &mut Vec<u8>);
 }
 
-macro_rules! plain {
-    ($($K:ty),+) => {$(
-        impl<P: Encode<$K>> KeyRange<$K> for Prefix<P> {
-            fn to_bounds(&self) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
-                beginning_with(self.0.encode().as_ref().to_vec())
-            }
-        }
-    )+};
+impl<K: ?Sized, P: EncodePrefix<K>> KeyRange<K> for Prefix<P> {
+    fn to_bounds(&self) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+        let mut prefix = Vec::new();
+        self.0.encode_prefix(&mut prefix);
+        let end = prefix_end(&prefix).map_or(Bound::Unbounded, Bound::Excluded);
+        (Bound::Included(prefix), end)
+    }
 }
-
-plain!(str, String, [u8], Vec<u8>);
-
-macro_rules! tuple {
-    ($($P:ident of $A:ident at $index:tt),+; $($rest:ident),+) => {
-        impl<$($P: EncodePart<$A>,)+ $($A,)+ $($rest,)+> KeyRange<($($A,)+ $($rest,)+)> for Prefix<($($P,)+)> {
-            fn to_bounds(&self) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
-                let mut prefix = Vec::new();
-                $(self.0.$index.encode_part(&mut prefix);)+
-                beginning_with(prefix)
-            }
-        }
-    };
-}
-
-tuple!(P of A at 0; B);
-tuple!(P of A at 0; B, C);
-tuple!(P of A at 0; B, C, D);
-tuple!(P of A at 0; B, C, D, E);
-tuple!(P of A at 0; B, C, D, E, F);
-tuple!(P of A at 0, Q of B at 1; C);
-tuple!(P of A at 0, Q of B at 1; C, D);
-tuple!(P of A at 0, Q of B at 1; C, D, E);
-tuple!(P of A at 0, Q of B at 1; C, D, E, F);
-tuple!(P of A at 0, Q of B at 1, R of C at 2; D);
-tuple!(P of A at 0, Q of B at 1, R of C at 2; D, E);
-tuple!(P of A at 0, Q of B at 1, R of C at 2; D, E, F);
-tuple!(P of A at 0, Q of B at 1, R of C at 2, S of D at 3; E);
-tuple!(P of A at 0, Q of B at 1, R of C at 2, S of D at 3; E, F);
-tuple!(P of A at 0, Q of B at 1, R of C at 2, S of D at 3, T of E at 4; F);
