@@ -53,6 +53,7 @@ mod pins;
 mod listen;
 mod database;
 mod salvage;
+pub mod cookbook;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 
@@ -86,3 +87,7 @@ pub use verify::{Behind, LevelStats, Problem, Progress, Stats, TableStats, Verif
 
 /// The crate whose traits values read in place need ([`codec::Pod`], [`codec::Value`]).
 pub use zerocopy;
+/// Its programs run with the doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/side-by-side.md")]
+mod side_by_side {}
