@@ -66,7 +66,7 @@
 //!
 //! [`entry`](WriteTxn::entry) looks once, and puts where there is nothing: every name gets a number, and keeps it.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -147,7 +147,7 @@
 //! A second table has the moment of expiry first in its key, so what has expired is a range at its start, and
 //! the sweep costs what it removes; nothing is scanned. A session that is renewed has moved in it.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -187,7 +187,7 @@
 //! keep the turn to write while it is being done: so taking it only moves it to a second table, under the
 //! time by which it must be done.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -218,7 +218,7 @@
 //!
 //! The priority comes first in the key; what arrived first wins among equals. Both ends are O(log n).
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -241,7 +241,7 @@
 //! The value carries when it was last used; a second table orders by that, and its first entry is the next to
 //! go. What a crash may lose of a cache does not matter, so its commits wait for no disk.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -276,7 +276,7 @@
 //! Think without holding the turn to write, then swap if nobody else has: for edits that take long, such as a
 //! person's. Bytes are compared, in O(log n).
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -780,7 +780,7 @@
 //! Tuples sort by their first element, then the second, and so on, text and all: byte for byte as [`codec`]
 //! says. All that begins with some first elements is a [`Prefix`].
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -855,7 +855,7 @@
 //! What reading gives is a `&Point` into the mapping, aligned. One that is there can be changed in place in a
 //! txn.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -970,7 +970,7 @@
 //! A large value is one run of pages in the file. It is written from a reader without being in memory as a
 //! whole, read as one slice, or in parts: a part touches only its pages.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;

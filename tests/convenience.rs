@@ -115,3 +115,36 @@ fn a_lazy_table_is_the_same_table_and_decodes_what_is_asked_for() {
     assert!(matches!(lazy[2].decode(), Err(Error::Decode { .. })));
     assert!(matches!(r.get(Table::<u64, Lazy<u64>>::new("notes"), &7), Err(Error::SchemaMismatch { .. })));
 }
+
+#[test]
+fn a_cleared_table_stays_with_its_types_and_can_be_undone_filled_and_replayed() {
+    let mut db = TestDb::new();
+    let hits = |db: &Database| db.begin_read().unwrap().len(HITS).unwrap();
+    let fill =
+        |w: &mut mapleaf::WriteTxn| (0..500).try_for_each(|i| w.put(HITS, &format!("{i}"), &i).map(|_| ()));
+    db.write(|w| fill(w)).unwrap();
+    assert_eq!(db.write(|w| w.clear_table(PAIRS)).unwrap(), 0);
+
+    let mut w = db.begin_write().unwrap();
+    let before = w.savepoint();
+    assert_eq!(w.clear_table(HITS).unwrap(), 500);
+    assert!(w.is_empty(HITS).unwrap());
+    w.rollback_to(before).unwrap();
+    assert_eq!(w.len(HITS).unwrap(), 500);
+    drop(w);
+
+    let mut w = db.begin_write().unwrap();
+    w.clear_table(HITS).unwrap();
+    drop(w);
+    assert_eq!(hits(&db), 500);
+
+    let mut w = db.begin_write().unwrap();
+    w.clear_table(HITS).unwrap();
+    w.put(HITS, "/", &1).unwrap();
+    w.commit().unwrap();
+    assert_eq!((hits(&db), hits(&db.after_death())), (1, 1));
+    assert!(db.begin_read().unwrap().get(Table::<str, str>::new("hits"), "/").is_err());
+    assert_eq!(db.write(|w| w.clear_table(HITS)).unwrap(), 1);
+    db.reopen();
+    assert!(db.begin_read().unwrap().tables().unwrap().iter().any(|table| table.name == "hits"));
+}

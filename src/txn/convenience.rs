@@ -1,6 +1,6 @@
 //! Short ways to say what other calls do.
 //!
-//! Owns: `contains` and `is_empty` on txns and [`WriteTxn::update`]. Nothing here knows of pages.
+//! Owns: `contains` and `is_empty` on txns, [`WriteTxn::update`], [`WriteTxn::clear_table`]. Nothing here knows of pages.
 
 use super::{ReadTxn, WriteTxn};
 use crate::codec::{Codec, Encode, Key};
@@ -61,5 +61,26 @@ impl WriteTxn {
         let new = change(self.get(table, key)?);
         self.put(table, key, &new)?;
         Ok(new)
+    }
+
+    /// Removes all entries of a table, which stays, with its types. Returns how many there were. Costs what
+    /// [`WriteTxn::delete_range`] of everything does.
+    ///
+    /// ```
+    /// # use mapleaf::{Database, Table};
+    /// const USERS: Table<u64, str> = Table::new("users");
+    /// # let db = Database::temporary()?;
+    /// let mut w = db.begin_write()?;
+    /// w.put(USERS, &7, "ann")?;
+    /// assert_eq!(w.clear_table(USERS)?, 1);
+    /// w.put(USERS, &8, "bob")?;
+    /// assert_eq!(w.len(USERS)?, 1);
+    /// # Ok::<_, mapleaf::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`WriteTxn::delete_range`].
+    pub fn clear_table<K: Key + ?Sized, V: Codec + ?Sized>(&mut self, table: Table<K, V>) -> Result<u64> {
+        self.delete_range(table, ..)
     }
 }
