@@ -13,14 +13,14 @@
 //! | [Unique index](#unique-index) | [Random sample](#random-sample) | [Serde values](#serde-values) | [Change listener](#change-listener) |
 //! | [Sessions that expire](#sessions-that-expire) | [Scan on all cores](#scan-on-all-cores) | [A codec of your own](#a-codec-of-your-own) | [Stores for tests](#stores-for-tests) |
 //! | [Queue](#queue) | [Join](#join) | [Values that may not be wanted](#values-that-may-not-be-wanted) | [Any store, without its types](#any-store-without-its-types) |
-//! | [Priority queue](#priority-queue) | [Autocomplete](#autocomplete) | [Blobs](#blobs) | [A quota](#a-quota) |
-//! | [Bounded cache](#bounded-cache) | [Full-text search](#full-text-search) | [Tables of keys only](#tables-of-keys-only) | [A report beside writers](#a-report-beside-writers) |
-//! | [Optimistic edit](#optimistic-edit) | [What was valid at a time](#what-was-valid-at-a-time) | |   |
-//! | [Undo a part](#undo-a-part) | [Time series](#time-series) | |   |
-//! | [Load a million rows](#load-a-million-rows) | [Graph](#graph) | |   |
-//! | [Many small commits](#many-small-commits) | [Near a place](#near-a-place) | |   |
-//! | [Commits that may be lost](#commits-that-may-be-lost) | [Two tables in step](#two-tables-in-step) | |   |
-//! | [Remove what matches](#remove-what-matches) | |   |   |
+//! | [Priority queue](#priority-queue) | [Names of large things](#names-of-large-things) | [Blobs](#blobs) | [A quota](#a-quota) |
+//! | [Bounded cache](#bounded-cache) | [Autocomplete](#autocomplete) | [Tables of keys only](#tables-of-keys-only) | [A report beside writers](#a-report-beside-writers) |
+//! | [Optimistic edit](#optimistic-edit) | [Full-text search](#full-text-search) | | |
+//! | [Undo a part](#undo-a-part) | [What was valid at a time](#what-was-valid-at-a-time) | | |
+//! | [Load a million rows](#load-a-million-rows) | [Time series](#time-series) | | |
+//! | [Many small commits](#many-small-commits) | [Graph](#graph) | | |
+//! | [Commits that may be lost](#commits-that-may-be-lost) | [Near a place](#near-a-place) | | |
+//! | [Remove what matches](#remove-what-matches) | [Two tables in step](#two-tables-in-step) | | |
 //!
 //! # Changing
 //!
@@ -108,8 +108,8 @@
 //! db.write(|w| put_user(w, 8, "bob", "Oslo"))?;
 //! db.write(|w| put_user(w, 7, "ann", "Rome"))?;
 //! let r = db.begin_read()?;
-//! let in_oslo: Vec<_> = r.range(BY_CITY, Prefix(("Oslo",)))?.collect::<Result<_>>()?;
-//! assert_eq!(in_oslo, [(("Oslo".into(), 8), ())]);
+//! let in_oslo = r.range(BY_CITY, Prefix(("Oslo",)))?.keys().map(|key| Ok(key?.1));
+//! assert_eq!(in_oslo.collect::<Result<Vec<u64>>>()?, [8]);
 //! # Ok(()) }
 //! ```
 //!
@@ -165,7 +165,7 @@
 //!
 //! fn sweep(w: &mut WriteTxn, now: u64) -> Result<u64> {
 //!     let expired = ..(now + 1, [0; 16]);
-//!     let ids = w.range(EXPIRY, expired)?.map(|entry| Ok(*entry?.0.1)).collect::<Result<Vec<_>>>()?;
+//!     let ids = w.range(EXPIRY, expired)?.keys().map(|key| Ok(*key?.1)).collect::<Result<Vec<_>>>()?;
 //!     for id in ids {
 //!         w.delete(SESSIONS, &id)?;
 //!     }
@@ -584,6 +584,25 @@
 //! let customers: Vec<u64> = orders.iter().map(|order| order.1).collect();
 //! let joined: Vec<_> = orders.iter().zip(r.get_many(CUSTOMERS, &customers)?).collect();
 //! assert_eq!(joined, [(&(10, 2), Some("bob")), (&(11, 1), Some("ann")), (&(12, 3), None)]);
+//! # Ok(()) }
+//! ```
+//!
+//! ## Names of large things
+//!
+//! [`keys`](Range::keys) reads no large value: a listing of a terabyte of images costs what the names cost.
+//!
+//! ```
+//! # use mapleaf::*;
+//! # fn main() -> Result<()> {
+//! # let db = Database::temporary()?;
+//! const IMAGES: Table<str, [u8]> = Table::new("images");
+//!
+//! # for name in ["cats/1.jpg", "cats/2.jpg", "dogs/1.jpg"] {
+//! #     db.write(|w| w.put(IMAGES, name, &[7; 100_000]))?;
+//! # }
+//! let r = db.begin_read()?;
+//! let cats: Vec<&str> = r.prefix(IMAGES, "cats/")?.keys().collect::<Result<_>>()?;
+//! assert_eq!(cats, ["cats/1.jpg", "cats/2.jpg"]);
 //! # Ok(()) }
 //! ```
 //!

@@ -76,8 +76,8 @@ pub use salvage::{BadPage, LostRange, LostValue, Salvage, SalvageReport, Salvage
 pub use snapshot::Verify;
 pub use sort::Duplicates;
 pub use table::cursor::Cursor;
-pub use table::{KeyValue, Range, Table, TableView, ValueReader};
 pub use txn::bulk::BulkOptions;
+pub use table::{KeyValue, Keys, Range, Table, TableView, ValueReader};
 pub use txn::cursor::CursorMut;
 pub use txn::entry::Entry;
 pub use txn::nested::Nested;

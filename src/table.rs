@@ -4,7 +4,9 @@
 //! txn; what it returns borrows from either, for as long as it is not changed.
 
 pub(crate) mod cursor;
+mod keys;
 mod large;
+pub use keys::Keys;
 pub use large::ValueReader;
 
 use crate::codec::{Codec, Encode, Key, KeyRange, prefix_end};
