@@ -18,15 +18,17 @@
 //! | [Optimistic edit](#optimistic-edit) | [Full-text search](#full-text-search) | | |
 //! | [Undo a part](#undo-a-part) | [What was valid at a time](#what-was-valid-at-a-time) | | |
 //! | [Load a million rows](#load-a-million-rows) | [Time series](#time-series) | | |
-//! | [Many small commits](#many-small-commits) | [Graph](#graph) | | |
-//! | [Commits that may be lost](#commits-that-may-be-lost) | [Near a place](#near-a-place) | | |
-//! | [Remove what matches](#remove-what-matches) | [Two tables in step](#two-tables-in-step) | | |
+//! | [A txn larger than memory](#a-txn-larger-than-memory) | [Graph](#graph) | | |
+//! | [Many small commits](#many-small-commits) | [Near a place](#near-a-place) | | |
+//! | [Commits that may be lost](#commits-that-may-be-lost) | [Two tables in step](#two-tables-in-step) | | |
+//! | [Remove what matches](#remove-what-matches) | | | |
 //!
 //! # Changing
 //!
 //! ## Counters
 //!
-//! One search for reading and writing. What it returns is the new value, so the same call hands out ids.
+//! [`update`](WriteTxn::update) makes a new value of the old one. It returns what it put, so the same call hands
+//! out ids. O(log n).
 //!
 //! ```
 //! # use mapleaf::*;
@@ -305,7 +307,7 @@
 //! [savepoint](WriteTxn::savepoint) can be returned to many times. Both cost O(1) to make, and a second copy
 //! of the pages that are changed before and after.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -333,7 +335,7 @@
 //! many, and writes full pages once each; of equal keys the last one stays. Rows that are known to ascend
 //! need no sorting: [`append`](WriteTxn::append).
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -349,6 +351,26 @@
 //! w.commit()?;
 //! let r = db.begin_read()?;
 //! assert_eq!((r.len(WORDS)?, r.len(LINES)?), (8, 3)); // "the" is there once
+//! # Ok(()) }
+//! ```
+//!
+//! ## A txn larger than memory
+//!
+//! A txn may change as much as the disk holds. Beyond [`dirty_limit`](Options::dirty_limit) it writes changed pages
+//! early, to places that nobody reads before the commit; undone, it leaves nothing.
+//!
+//! ```
+//! # use mapleaf::*;
+//! # fn main() -> Result<()> {
+//! const ROWS: Table<u64, [u8]> = Table::new("rows");
+//! let db = Options::new().dirty_limit(1 << 20).temporary_in(std::env::temp_dir())?;
+//!
+//! let mut w = db.begin_write()?;
+//! for id in 0..5000 {
+//!     w.put(ROWS, &id, &[7; 1000])?; // 5 MB in all, of which 1 MiB stays in memory
+//! }
+//! drop(w); // or commit
+//! assert!(db.begin_read()?.is_empty(ROWS)?);
 //! # Ok(()) }
 //! ```
 //!
@@ -376,10 +398,10 @@
 //!
 //! ## Commits that may be lost
 //!
-//! Each txn says what its commit promises. [`Durability::Eventual`] waits for no disk: it survives the death
-//! of the process but perhaps not a power cut, and it can never damage the store or leave half a txn. A later
-//! durable commit makes the ones before it durable with one flush, and so does a
-//! [ticket](WriteTxn::commit_ticket) that is waited for.
+//! Each txn says what its commit promises. [`Durability::Eventual`] waits for no disk: it survives the death of
+//! the process but perhaps not a power cut, and it can never damage the store or leave half a txn. The next
+//! durable commit makes the ones before it durable too, with its one flush. With a
+//! [ticket](WriteTxn::commit_ticket) the wait for that can be later, or elsewhere.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -406,7 +428,7 @@
 //! range; [`retain`](WriteTxn::retain) looks at each entry; [`extract_if`](WriteTxn::extract_if) also hands
 //! out what it removes.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -430,7 +452,7 @@
 //! The last key of one page is where the next begins, after it. O(log n + page), wherever it is, and rows
 //! that come and go elsewhere move nothing.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -455,7 +477,7 @@
 //! Branches know how many entries are below them, so skipping a million costs O(log n), in ranges too. SQL's
 //! OFFSET reads what it skips.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -505,7 +527,7 @@
 //!
 //! The entry at a rank, exact, in O(log n): of the whole table, or of a range of it.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -570,7 +592,7 @@
 //! which makes it several times as fast as one after another where the table is larger than the processor's
 //! caches.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -610,7 +632,7 @@
 //!
 //! Keys that begin alike stand together: O(log n) to the first, then one after another.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -661,7 +683,7 @@
 //! The nearest entry at or below: the price of a day, the network of an address, the version of a key. O(log
 //! n).
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -681,7 +703,7 @@
 //! for `count`. Deleting the old reads no leaf inside the range. (All series at a time, with the time first,
 //! would be another table.)
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -769,7 +791,7 @@
 //! Cursors move where they are told; [`seek_ge`](Cursor::seek_ge) skips what the other table does not have.
 //! Each seek is O(log n), so the smaller table sets the cost.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -817,9 +839,9 @@
 //!
 //! ## Keys from structs and enums
 //!
-//! With the feature `derive` a struct is stored as the tuple of its fields, an enum as the number of its
-//! variant and the fields of that. Order of fields and variants is the order of keys, so it is part of the
-//! file.
+//! With the feature `derive` a struct is stored as the tuple of its fields, an enum as one byte for the variant
+//! and the fields of that. The order of fields and variants is the order of keys, and part of the schema. Reading
+//! gives the struct; a tuple will do to look one up.
 //!
 //! ```ignore
 //! # use mapleaf::*;
@@ -841,8 +863,9 @@
 //! let mut w = db.begin_write()?;
 //! w.put(EVENTS, &Event { device: 7, level: Level::Warning { code: 3 }, at: 20 }, "warm")?;
 //! w.put(EVENTS, &Event { device: 7, level: Level::Error, at: 30 }, "fire")?;
-//! let first = w.first(EVENTS)?;
+//! let first = w.range(EVENTS, Prefix((7,)))?.next().transpose()?;
 //! assert_eq!(first, Some((Event { device: 7, level: Level::Error, at: 30 }, "fire")));
+//! assert_eq!(w.get(EVENTS, &(7, Level::Error, 30))?, Some("fire"));
 //! # Ok(()) }
 //! ```
 //!
@@ -874,19 +897,19 @@
 //! What reading gives is a `&Point` into the mapping, aligned. One that is there can be changed in place in a
 //! txn.
 //!
-//! ```
+//! ```ignore
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
-//! use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+//! use mapleaf::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 //!
-//! #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+//! #[derive(Value, FromBytes, IntoBytes, KnownLayout, Immutable)]
 //! #[repr(C)]
 //! struct Point {
 //!     x: f64,
 //!     y: f64,
 //! }
-//! const POINTS: Table<u64, codec::Pod<Point>> = Table::new("points");
+//! const POINTS: Table<u64, Point> = Table::new("points");
 //!
 //! let mut w = db.begin_write()?;
 //! w.put(POINTS, &7, &Point { x: 1.0, y: 2.0 })?;
@@ -965,7 +988,7 @@
 //!
 //! Where decoding costs, [`Lazy`](codec::Lazy) reads the same table and decodes what is asked for.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -1219,7 +1242,7 @@
 //! change meanwhile, which are reused when it is dropped; [`readers`](Database::readers) says who holds
 //! which.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
