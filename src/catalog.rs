@@ -20,12 +20,14 @@ pub struct TableInfo {
     pub name: String,
     /// The id that its pages carry.
     pub id: u32,
-    /// Number of entries.
+    /// Number of entries; in a multimap each value of a key is one.
     pub len: u64,
     /// Levels of its tree; 0 when it is empty.
     pub levels: u8,
     /// Pages of large values.
     pub overflow_pages: u64,
+    /// In a multimap the sets of values that are trees of their own.
+    pub set_trees: u64,
     /// Types and layout.
     pub schema: Schema,
 }
@@ -37,7 +39,8 @@ impl TableInfo {
             id: tree.table,
             len: tree.len(),
             levels: if tree.is_empty() { 0 } else { tree.level + 1 },
-            overflow_pages: tree.overflow_pages,
+            overflow_pages: if schema.multi { 0 } else { tree.overflow_pages },
+            set_trees: if schema.multi { tree.overflow_pages } else { 0 },
             schema,
         }
     }
@@ -111,6 +114,9 @@ pub(crate) fn check_possible(schema: &Schema) -> Result<()> {
     let named = schema.key_type.len() + schema.value_type.len() <= 512;
     let narrow =
         [schema.key_width, schema.value_width].into_iter().flatten().all(|width| width < u32::MAX as usize);
+    if schema.multi && schema.value_align != 1 {
+        return Err(Error::invalid(format!("schema {schema}: values of a multimap have no alignment")));
+    }
     if aligned && whole && named && narrow {
         return Ok(());
     }
@@ -137,6 +143,11 @@ pub(crate) fn check_lens(schema: &Schema, tree: &Tree, key_len: usize, value_len
         let align = tree.layout.align;
         let max = (room - crate::page::LEAF_SLOT_LEN) / align * align - OVERFLOW_REF_LEN;
         return Err(Error::KeyTooLong { len: key_len, max });
+    }
+    if tree.layout.set.is_some() && entry_len(&tree.layout, value_len, OVERFLOW_REF_LEN) > room {
+        // Where there are many of a key they are keys themselves.
+        let max = (room - crate::page::LEAF_SLOT_LEN - OVERFLOW_REF_LEN) as u64;
+        return Err(Error::ValueTooLong { len: value_len as u64, max });
     }
     if value_len as u64 > MAX_VALUE_LEN {
         return Err(Error::ValueTooLong { len: value_len as u64, max: MAX_VALUE_LEN });

@@ -10,7 +10,9 @@
 use crate::dirty::{Dirty, heap_slot, held_for, is_no_room};
 use crate::disk::WRITE_UNIT;
 use crate::error::{Error, Result};
-use crate::format::{CATALOG_ID, ChildRef, DIRTY_BIT, LOG_EXTENTS, Layout, Schema, TableRecord};
+use crate::format::{
+    CATALOG_ID, ChildRef, DIRTY_BIT, LOG_EXTENTS, Layout, SET_BIT, Schema, SetRef, TableRecord, header,
+};
 use crate::group::Lead;
 use crate::log::{self, Log};
 use crate::options::Durability;
@@ -19,6 +21,7 @@ use crate::redo::Redo;
 use crate::shared::State;
 use crate::space::{Chunk, GivenUp, Run, RunSet, join_given};
 use crate::store::{MIN_LOG, Store};
+use crate::tree::multi::set_tree;
 use crate::tree::{Tree, insert};
 use std::borrow::Cow;
 use std::io::IoSlice;
@@ -626,6 +629,7 @@ impl Plan {
         let collected = self.values.len() + found.written.len();
         let is_current = dirty.is_current(slot);
         let whole = match level {
+            0 if tree.layout.set.is_some() => self.collect_sets(dirty, tree, slot, found)?,
             0 => self.collect_values(dirty, tree, slot)?,
             _ => self.collect_children(dirty, tree, slot, level, from, found)?,
         };
@@ -675,7 +679,8 @@ impl Plan {
         if self.limit.is_none_or(|limit| self.pages() < limit) {
             return Ok(false);
         }
-        if self.end.is_none() && i > 0 {
+        // Within a set there is no key to go on from: that is done behind it.
+        if self.end.is_none() && i > 0 && table & SET_BIT == 0 {
             let mut key = Vec::new();
             branch.separator(i, &mut key)?;
             self.end = Some((table, key));
@@ -702,6 +707,27 @@ impl Plan {
                     self.values.push((value, Run { start: 0, len: pages }));
                     self.value_pages += pages;
                 }
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Collects the sets of a multimap's leaf that are trees in the heap. Returns whether that is all of them.
+    fn collect_sets(&mut self, dirty: &Dirty, tree: &Tree, slot: u32, found: &mut Collected) -> Result<bool> {
+        let mut whole = true;
+        // Below what belongs to a savepoint everything does.
+        if tree.overflow_pages == 0 || (self.is_early() && !dirty.is_current(slot)) {
+            return Ok(whole);
+        }
+        let leaf = LeafView::new(dirty.heap_page(slot))?;
+        for i in 0..leaf.count() {
+            if let Stored::Set(set) = leaf.stored(i)?
+                && heap_slot(set.root.page).is_some()
+            {
+                let values = set_tree(tree, &set)?;
+                // Its root may be written early, because the leaf that refers to it is in the heap.
+                let below = Tree { root: ChildRef::default(), ..values };
+                whole &= self.collect_below(dirty, &below, values.root, values.level, None, found)?;
             }
         }
         Ok(whole)
@@ -735,7 +761,7 @@ impl Plan {
             let page = numbers.next(is_leaf);
             number_of[slot as usize] = page;
             // Most leaves refer to nothing; they are not touched before they are written.
-            if !is_leaf || !values.is_empty() {
+            if !is_leaf || !values.is_empty() || layout.set.is_some() {
                 rewrite_references(dirty, slot, layout, &number_of, values)?;
             }
             self.numbered.push(Numbered { slot, page, is_leaf });
@@ -858,6 +884,8 @@ fn rewrite_references(
         for (i, child) in changed {
             branch::set_child(dirty.heap_page_mut(slot), i, child);
         }
+    } else if layout.set.is_some() {
+        rewrite_sets(dirty, slot, layout, number_of)?;
     } else if !values.is_empty() && layout.fixed.is_none() {
         let count = LeafView::new(dirty.heap_page(slot))?.count();
         for i in 0..count {
@@ -867,6 +895,23 @@ fn rewrite_references(
                 run.page = place.start;
                 assert!(leaf_overwrite(dirty.heap_page_mut(slot), layout, i, Stored::Overflow(run)));
             }
+        }
+    }
+    Ok(())
+}
+
+/// The same for the references of a multimap's leaf; pages of its sets have none.
+fn rewrite_sets(dirty: &mut Dirty, slot: u32, layout: &Layout, number_of: &[u64]) -> Result<()> {
+    let page = dirty.heap_page(slot);
+    if header(page).table.get() & SET_BIT != 0 {
+        return Ok(());
+    }
+    for i in 0..LeafView::new(page)?.count() {
+        if let Stored::Set(SetRef { root, level }) = LeafView::new(dirty.heap_page(slot))?.stored(i)?
+            && let Some(page) = heap_slot(root.page).and_then(|slot| numbered(number_of, slot))
+        {
+            let set = SetRef { root: ChildRef { page, ..root }, level };
+            assert!(leaf_overwrite(dirty.heap_page_mut(slot), layout, i, Stored::Set(set)));
         }
     }
     Ok(())

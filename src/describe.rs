@@ -7,8 +7,9 @@ use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::{
     ChildRef, HEADER_LEN, LOG_EXTENTS, META_LEN, META_OFFSETS, Meta, OverflowRef, PageKind, REF_REST_LEN,
-    SHORT_REF_LEN, header, meta_pages,
+    SET_BIT, SHORT_REF_LEN, SetRef, header, meta_pages,
 };
+use crate::page::set::Set;
 use crate::page::{Branch, LEAF_SLOT_LEN, LeafView, Stored, fixed};
 use crate::snapshot::check_page;
 use crate::space::record::{PART_AT, narrate};
@@ -155,7 +156,7 @@ fn describe_page(dump: &mut PageDump) {
         (6, 2, "count", head.count.to_string()),
         (8, 8, "page", head.page.to_string()),
         (16, 8, "birth", head.birth.to_string()),
-        (24, 4, "table", head.table.to_string()),
+        (24, 4, "table", table(head.table.get())),
         (28, 2, names[0], head.cell_bytes.to_string()),
         (30, 2, names[1], head.prefix_len.to_string()),
     ];
@@ -164,7 +165,8 @@ fn describe_page(dump: &mut PageDump) {
     }
     let described = match head.kind {
         kind if kind == PageKind::Branch as u8 => describe_branch(dump, &bytes, head.level),
-        kind if kind == PageKind::Leaf as u8 => describe_leaf(dump, &bytes),
+        kind if kind == PageKind::Leaf as u8 => describe_leaf(dump, &bytes, "leaf"),
+        kind if kind == PageKind::SetLeaf as u8 => describe_leaf(dump, &bytes, "leaf of a multimap"),
         kind if kind == PageKind::FixedLeaf as u8 => describe_fixed(dump, &bytes),
         kind if kind == PageKind::Space as u8 => {
             dump.kind = "space record".into();
@@ -221,8 +223,17 @@ fn describe_branch(dump: &mut PageDump, bytes: &[u8], level: u8) -> Result<()> {
     branch.validate_order()
 }
 
-fn describe_leaf(dump: &mut PageDump, bytes: &[u8]) -> Result<()> {
-    dump.kind = "leaf".into();
+/// A table's id, and whether the page holds values of its keys.
+fn table(id: u32) -> String {
+    match id & SET_BIT {
+        0 => id.to_string(),
+        _ => format!("{}, values of a key", id & !SET_BIT),
+    }
+}
+
+fn describe_leaf(dump: &mut PageDump, bytes: &[u8], kind: &str) -> Result<()> {
+    dump.kind = kind.into();
+    let is_multi = header(bytes).kind == PageKind::SetLeaf as u8;
     let leaf = LeafView::new(bytes)?;
     let slots = HEADER_LEN + leaf.count() * 4;
     for i in 0..leaf.count() {
@@ -234,6 +245,11 @@ fn describe_leaf(dump: &mut PageDump, bytes: &[u8]) -> Result<()> {
         let lengths = format!("cell at {cell}, key of {} bytes, value of {}", key.len(), stored.cell_len());
         dump.field(slot, LEAF_SLOT_LEN - 4, format!("slot {i}"), lengths);
         let value = match stored {
+            Stored::Inline(set) if is_multi => {
+                describe_set(dump, cell, i, set);
+                dump.field(cell + set.len(), key.len(), format!("key {i}"), text(key));
+                continue;
+            }
             Stored::Inline(value) => text(value),
             Stored::Overflow(OverflowRef { page, birth, len, checksum }) => {
                 let of = match Chunks::of(len, bytes.len()) {
@@ -242,11 +258,36 @@ fn describe_leaf(dump: &mut PageDump, bytes: &[u8]) -> Result<()> {
                 };
                 format!("{len} bytes from page {page} on, born at txn {birth}, checksum {checksum:08x}{of}")
             }
+            Stored::Set(SetRef { root: ChildRef { page, birth, count }, level }) => {
+                format!("{count} values below page {page} of level {level}, born at txn {birth}")
+            }
         };
         dump.field(cell, stored.cell_len(), format!("value {i}"), value);
         dump.field(cell + stored.cell_len(), key.len(), format!("key {i}"), text(key));
     }
     leaf.validate_order()
+}
+
+/// The values of entry `i`, which stand at `at`.
+fn describe_set(dump: &mut PageDump, at: usize, i: usize, bytes: &[u8]) {
+    let Some(set) = Set::read_any(bytes) else {
+        dump.field(at, bytes.len(), format!("values {i}"), text(bytes));
+        return dump.problems.push(format!("entry {i}: not a set of values"));
+    };
+    match set.width() {
+        0 => {
+            dump.field(at, 2, format!("values {i}: width"), "any");
+            dump.field(at + 2, 2, format!("values {i}: count"), set.count().to_string());
+            dump.field(at + 4, 2 * set.count(), format!("values {i}: ends"), "");
+        }
+        width => dump.field(at, 2, format!("values {i}: width"), width.to_string()),
+    }
+    for (j, value) in set.values().enumerate() {
+        match value {
+            Some(value) => dump.field(at + set.place(j), value.len(), format!("value {i}.{j}"), text(value)),
+            None => dump.problems.push(format!("entry {i}: value {j} does not lie in the set")),
+        }
+    }
 }
 
 fn describe_fixed(dump: &mut PageDump, bytes: &[u8]) -> Result<()> {

@@ -73,6 +73,7 @@ pub struct Step {
 }
 
 /// The heap pages on the way to the leaf that was changed last.
+#[derive(Clone)]
 pub struct Path {
     /// From the root down.
     pub steps: [Step; MAX_LEVELS],
@@ -821,9 +822,11 @@ fn validate_content(bytes: &[u8], level: u8, layout: &Layout) -> Result<()> {
     }
     let leaf = LeafView::new(bytes)?;
     leaf.validate_order()?;
+    leaf.validate_set_order(layout)?;
     let slots = if layout.fixed.is_none() { leaf.count() } else { 0 };
     (0..slots).try_for_each(|i| match leaf.stored(i)? {
         Stored::Overflow(run) => possible(run.page),
+        Stored::Set(set) => possible(set.root.page),
         Stored::Inline(_) => Ok(()),
     })
 }

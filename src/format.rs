@@ -53,6 +53,9 @@ pub const MAX_LOG: u64 = 1 << 30;
 pub const CATALOG_ID: u32 = 1;
 /// Table id that space records carry.
 pub const SPACE_ID: u32 = 0;
+/// Set in the table id of pages that hold values of a multimap's keys: a page of a key's values cannot pass for one of
+/// the table's own tree.
+pub const SET_BIT: u32 = 1 << 31;
 
 /// Number of pages that the meta area takes at this page size.
 pub const fn meta_pages(page_size: usize) -> u64 {
@@ -71,6 +74,8 @@ pub enum PageKind {
     FixedLeaf = 3,
     /// Part of a space record.
     Space = 4,
+    /// Keys of a multimap, each with its set of values.
+    SetLeaf = 5,
 }
 
 /// The first 32 bytes of every page outside the meta area and overflow runs.
@@ -234,6 +239,38 @@ impl OverflowRef {
     /// Pages that the run takes: those of the value, and what its table of checksums needs beyond.
     pub fn pages(self, page_size: usize) -> u64 {
         Chunks::of(self.len, page_size).stored_len().div_ceil(page_size as u64)
+    }
+}
+
+/// What a leaf of a multimap says of a set of values that is a tree of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SetRef {
+    /// The root; its count is the number of values.
+    pub root: ChildRef,
+    /// Its level.
+    pub level: u8,
+}
+
+/// Bytes of a stored [`SetRef`]. By its length it is told from an [`OverflowRef`].
+pub const SET_REF_LEN: usize = SHORT_REF_LEN + REF_REST_LEN + 1;
+
+const _: () = assert!(SET_REF_LEN < OVERFLOW_REF_LEN);
+
+impl SetRef {
+    /// Reads a reference; the slice must have 18 bytes.
+    pub fn read(bytes: &[u8]) -> Self {
+        let (short, rest) = bytes.split_first_chunk().expect("eight bytes");
+        let rest_and_level = rest.split_first_chunk().expect("nine more");
+        SetRef { root: ChildRef::read(ShortRef::read(short), rest_and_level.0), level: rest_and_level.1[0] }
+    }
+
+    /// The stored form.
+    pub fn to_bytes(self) -> [u8; SET_REF_LEN] {
+        let mut bytes = [0; SET_REF_LEN];
+        bytes[..SHORT_REF_LEN].copy_from_slice(&self.root.short().to_bytes());
+        bytes[SHORT_REF_LEN..SET_REF_LEN - 1].copy_from_slice(&self.root.rest());
+        bytes[SET_REF_LEN - 1] = self.level;
+        bytes
     }
 }
 
@@ -456,6 +493,8 @@ pub struct Schema {
     pub value_width: Option<usize>,
     /// Alignment of values in memory: 1, 2, 4, 8 or 16.
     pub value_align: usize,
+    /// Whether a key has a set of values: a [`MultiTable`](crate::MultiTable).
+    pub multi: bool,
 }
 
 impl Schema {
@@ -467,22 +506,20 @@ impl Schema {
             key_width: None,
             value_width: None,
             value_align: 1,
+            multi: false,
         }
     }
 
     /// How leaves of such a table are laid out in pages of this size.
     pub fn layout(&self, page_size: usize) -> Layout {
-        Layout {
-            page_size,
-            fixed: fixed_form(page_size, self.key_width, self.value_width),
-            align: self.value_align,
-        }
+        layout(page_size, self.key_width, self.value_width, self.value_align, self.multi)
     }
 }
 
 impl std::fmt::Display for Schema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} -> {}", self.key_type, self.value_type)?;
+        let many = if self.multi { "many " } else { "" };
+        write!(f, "{} -> {many}{}", self.key_type, self.value_type)?;
         if self.value_align > 1 {
             write!(f, " aligned to {}", self.value_align)?;
         }
@@ -497,6 +534,14 @@ fn fixed_form(page_size: usize, key: Option<usize>, value: Option<usize>) -> Opt
     fits.then_some((key, value))
 }
 
+fn layout(page_size: usize, key: Option<usize>, value: Option<usize>, align: usize, multi: bool) -> Layout {
+    if !multi {
+        return Layout { page_size, fixed: fixed_form(page_size, key, value), align, set: None };
+    }
+    let width = value.filter(|width| *width <= usize::from(u16::MAX)).unwrap_or(0);
+    Layout { page_size, fixed: None, align: 1, set: Some(width) }
+}
+
 /// How a table's leaves are laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Layout {
@@ -506,6 +551,16 @@ pub struct Layout {
     pub fixed: Option<(usize, usize)>,
     /// Alignment of values.
     pub align: usize,
+    /// Of a multimap, whose leaves hold sets: the width of every value, 0 where it varies.
+    pub set: Option<usize>,
+}
+
+impl Layout {
+    /// How the trees of a multimap's sets are laid out: the values are their keys.
+    pub fn of_sets(&self) -> Layout {
+        let width = self.set.filter(|width| *width > 0);
+        layout(self.page_size, width, width.map(|_| 0), 1, false)
+    }
 }
 
 /// A table's entry in the catalog; key: the name, value: this.
@@ -517,7 +572,7 @@ pub struct TableRecord {
     pub level: u8,
     /// The root page; its count is the number of entries.
     pub root: ChildRef,
-    /// Pages in overflow runs.
+    /// Pages in overflow runs; of a multimap the sets that are trees of their own.
     pub overflow_pages: u64,
     /// The stored schema.
     pub schema: Schema,
@@ -544,6 +599,8 @@ struct RecordHead {
 }
 
 const NO_WIDTH: u32 = u32::MAX;
+/// Flag of a multimap.
+const MULTI: u8 = 1;
 
 impl TableRecord {
     /// The stored form.
@@ -553,7 +610,7 @@ impl TableRecord {
             version: 1,
             level: self.level,
             align: self.schema.value_align as u8,
-            flags: 0,
+            flags: if self.schema.multi { MULTI } else { 0 },
             id: U32::new(self.id),
             root_page: U64::new(self.root.page),
             root_birth: U64::new(self.root.birth),
@@ -590,10 +647,17 @@ impl<'a> RecordView<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, String> {
         let (head, names) = RecordHead::ref_from_prefix(bytes)
             .map_err(|_| format!("table record of {} bytes is too short", bytes.len()))?;
-        if head.version != 1 || head.flags != 0 || head.reserved.get() != 0 {
+        if head.version != 1 || head.flags & !MULTI != 0 || head.reserved.get() != 0 {
             return Err(format!("table record of version {} flags {}", head.version, head.flags));
         }
-        if !matches!(head.align, 1 | 2 | 4 | 8 | 16) || usize::from(head.level) >= MAX_LEVELS {
+        let can_align = if head.flags & MULTI == 0 { 16 } else { 1 };
+        if head.id.get() & SET_BIT != 0 {
+            return Err(format!("table record with id {}", head.id));
+        }
+        if !matches!(head.align, 1 | 2 | 4 | 8 | 16)
+            || head.align > can_align
+            || usize::from(head.level) >= MAX_LEVELS
+        {
             return Err(format!("table record with alignment {} level {}", head.align, head.level));
         }
         let split = usize::from(head.key_type_len.get());
@@ -617,7 +681,13 @@ impl<'a> RecordView<'a> {
             key_width: self.key_width(),
             value_width: self.value_width(),
             value_align: self.value_align(),
+            multi: self.is_multi(),
         }
+    }
+
+    /// Whether it is a multimap.
+    pub fn is_multi(&self) -> bool {
+        self.head.flags & MULTI != 0
     }
 
     /// Id that the table's pages carry.
@@ -636,7 +706,7 @@ impl<'a> RecordView<'a> {
         ChildRef { page: head.root_page.get(), birth: head.root_birth.get(), count: head.root_count.get() }
     }
 
-    /// Pages in overflow runs.
+    /// Pages in overflow runs; of a multimap the sets that are trees of their own.
     pub fn overflow_pages(&self) -> u64 {
         self.head.overflow_pages.get()
     }
@@ -658,11 +728,7 @@ impl<'a> RecordView<'a> {
 
     /// How leaves of such a table are laid out in pages of this size.
     pub fn layout(&self, page_size: usize) -> Layout {
-        Layout {
-            page_size,
-            fixed: fixed_form(page_size, self.key_width(), self.value_width()),
-            align: self.value_align(),
-        }
+        layout(page_size, self.key_width(), self.value_width(), self.value_align(), self.is_multi())
     }
 }
 
@@ -710,6 +776,13 @@ mod tests {
     }
 
     #[test]
+    fn a_reference_to_a_set_survives_its_bytes() {
+        let root = ChildRef { page: DIRTY_BIT | 7, birth: 5 << 24 | 9, count: LIMIT_48 - 1 };
+        let set = SetRef { root, level: 31 };
+        assert_eq!(SetRef::read(&set.to_bytes()), set);
+    }
+
+    #[test]
     fn a_table_record_survives_its_bytes() {
         let record = TableRecord {
             id: 9,
@@ -718,6 +791,9 @@ mod tests {
             overflow_pages: 3,
             schema: Schema { key_width: Some(8), value_align: 16, ..Schema::bytes() },
         };
+        let many = Schema { value_width: Some(3), multi: true, ..Schema::bytes() };
+        let many = TableRecord { schema: many, ..record.clone() };
+        assert_eq!(RecordView::parse(&many.to_bytes()).unwrap().schema(), many.schema);
         let bytes = record.to_bytes();
         let view = RecordView::parse(&bytes).unwrap();
         assert_eq!((view.id(), view.level(), view.root()), (9, 2, record.root));

@@ -41,7 +41,7 @@ pub fn page(bytes: &[u8]) {
         };
         let align = 1 << (layout % 5);
         let is_possible = |(key, value): (usize, usize)| key + value <= (page_size - HEADER_LEN) / 8;
-        let layout_of = Layout { page_size, fixed, align };
+        let layout_of = Layout { page_size, fixed, align, set: None };
         if fixed.is_none_or(is_possible) && leaf.validate(&layout_of).is_ok() {
             edit_leaf(&page, &layout_of, *layout);
         }

@@ -34,7 +34,7 @@ use crate::redo::{Change, next_change};
 use crate::shared::{FlushState, State};
 use crate::space::{GivenUp, Run, Space};
 use crate::store::{Snapshot, Store, Writer, check_txn};
-use crate::tree::{Tree, cut, insert, prefetch, remove};
+use crate::tree::{Tree, cut, insert, multi, prefetch, remove};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -206,8 +206,18 @@ struct Table {
     stored: Tree,
 }
 
-/// Changes of entries, by table: the key, and the value, if there is one now.
-type Entries<'b> = BTreeMap<u32, Vec<(&'b [u8], Option<&'b [u8]>)>>;
+/// Changes of entries, by table: the key, and what became of it.
+type Entries<'b> = BTreeMap<u32, Vec<(&'b [u8], Became<'b>)>>;
+
+#[derive(Clone, Copy)]
+enum Became<'b> {
+    /// It has this value; in a multimap this one too.
+    Put(&'b [u8]),
+    /// It is gone.
+    Deleted,
+    /// It has not this value any more.
+    Without(&'b [u8]),
+}
 
 /// The txn that repeats what the log says.
 struct Replay<'d> {
@@ -253,8 +263,13 @@ impl<'d> Replay<'d> {
     /// Carries out a change of tables; files one of an entry. `None`: it cannot be.
     fn change<'b>(&mut self, change: Change<'b>, entries: &mut Entries<'b>) -> Result<(), Option<Error>> {
         match change {
-            Change::Put { table, key, value } => entries.entry(table).or_default().push((key, Some(value))),
-            Change::Delete { table, key } => entries.entry(table).or_default().push((key, None)),
+            Change::Put { table, key, value } => {
+                entries.entry(table).or_default().push((key, Became::Put(value)))
+            }
+            Change::Delete { table, key } => entries.entry(table).or_default().push((key, Became::Deleted)),
+            Change::DeleteValue { table, key, value } => {
+                entries.entry(table).or_default().push((key, Became::Without(value)));
+            }
             Change::Create { name, record } => {
                 let view = RecordView::parse(record).map_err(|_| None)?;
                 let (tree, schema) = (Tree::of(&view, self.dirty.page_size()), view.schema());
@@ -306,8 +321,8 @@ impl<'d> Replay<'d> {
         found.map(|(id, _)| *id).ok_or(None)
     }
 
-    /// Changes entries of a table: each key once, as it was changed last.
-    fn change_entries(&mut self, table: u32, mut entries: Vec<(&[u8], Option<&[u8]>)>) -> Result<()> {
+    /// Changes entries of a table: each key once, as it was changed last; of a multimap all that was done to it, in turn.
+    fn change_entries(&mut self, table: u32, mut entries: Vec<(&[u8], Became<'_>)>) -> Result<()> {
         let Some(Table { schema, tree, .. }) = self.tables.get_mut(&table) else {
             return Err(Error::corrupt(0, format!("the log changes table {table}, which is not there")));
         };
@@ -316,23 +331,29 @@ impl<'d> Replay<'d> {
         let last = entries
             .iter()
             .enumerate()
-            .filter(|(i, (key, _))| entries.get(i + 1).is_none_or(|(next, _)| next != key));
+            .filter(|(i, (key, _))| schema.multi || entries.get(i + 1).is_none_or(|(next, _)| next != key));
         let last: Vec<_> = last.map(|(_, entry)| *entry).collect();
         if last.len() >= MANY_KEYS {
             let keys: Vec<&[u8]> = last.iter().map(|(key, _)| *key).collect();
             let pages = &self.dirty.store.pages;
             prefetch::prefetch(self.dirty, pages, tree, &keys, self.dirty.base.page_count)?;
         }
-        for (key, value) in last {
-            match value {
-                Some(value) => {
-                    check_entry(schema, tree, key, value).map_err(|error| {
-                        Error::corrupt(0, format!("the log has an impossible entry: {error}"))
-                    })?;
-                    insert::put(self.dirty, tree, key, value, true)?;
+        let impossible = |error| Error::corrupt(0, format!("the log has an impossible entry: {error}"));
+        for (key, became) in last {
+            match became {
+                Became::Put(value) => {
+                    check_entry(schema, tree, key, value).map_err(impossible)?;
+                    match schema.multi {
+                        true => drop(multi::put_value(self.dirty, tree, key, value)?),
+                        false => drop(insert::put(self.dirty, tree, key, value, true)?),
+                    }
                 }
-                None => {
-                    remove::remove(self.dirty, tree, key)?;
+                Became::Deleted => drop(remove::remove(self.dirty, tree, key)?),
+                Became::Without(value) if schema.multi => {
+                    multi::delete_value(self.dirty, tree, key, value)?;
+                }
+                Became::Without(_) => {
+                    return Err(Error::corrupt(0, format!("the log takes table {table} for a multimap")));
                 }
             }
             if self.dirty.is_full() {
@@ -419,6 +440,7 @@ mod tests {
             Box::new(move |_, _| vec![Change::Rename { from: "bytes", to: name }]),
             Box::new(|_, _| vec![Change::Rename { from: "bytes", to: "numbers" }]),
             Box::new(|_, _| vec![Change::Drop { name: "nobody" }]),
+            Box::new(|_, b| vec![Change::DeleteValue { table: b, key: b"k", value: b"v" }]),
         ];
         for (i, changes) in crafted.into_iter().enumerate() {
             let opened = open_with(1, changes);

@@ -11,9 +11,11 @@
 //!        | 4 | name length | name                                      drop a table
 //!        | 5 | length, length | name | new name                        rename a table
 //!        | 6 | number                                                  set the user version
+//!        | 7 | table id, key length, value length | key | value        delete a value of a multimap's key
 //!        | 8 | table id, from length, 0 or to length + 1 | from | to   delete the keys from `from` up to, not including, `to`
 //! ```
-//! Numbers are LEB128. A zero in the place of the first byte ends the list.
+//! In a multimap a put adds a value and a delete removes all of the key's. Numbers are LEB128. A zero in the
+//! place of the first byte ends the list.
 
 use crate::space::record::{put_varint, varint};
 
@@ -32,6 +34,8 @@ pub enum Change<'b> {
     Rename { from: &'b str, to: &'b str },
     /// The application's number.
     UserVersion(u64),
+    /// The key of a multimap does not have this value any more.
+    DeleteValue { table: u32, key: &'b [u8], value: &'b [u8] },
     /// The entries whose keys are not below `from` and, where there is a `to`, below that are gone.
     DeleteRange { table: u32, from: &'b [u8], to: Option<&'b [u8]> },
 }
@@ -40,7 +44,9 @@ impl Change<'_> {
     /// Bytes that it takes at least.
     fn payload(&self) -> usize {
         match self {
-            Change::Put { key, value, .. } => key.len() + value.len(),
+            Change::Put { key, value, .. } | Change::DeleteValue { key, value, .. } => {
+                key.len() + value.len()
+            }
             Change::Delete { key, .. } => key.len(),
             Change::Create { name, record } => name.len() + record.len(),
             Change::Drop { name } => name.len(),
@@ -75,6 +81,9 @@ impl Change<'_> {
             Change::DeleteRange { table, from, to } => {
                 let to_len = to.map_or(0, |to| len(to) + 1);
                 head(8, &[table.into(), len(from), to_len], &[from, to.unwrap_or_default()]);
+            }
+            Change::DeleteValue { table, key, value } => {
+                head(7, &[table.into(), len(key), len(value)], &[key, value]);
             }
         }
     }
@@ -119,6 +128,10 @@ fn parse<'b>(kind: u8, input: &mut &'b [u8]) -> Option<Change<'b>> {
             let from = take(input, from)?;
             let to = to.checked_sub(1).map(|to| take(input, to));
             Change::DeleteRange { table, from, to: if let Some(to) = to { Some(to?) } else { None } }
+        }
+        7 => {
+            let (table, key, value) = (id(input)?, varint(input)?, varint(input)?);
+            Change::DeleteValue { table, key: take(input, key)?, value: take(input, value)? }
         }
         _ => return None,
     })
@@ -183,7 +196,7 @@ impl Redo {
 mod tests {
     use super::*;
 
-    const CHANGES: [Change<'_>; 9] = [
+    const CHANGES: [Change<'_>; 10] = [
         Change::Create { name: "words", record: &[1, 2, 3] },
         Change::Put { table: 2, key: b"", value: b"" },
         Change::Put { table: 300, key: b"key", value: &[9; 200] },
@@ -193,6 +206,7 @@ mod tests {
         Change::DeleteRange { table: 2, from: b"", to: None },
         Change::DeleteRange { table: 300, from: b"key", to: Some(b"") },
         Change::Drop { name: "" },
+        Change::DeleteValue { table: 300, key: b"key", value: b"value" },
     ];
 
     #[test]

@@ -80,6 +80,7 @@ pub(crate) fn schema_of<K: Key + ?Sized, V: Codec + ?Sized>() -> Schema {
         key_width: K::WIDTH,
         value_width: V::WIDTH,
         value_align: V::ALIGN,
+        multi: false,
     }
 }
 
@@ -189,7 +190,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
         self.between(Bound::Included(prefix.to_vec()), high)
     }
 
-    fn between(&self, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Range<'t, K, V> {
+    pub(crate) fn between(&self, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Range<'t, K, V> {
         let nowhere = || Cursor::nowhere(self.source, &self.tree);
         Range { view: *self, low, high, front: nowhere(), back: nowhere(), steps: Steps::None }
     }
@@ -275,7 +276,7 @@ pub(crate) fn low_place(low: &Bound<Vec<u8>>) -> Place<'_> {
     }
 }
 
-fn high_place(high: &Bound<Vec<u8>>) -> Place<'_> {
+pub(crate) fn high_place(high: &Bound<Vec<u8>>) -> Place<'_> {
     match high {
         Bound::Unbounded => Place::End,
         Bound::Included(key) => Place::Above(key),

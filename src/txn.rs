@@ -19,8 +19,9 @@ use crate::commit::{self, Changed, Changes, Failure, record_of};
 use crate::dirty::{Dirty, Mark};
 use crate::error::{Error, Result};
 use crate::fork;
-use crate::format::{OverflowRef, RecordView, Schema, ShortRef};
+use crate::format::{OverflowRef, RecordView, SET_BIT, Schema, ShortRef};
 use crate::group::Ticket;
+use crate::multi::{MultiTable, MultiView, Values};
 use crate::options::Durability;
 use crate::recover::recover;
 use crate::redo::{Change, Redo};
@@ -41,6 +42,7 @@ use std::sync::{Arc, OnceLock};
 pub(crate) mod bulk;
 mod convenience;
 mod delete_range;
+mod multi;
 
 /// The table's stored schema must be the caller's. A table of bytes is what the tool makes; it does
 /// not pass for another type either.
@@ -62,7 +64,8 @@ fn check_record<K: Key + ?Sized, V: Codec + ?Sized>(name: &str, record: &RecordV
         && record.value_type == V::type_name()
         && record.key_width() == K::WIDTH
         && record.value_width() == V::WIDTH
-        && record.value_align() == V::ALIGN;
+        && record.value_align() == V::ALIGN
+        && !record.is_multi();
     if same { Ok(()) } else { check_schema::<K, V>(name, &record.schema()) }
 }
 
@@ -83,9 +86,11 @@ macro_rules! reading {
         /// A table as raw bytes, whatever its types; `None` when there is no such table.
         ///
         /// # Errors
-        /// `Corrupt` where the catalog is damaged.
+        /// `Corrupt` where the catalog is damaged, `InvalidArgument` where it is a multimap.
         pub fn raw_table(&self, name: &str) -> Result<Option<TableView<'_, [u8], [u8]>>> {
-            Ok(self.table_tree(name)?.map(|tree| TableView::new(self, tree)))
+            let Some(tree) = self.table_tree(name)? else { return Ok(None) };
+            multi::expect_single(name, tree.layout.set.is_some())?;
+            Ok(Some(TableView::new(self, tree)))
         }
 
         /// The value at `key`. O(log n). See [`TableView::get`].
@@ -261,6 +266,39 @@ macro_rules! reading {
         ) -> Result<u64> {
             self.table(table)?.rank(key)
         }
+
+        /// A multimap, for several reads: the lookup by name is done once.
+        ///
+        /// # Errors
+        /// `SchemaMismatch` when it is stored with other types.
+        pub fn multi<K: Key + ?Sized, V: Key + ?Sized>(
+            &self,
+            table: MultiTable<K, V>,
+        ) -> Result<MultiView<'_, K, V>> {
+            Ok(MultiView::new(self, self.multi_tree(table)?))
+        }
+
+        /// A multimap as raw bytes, whatever its types; `None` when there is no such table.
+        ///
+        /// # Errors
+        /// `Corrupt` where the catalog is damaged, `InvalidArgument` where it is no multimap.
+        pub fn raw_multi(&self, name: &str) -> Result<Option<MultiView<'_, [u8], [u8]>>> {
+            let Some(tree) = self.table_tree(name)? else { return Ok(None) };
+            multi::expect_multi(name, tree.layout.set.is_some())?;
+            Ok(Some(MultiView::new(self, tree)))
+        }
+
+        /// The values of a multimap's key, in order. See [`MultiView::values`].
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `Corrupt`; the steps have errors of their own.
+        pub fn values<K: Key + ?Sized, V: Key + ?Sized>(
+            &self,
+            table: MultiTable<K, V>,
+            key: &(impl Encode<K> + ?Sized),
+        ) -> Result<Values<'_, V>> {
+            self.multi(table)?.values(key)
+        }
     };
 }
 
@@ -415,15 +453,24 @@ impl ReadTxn {
         catalog_tree(&self.state, self.store.pages.page_size)
     }
 
-    fn tree<K: Key + ?Sized, V: Codec + ?Sized>(&self, table: Table<K, V>) -> Result<Tree> {
+    #[inline(always)]
+    fn cached(&self, name: &'static str, types: TypeId) -> Option<Tree> {
         for place in self.cache.get().into_iter().flat_map(|cache| cache.iter()) {
-            let Some(cached) = place.get() else { break };
-            let same_name = std::ptr::eq(cached.name, table.name()) || cached.name == table.name();
-            if same_name && cached.types == table.type_id() {
-                return Ok(cached.tree);
+            let cached = place.get()?;
+            let same_name = std::ptr::eq(cached.name, name) || cached.name == name;
+            if same_name && cached.types == types {
+                return Some(cached.tree);
             }
         }
-        self.look_up(table)
+        None
+    }
+
+    #[inline]
+    fn tree<K: Key + ?Sized, V: Codec + ?Sized>(&self, table: Table<K, V>) -> Result<Tree> {
+        match self.cached(table.name(), table.type_id()) {
+            Some(tree) => Ok(tree),
+            None => self.look_up(table),
+        }
     }
 
     #[cold]
@@ -436,14 +483,18 @@ impl ReadTxn {
             }
             None => Tree::empty(0, schema_of::<K, V>().layout(page_size)),
         };
-        let mut cached = CachedTable { name: table.name(), types: table.type_id(), tree };
+        self.keep(table.name(), table.type_id(), tree);
+        Ok(tree)
+    }
+
+    fn keep(&self, name: &'static str, types: TypeId, tree: Tree) {
+        let mut cached = CachedTable { name, types, tree };
         for place in self.cache.get_or_init(Default::default).iter() {
             match place.set(cached) {
                 Ok(()) => break,
                 Err(rejected) => cached = rejected,
             }
         }
-        Ok(tree)
     }
 
     fn table_tree(&self, name: &str) -> Result<Option<Tree>> {
@@ -675,27 +726,27 @@ impl WriteTxn {
     /// Like [`WriteTxn::put`], of raw bytes into an existing table of any types.
     ///
     /// # Errors
-    /// `TableNotFound`, and those of [`WriteTxn::put`]. The bytes are not checked against the types.
+    /// `TableNotFound`, `InvalidArgument` for a multimap, and those of [`WriteTxn::put`]. The bytes are not checked against the types.
     pub fn raw_put(&mut self, table: &str, key: &[u8], value: &[u8]) -> Result<bool> {
-        let index = self.open_raw(table)?;
+        let index = self.open_raw_single(table)?;
         Ok(self.put_at(index, key, value, true)? == Put::Replaced)
     }
 
     /// Like [`WriteTxn::put_new`], of raw bytes into an existing table of any types.
     ///
     /// # Errors
-    /// `TableNotFound`, and those of [`WriteTxn::put`]. The bytes are not checked against the types.
+    /// `TableNotFound`, `InvalidArgument` for a multimap, and those of [`WriteTxn::put`]. The bytes are not checked against the types.
     pub fn raw_put_new(&mut self, table: &str, key: &[u8], value: &[u8]) -> Result<bool> {
-        let index = self.open_raw(table)?;
+        let index = self.open_raw_single(table)?;
         Ok(self.put_at(index, key, value, false)? == Put::Inserted)
     }
 
     /// Like [`WriteTxn::delete`], by raw bytes in an existing table of any types.
     ///
     /// # Errors
-    /// `TableNotFound`, and those of [`WriteTxn::delete`].
+    /// `TableNotFound`, `InvalidArgument` for a multimap, and those of [`WriteTxn::delete`].
     pub fn raw_delete(&mut self, table: &str, key: &[u8]) -> Result<bool> {
-        let index = self.open_raw(table)?;
+        let index = self.open_raw_single(table)?;
         self.delete_at(index, key)
     }
 
@@ -840,7 +891,7 @@ impl WriteTxn {
         check_name(name)?;
         check_possible(&schema)?;
         let id = self.next_table;
-        if id == u32::MAX {
+        if id >= SET_BIT {
             return Err(Error::invalid("all table ids are used; dump and load the store"));
         }
         let tree = Tree::empty(id, schema.layout(self.dirty.page_size()));

@@ -97,6 +97,8 @@ pub struct TableStats {
     pub info: TableInfo,
     /// What is on each level, leaves first.
     pub levels: Vec<LevelStats>,
+    /// In a multimap: what is on each level of the trees of its larger sets of values, all together.
+    pub set_levels: Vec<LevelStats>,
 }
 
 /// Judges everything that a pinned state refers to, and the meta slots.
@@ -206,13 +208,17 @@ fn walk(copies: &Copies<'_>, state: &State, findings: &mut Findings<'_>) -> Walk
     findings.mark(0, meta_pages(copies.page_size), "the meta area");
     let mut listed = Vec::new();
     let mut list = |leaf: &LeafView<'_>| listed.extend((0..leaf.count()).map(|i| table_in(copies, leaf, i)));
-    walk.catalog = check_tree(copies, &catalog_tree(state, copies.page_size), findings, &mut list);
+    walk.catalog = check_tree(copies, &catalog_tree(state, copies.page_size), findings, &mut list).0;
     for table in listed {
         match table {
             Ok((name, schema, tree)) => {
                 findings.table = Some(name.clone());
-                let levels = check_tree(copies, &tree, findings, &mut |_| {});
-                walk.tables.push(TableStats { info: TableInfo::new(name, schema, &tree), levels });
+                let (levels, set_levels) = check_tree(copies, &tree, findings, &mut |_| {});
+                walk.tables.push(TableStats {
+                    info: TableInfo::new(name, schema, &tree),
+                    levels,
+                    set_levels,
+                });
                 findings.table = None;
             }
             Err(error) => findings.report_error(None, error),
@@ -244,6 +250,7 @@ fn table_in(copies: &Copies<'_>, leaf: &LeafView<'_>, i: usize) -> Result<(Strin
     match stored {
         Stored::Inline(record) => listed_table(name, record, copies.page_size),
         Stored::Overflow(run) => listed_table(name, &copies.value(&run)?, copies.page_size),
+        Stored::Set(set) => Err(Error::corrupt(set.root.page, "a set of values in the catalog")),
     }
 }
 

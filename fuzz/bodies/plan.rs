@@ -108,7 +108,8 @@ fn fixed(key: usize, value: usize, align: usize) -> Schema {
 }
 
 fn typed(key: &str, value: &str, key_width: Option<usize>, value_width: Option<usize>) -> Schema {
-    Schema { key_type: key.into(), value_type: value.into(), key_width, value_width, value_align: 1 }
+    let (key_type, value_type) = (key.into(), value.into());
+    Schema { key_type, value_type, key_width, value_width, value_align: 1, multi: false }
 }
 
 fn word(i: u32) -> Vec<u8> {

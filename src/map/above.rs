@@ -19,9 +19,9 @@ mod tests {
     /// Of a branch.
     const CHILDREN: usize = 30;
     const LAYOUTS: [Layout; 3] = [
-        Layout { page_size: 4096, fixed: None, align: 1 },
-        Layout { page_size: 4096, fixed: None, align: 8 },
-        Layout { page_size: 4096, fixed: Some((8, 4)), align: 1 },
+        Layout { page_size: 4096, fixed: None, align: 1, set: None },
+        Layout { page_size: 4096, fixed: None, align: 8, set: None },
+        Layout { page_size: 4096, fixed: Some((8, 4)), align: 1, set: None },
     ];
 
     /// Pages are aligned as in a mapping, and no more than that is read of each.

@@ -3,10 +3,10 @@
 //! Owns: [`Entries`], which knows where slots and cells lie, so that a step looks at one slot and not at
 //! the header. Promises: every slot is judged when its entry is taken.
 
-use super::leaf::{OVERFLOW_FLAG, SLOT_LEN};
+use super::leaf::{OVERFLOW_FLAG, SLOT_LEN, stored_apart};
 use super::{LeafView, Stored, damage};
 use crate::error::Result;
-use crate::format::{HEADER_LEN, OVERFLOW_REF_LEN, OverflowRef};
+use crate::format::{HEADER_LEN, Layout};
 
 /// A place between two entries of a leaf, and how far it may go either way.
 pub struct Entries<'a> {
@@ -100,6 +100,18 @@ impl<'a> Entries<'a> {
         Ok(low)
     }
 
+    /// How many entries of the table are before the place: see [`LeafView::weight`].
+    ///
+    /// # Errors
+    /// `Corrupt` where one is not what the layout says.
+    #[inline]
+    pub fn weight_before(&self, layout: &Layout) -> Result<u64> {
+        match layout.set {
+            Some(_) if self.at > 0 => LeafView::new(self.page)?.weight(layout, 0..self.at),
+            _ => Ok(self.at() as u64),
+        }
+    }
+
     /// The key of entry `i`.
     ///
     /// # Errors
@@ -164,10 +176,10 @@ impl<'a> Entries<'a> {
         let slot = slots.get(i).ok_or_else(outside)?;
         let (key, value) =
             cell(cells, half(slot, 0), half(slot, 2) & !OVERFLOW_FLAG, half(slot, 4)).ok_or_else(outside)?;
-        if value.len() != OVERFLOW_REF_LEN {
-            return Err(damage(self.page, format!("entry {i}: overflow reference of {} bytes", value.len())));
+        match stored_apart(value) {
+            Some(stored) => Ok((key, stored)),
+            None => Err(damage(self.page, format!("entry {i}: overflow reference of {} bytes", value.len()))),
         }
-        Ok((key, Stored::Overflow(OverflowRef::read(value))))
     }
 
     /// Key and value, where they lie in the page.

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! header 32 | heads 4 × n | slots 6 × n | room | cells
-//! slot: distance of the cell's start from the page's end u16 | key length u16, top bit: overflow | value length u16
+//! slot: distance of the cell's start from the page's end u16 | key length u16, top bit: the value is elsewhere | value length u16
 //! cell: value, key, zeros to the table's alignment; so a value begins at an aligned address
 //! ```
 //! Heads sit right behind the header, so that one prefetch brings both.
 
 use super::{Stored, common_prefix, damage, equal_heads, head, set_u16, u16_at};
 use crate::error::{Error, Result};
-use crate::format::{HEADER_LEN, OVERFLOW_REF_LEN, OverflowRef, header, header_mut};
+use crate::format::{HEADER_LEN, OVERFLOW_REF_LEN, OverflowRef, SET_REF_LEN, SetRef, header, header_mut};
 use crate::map::prefetch;
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -140,11 +140,9 @@ impl<'a> Leaf<'a> {
 
     #[cold]
     fn overflow(&self, i: usize, value: &[u8]) -> Result<Stored<'a>> {
-        match value.len() == OVERFLOW_REF_LEN {
-            true => Ok(Stored::Overflow(OverflowRef::read(value))),
-            false => {
-                Err(damage(self.page, format!("entry {i}: overflow reference of {} bytes", value.len())))
-            }
+        match stored_apart(value) {
+            Some(stored) => Ok(stored),
+            None => Err(damage(self.page, format!("entry {i}: overflow reference of {} bytes", value.len()))),
         }
     }
 
@@ -253,7 +251,7 @@ impl<'a> Leaf<'a> {
             if self.page.len() - slot.start > cells || slot.start + len > self.page.len() {
                 return Err(damage(self.page, format!("entry {i} lies outside the cells")));
             }
-            if slot.overflow && slot.value_len != OVERFLOW_REF_LEN {
+            if slot.overflow && ![OVERFLOW_REF_LEN, SET_REF_LEN].contains(&slot.value_len) {
                 return Err(damage(self.page, format!("entry {i}: bad overflow reference")));
             }
             if LEAF_SLOT_LEN + len > (self.page.len() - HEADER_LEN) / 2 {
@@ -337,7 +335,7 @@ fn put_entry(
     value: Stored<'_>,
 ) {
     let value_len = value.cell_len();
-    let overflow = matches!(value, Stored::Overflow(_));
+    let overflow = value.is_apart();
     let start = page.len() - distance;
     put_slot(page, count, i, head(key, prefix_len), &Slot { start, key_len: key.len(), value_len, overflow });
     put_value(page, start, value);
@@ -360,6 +358,7 @@ fn put_value(page: &mut [u8], start: usize, value: Stored<'_>) {
     match value {
         Stored::Inline(value) => page[start..start + value.len()].copy_from_slice(value),
         Stored::Overflow(run) => page[start..start + OVERFLOW_REF_LEN].copy_from_slice(&run.to_bytes()),
+        Stored::Set(set) => page[start..start + SET_REF_LEN].copy_from_slice(&set.to_bytes()),
     }
 }
 
@@ -420,7 +419,7 @@ pub fn remove(page: &mut [u8], align: usize, i: usize) {
 pub fn overwrite(page: &mut [u8], i: usize, value: Stored<'_>) -> bool {
     let slot = slot_at(counts(page).0, i);
     let was_overflow = u16_at(page, slot + 2) & OVERFLOW_FLAG != 0;
-    if was_overflow != matches!(value, Stored::Overflow(_)) || u16_at(page, slot + 4) != value.cell_len() {
+    if was_overflow != value.is_apart() || u16_at(page, slot + 4) != value.cell_len() {
         return false;
     }
     let start = page.len() - u16_at(page, slot);
@@ -433,6 +432,34 @@ pub fn value_mut(page: &mut [u8], i: usize) -> &mut [u8] {
     let slot = slot_at(counts(page).0, i);
     let (start, len) = (page.len() - u16_at(page, slot), u16_at(page, slot + 4));
     &mut page[start..start + len]
+}
+
+/// See [`super::leaf_splice`].
+pub fn splice(page: &mut [u8], i: usize, at: usize, removed: usize, bytes: &[u8]) -> bool {
+    let (count, cells) = counts(page);
+    let slot = slot_at(count, i);
+    let (distance, value_len) = (u16_at(page, slot), u16_at(page, slot + 4));
+    assert!(at + removed <= value_len, "{removed} bytes from {at} on of a value of {value_len}");
+    let grown = cells - removed + bytes.len();
+    if HEADER_LEN + count * LEAF_SLOT_LEN + grown > page.len() {
+        return false;
+    }
+    let (low, end) = (page.len() - cells, page.len() - distance + at);
+    let moved = page.len() - grown;
+    page.copy_within(low..end, moved);
+    let end = end + removed;
+    page[end - bytes.len()..end].copy_from_slice(bytes);
+    page[low.min(moved)..moved].fill(0);
+    for j in 0..count {
+        let at = slot_at(count, j);
+        let other = u16_at(page, at);
+        if other >= distance {
+            set_u16(page, at, other - removed + bytes.len());
+        }
+    }
+    set_u16(page, slot + 4, value_len - removed + bytes.len());
+    set_counts(page, count, grown);
+    true
 }
 
 /// Fills an empty leaf with these of the entries of another that has one more, before its entry `at`. Cells
@@ -470,6 +497,16 @@ pub fn build_inserted(
     set_counts(page, count, distance);
     header_mut(page).prefix_len.set(prefix_len as u16);
     Ok(())
+}
+
+/// What a cell says of a value that is elsewhere; `None` where it says nothing.
+#[inline]
+pub(super) fn stored_apart<'a>(bytes: &[u8]) -> Option<Stored<'a>> {
+    match bytes.len() {
+        OVERFLOW_REF_LEN => Some(Stored::Overflow(OverflowRef::read(bytes))),
+        SET_REF_LEN => Some(Stored::Set(SetRef::read(bytes))),
+        _ => None,
+    }
 }
 
 fn counts(page: &[u8]) -> (usize, usize) {

@@ -1,9 +1,10 @@
 //! What stands inside tree pages: reading views and in-place edits.
 //!
-//! Owns: the byte layout of branches ([`branch`]), leaves with slots ([`leaf`]) and fixed-width leaves
-//! ([`fixed`]), searching in them and stepping through them ([`entries`]). Reading never trusts a byte: every offset is checked, and what
-//! does not fit is `Error::Corrupt` with the page. Editing works on heap copies that passed
-//! `validate` when they were copied. Leaves to others: where pages come from and go to.
+//! Owns: the byte layout of branches ([`branch`]), leaves with slots ([`leaf`]), fixed-width leaves
+//! ([`fixed`]) and the sets in the leaves of multimaps ([`set`]), searching in them and stepping through them
+//! ([`entries`]). Reading never trusts a byte: every offset is checked, and what does not fit is
+//! `Error::Corrupt` with the page. Editing works on heap copies that passed `validate` when they were copied.
+//! Leaves to others: where pages come from and go to.
 //!
 //! Invariants:
 //! 1. Keys in a page are strictly ascending (checked by `verify`).
@@ -15,6 +16,7 @@ pub mod branch;
 pub mod entries;
 pub mod fixed;
 pub mod leaf;
+pub mod set;
 
 pub use branch::{Branch, BranchEntries};
 pub use entries::{Entries, Pair};
@@ -22,10 +24,12 @@ pub use leaf::LEAF_SLOT_LEN;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    HEADER_LEN, Layout, OVERFLOW_REF_LEN, OverflowRef, PageHeader, PageKind, header, header_mut,
+    HEADER_LEN, Layout, MAX_LEVELS, OVERFLOW_REF_LEN, OverflowRef, PageHeader, PageKind, SET_REF_LEN, SetRef,
+    header, header_mut,
 };
 use fixed::FixedLeaf;
 use leaf::Leaf;
+use set::Set;
 use std::cmp::Ordering;
 use std::ops::Range;
 use zerocopy::byteorder::little_endian::{U32, U64};
@@ -44,6 +48,8 @@ pub enum Stored<'a> {
     Inline(&'a [u8]),
     /// Where it is.
     Overflow(OverflowRef),
+    /// The tree of the values of a multimap's key.
+    Set(SetRef),
 }
 
 impl Stored<'_> {
@@ -52,6 +58,30 @@ impl Stored<'_> {
         match self {
             Stored::Inline(value) => value.len(),
             Stored::Overflow(_) => OVERFLOW_REF_LEN,
+            Stored::Set(_) => SET_REF_LEN,
+        }
+    }
+
+    /// Whether the value is elsewhere.
+    pub fn is_apart(&self) -> bool {
+        !matches!(self, Stored::Inline(_))
+    }
+
+    /// How many entries this is the value of: those of a set that its leaf's branches count.
+    ///
+    /// # Errors
+    /// What is wrong, where it is not a set in a multimap, or one elsewhere.
+    #[inline]
+    pub fn weight(&self, layout: &Layout) -> Result<u64, &'static str> {
+        match (layout.set, self) {
+            (None, Stored::Set(_)) => Err("a set of values in a table that is no multimap"),
+            (None, _) => Ok(1),
+            (Some(width), Stored::Inline(bytes)) => match Set::read(bytes, width) {
+                Some(set) => Ok(set.count() as u64),
+                None => Err("not a set of values"),
+            },
+            (Some(_), Stored::Set(set)) => Ok(set.root.count),
+            (Some(_), Stored::Overflow(_)) => Err("an overflow reference in a multimap"),
         }
     }
 }
@@ -75,6 +105,7 @@ impl<'a> LeafView<'a> {
         match header(page).kind {
             kind if kind == PageKind::Leaf as u8 => Ok(LeafView::Slotted(Leaf::new(page)?)),
             kind if kind == PageKind::FixedLeaf as u8 => Ok(LeafView::Fixed(FixedLeaf::new(page)?)),
+            kind if kind == PageKind::SetLeaf as u8 => Ok(LeafView::Slotted(Leaf::new(page)?)),
             _ => Err(not_a_leaf(page)),
         }
     }
@@ -122,6 +153,36 @@ impl<'a> LeafView<'a> {
             LeafView::Slotted(leaf) => leaf.entry(i),
             LeafView::Fixed(leaf) => Ok((leaf.key(i)?, Stored::Inline(leaf.value(i)?))),
         }
+    }
+
+    /// How many entries of the table these of the leaf's are: in a multimap as many as they have values.
+    ///
+    /// # Errors
+    /// `Corrupt` where one is not what the layout says.
+    #[inline]
+    pub fn weight(&self, layout: &Layout, mut entries: Range<usize>) -> Result<u64> {
+        if layout.set.is_none() {
+            return Ok(entries.len() as u64);
+        }
+        entries.try_fold(0, |sum: u64, i| {
+            let weight = self.stored(i)?.weight(layout);
+            Ok(sum.saturating_add(weight.map_err(|what| self.damage(format!("entry {i}: {what}")))?))
+        })
+    }
+
+    /// The entry of a multimap's leaf in which its value number `rank` is, and its number there.
+    ///
+    /// # Errors
+    /// Those of [`LeafView::weight`].
+    pub fn entry_with_rank(&self, layout: &Layout, mut rank: u64) -> Result<(usize, u64)> {
+        for i in 0..self.count() {
+            let weight = self.weight(layout, i..i + 1)?;
+            if rank < weight {
+                return Ok((i, rank));
+            }
+            rank -= weight;
+        }
+        Ok((self.count(), rank))
     }
 
     /// `Ok(i)` where the key is entry `i`, `Err(i)` where it would become entry `i`.
@@ -215,13 +276,54 @@ impl<'a> LeafView<'a> {
     /// `Corrupt` when it cannot, or the leaf has not the table's form.
     pub fn validate(&self, layout: &Layout) -> Result<()> {
         match self {
-            LeafView::Slotted(leaf) if layout.fixed.is_none() => leaf.validate(layout.align),
+            LeafView::Slotted(leaf) if layout.fixed.is_none() => {
+                let kind = header(leaf.page()).kind;
+                if kind != leaf_kind(layout) as u8 {
+                    return Err(damage(
+                        leaf.page(),
+                        format!("a leaf of kind {kind} in a table of another kind"),
+                    ));
+                }
+                leaf.validate(layout.align)?;
+                self.validate_sets(layout)
+            }
             LeafView::Fixed(leaf) if layout.fixed == Some(leaf.widths()) => Ok(()),
             LeafView::Slotted(leaf) => Err(damage(leaf.page(), "leaf with slots in a fixed-width table")),
             LeafView::Fixed(leaf) => {
                 Err(damage(leaf.page(), format!("fixed leaf of widths {:?}", leaf.widths())))
             }
         }
+    }
+
+    /// Only a multimap has sets, and nothing else; references to trees of them are possible.
+    fn validate_sets(&self, layout: &Layout) -> Result<()> {
+        let is_possible =
+            |set: &SetRef| set.root.count > 0 && set.root.page != 0 && usize::from(set.level) < MAX_LEVELS;
+        for i in 0..if layout.set.is_some() { self.count() } else { 0 } {
+            self.weight(layout, i..i + 1)?;
+            if let Stored::Set(set) = self.stored(i)?
+                && !is_possible(&set)
+            {
+                return Err(self.damage(format!("entry {i}: impossible {set:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the values of each set of a multimap's leaf are in order.
+    ///
+    /// # Errors
+    /// `Corrupt` with the first entry where they are not.
+    pub fn validate_set_order(&self, layout: &Layout) -> Result<()> {
+        let Some(width) = layout.set else { return Ok(()) };
+        for i in 0..self.count() {
+            if let Stored::Inline(bytes) = self.stored(i)?
+                && !Set::read(bytes, width).is_some_and(|set| set.is_ordered())
+            {
+                return Err(self.damage(format!("entry {i}: its values are out of order")));
+            }
+        }
+        Ok(())
     }
 
     /// Checks order, heads and prefix as well (invariants 1 and 2).
@@ -265,13 +367,19 @@ fn not_a_leaf(page: &[u8]) -> Error {
     damage(page, format!("expected a leaf, found kind {}", header(page).kind))
 }
 
+/// What the leaves of this layout are.
+fn leaf_kind(layout: &Layout) -> PageKind {
+    match (layout.fixed, layout.set) {
+        (Some(_), _) => PageKind::FixedLeaf,
+        (None, Some(_)) => PageKind::SetLeaf,
+        (None, None) => PageKind::Leaf,
+    }
+}
+
 /// Makes `page` an empty leaf of the layout's form.
 pub fn init_leaf(page: &mut [u8], layout: &Layout, table: u32) {
-    let (kind, key_width, value_width) = match layout.fixed {
-        Some((key, value)) => (PageKind::FixedLeaf, key, value),
-        None => (PageKind::Leaf, 0, 0),
-    };
-    init(page, kind, 0, table);
+    let (key_width, value_width) = layout.fixed.unwrap_or((0, 0));
+    init(page, leaf_kind(layout), 0, table);
     let header = header_mut(page);
     header.cell_bytes.set(key_width as u16);
     header.prefix_len.set(value_width as u16);
@@ -301,8 +409,14 @@ pub fn leaf_insert(
     match (layout.fixed, value) {
         (None, value) => leaf::insert(page, layout.align, i, key, value, shared),
         (Some(_), Stored::Inline(value)) => fixed::insert(page, i, key, value),
-        (Some(_), Stored::Overflow(_)) => unreachable!("fixed-width values are never overflow"),
+        (Some(_), _) => unreachable!("fixed-width values are never elsewhere"),
     }
+}
+
+/// Replaces `removed` bytes of entry `i`'s value, which is in the page, from byte `at` of it on; false, and
+/// nothing done, when there is no room. Only of leaves with slots whose values need no alignment.
+pub fn leaf_splice(page: &mut [u8], i: usize, at: usize, removed: usize, bytes: &[u8]) -> bool {
+    leaf::splice(page, i, at, removed, bytes)
 }
 
 /// Removes entry `i`.
@@ -318,7 +432,7 @@ pub fn leaf_overwrite(page: &mut [u8], layout: &Layout, i: usize, value: Stored<
     match (layout.fixed, value) {
         (None, value) => leaf::overwrite(page, i, value),
         (Some(_), Stored::Inline(value)) => fixed::overwrite(page, i, value),
-        (Some(_), Stored::Overflow(_)) => unreachable!("fixed-width values are never overflow"),
+        (Some(_), _) => unreachable!("fixed-width values are never elsewhere"),
     }
 }
 
@@ -390,6 +504,20 @@ impl<'a> Inserted<'a> {
             Ordering::Equal => Ok((self.key, self.value)),
             Ordering::Greater => self.leaf.entry(i - 1),
         }
+    }
+
+    /// How many entries of the table these are. See [`LeafView::weight`].
+    ///
+    /// # Errors
+    /// `Corrupt` where one is not what the layout says.
+    pub fn weight(&self, layout: &Layout, mut entries: Range<usize>) -> Result<u64> {
+        if layout.set.is_none() {
+            return Ok(entries.len() as u64);
+        }
+        entries.try_fold(0, |sum: u64, i| {
+            let weight = self.entry(i)?.1.weight(layout);
+            Ok(sum.saturating_add(weight.map_err(|what| self.leaf.damage(format!("entry {i}: {what}")))?))
+        })
     }
 
     /// Bytes that entry `i` takes.

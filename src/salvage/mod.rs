@@ -21,14 +21,15 @@ use crate::format::{CATALOG_ID, MIN_PAGE_SIZE, Meta, RecordView, Schema, header}
 use crate::lock;
 use crate::log::{Log, Records};
 use crate::options::Durability;
-use crate::page::LeafView;
+use crate::page::set::Set;
+use crate::page::{LeafView, Stored};
 use crate::redo::{Change, next_change};
 use crate::shared::State;
 use crate::space::{RunSet, Space};
 use crate::tree::Tree;
 use crate::txn::WriteTxn;
 use crate::verify::{Behind, Progress};
-use rebuild::{Found, Rebuild, Rules};
+use rebuild::{Found, Rebuild, Rules, is_multi};
 pub use rebuild::{Hole, LostValue};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -172,7 +173,7 @@ impl Rescue for WriteTxn {
     }
 
     fn entry(&mut self, name: &str, key: &[u8], value: &[u8]) -> Result<()> {
-        self.raw_put(name, key, value).map(drop)
+        self.raw_put_any(name, key, value)
     }
 
     fn user_version(&mut self, version: u64) {
@@ -203,10 +204,13 @@ fn carry_out(txn: &mut WriteTxn, change: Change<'_>, names: &mut BTreeMap<u32, S
     let unknown = |table: u32| Error::TableNotFound { table: format!("with id {table}") };
     match change {
         Change::Put { table, key, value } => {
-            txn.raw_put(names.get(&table).ok_or_else(|| unknown(table))?, key, value).map(drop)
+            txn.raw_put_any(names.get(&table).ok_or_else(|| unknown(table))?, key, value)
         }
         Change::Delete { table, key } => {
-            txn.raw_delete(names.get(&table).ok_or_else(|| unknown(table))?, key).map(drop)
+            txn.raw_delete_any(names.get(&table).ok_or_else(|| unknown(table))?, key)
+        }
+        Change::DeleteValue { table, key, value } => {
+            txn.raw_delete_value(names.get(&table).ok_or_else(|| unknown(table))?, key, value).map(drop)
         }
         Change::Create { name, record } => {
             let record = RecordView::parse(record).map_err(Error::invalid)?;
@@ -462,6 +466,11 @@ impl Judged<'_> {
             is_doubtful: false,
         };
         let found = self.rebuild(&catalog, &mut sink)?;
+        for table in &mut listed {
+            if let Some(note) = self.believe_leaves(table) {
+                unreadable.push(note);
+            }
+        }
         let is_whole = found.lost.is_empty() && found.lost_values.is_empty() && unreadable.is_empty();
         let is_complete = has_base && is_whole;
         self.notes.extend(unreadable);
@@ -481,6 +490,21 @@ impl Judged<'_> {
         Ok(listed)
     }
 
+    /// Whether a table is a multimap its leaves say as well. Returns what is wrong where the catalog says otherwise.
+    fn believe_leaves(&self, table: &mut Listed) -> Option<String> {
+        let leaf = self.survey.of_table(table.tree.table).iter().find(|whole| whole.level == 0)?;
+        let bytes = self.copies.whole(leaf.page).ok()?;
+        let multi = is_multi(&LeafView::new(&bytes).ok()?);
+        if multi == table.schema.multi {
+            return None;
+        }
+        table.schema = Schema { multi, value_align: 1, ..table.schema.clone() };
+        Some(format!(
+            "the catalog, table {:?}: whether it is a multimap is not what its leaves say",
+            table.name
+        ))
+    }
+
     /// Tables whose names are lost.
     fn add_unlisted(&self, listed: &mut Vec<Listed>, is_doubtful: bool) {
         for table in self.survey.tables() {
@@ -497,7 +521,7 @@ impl Judged<'_> {
         }
     }
 
-    /// What the leaves of a table say of its types: widths, or nothing.
+    /// What the leaves of a table say of its types: widths, whether it is a multimap, or nothing.
     fn schema_of_leaves(&self, table: u32) -> Schema {
         let leaf = self.survey.of_table(table).iter().find(|whole| whole.level == 0);
         let bytes = leaf.and_then(|leaf| self.copies.whole(leaf.page).ok());
@@ -505,6 +529,9 @@ impl Judged<'_> {
             Some(Ok(LeafView::Fixed(leaf))) => {
                 let (key, value) = leaf.widths();
                 Schema { key_width: Some(key), value_width: Some(value), ..Schema::bytes() }
+            }
+            Some(Ok(leaf)) if is_multi(&leaf) => {
+                Schema { value_width: width_in_sets(&leaf), multi: true, ..Schema::bytes() }
             }
             _ => Schema::bytes(),
         }
@@ -519,7 +546,7 @@ impl Judged<'_> {
         let newest = self.newest();
         let Judged { copies, survey, base, taken, older_versions, .. } = self;
         let (whole, older) = (survey.of_table(id), *older_versions);
-        let mut rebuild = Rebuild::new(*copies, id, taken, sink);
+        let mut rebuild = Rebuild::new(*copies, id, table.schema.multi, taken, sink);
         match whole.first() {
             _ if is_root_known && root.page == 0 => {}
             _ if is_root_known => rebuild.walk_from(root, level)?,
@@ -565,6 +592,15 @@ impl Judged<'_> {
                 .page(root.page, root.birth)
                 .is_ok_and(|bytes| header(&bytes).level == table.tree.level)
     }
+}
+
+/// The width of the values in a multimap's leaf, where one of its sets tells it.
+fn width_in_sets(leaf: &LeafView<'_>) -> Option<usize> {
+    let set = |i| match leaf.stored(i) {
+        Ok(Stored::Inline(bytes)) => Set::read_any(bytes),
+        _ => None,
+    };
+    (0..leaf.count()).find_map(set).map(|set| set.width()).filter(|width| *width > 0)
 }
 
 /// A hole in which something is missing, unless only the root is.

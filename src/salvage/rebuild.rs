@@ -11,7 +11,8 @@
 use super::survey::Whole;
 use crate::copies::Copies;
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, MAX_LEVELS, OverflowRef, header};
+use crate::format::{ChildRef, MAX_LEVELS, OverflowRef, PageKind, SET_BIT, SetRef, header};
+use crate::page::set::Set;
 use crate::page::{Branch, LeafView, Stored};
 use crate::space::{Run, RunSet};
 use crate::tree::check::Behind;
@@ -84,8 +85,10 @@ struct Gap {
 pub struct Rebuild<'r, 's> {
     copies: Copies<'r>,
     table: u32,
+    /// Whether it is a multimap.
+    multi: bool,
     sink: &'r mut Sink<'s>,
-    /// Pages of large values that were given out: each belongs to one.
+    /// Pages of large values and of sets that were given out: each belongs to one.
     taken: &'r mut RunSet,
     /// Pages that are not what was referred to.
     hole_pages: BTreeSet<u64>,
@@ -119,11 +122,18 @@ impl Within<'_> {
 }
 
 impl<'r, 's> Rebuild<'r, 's> {
-    /// Of the table with this id.
-    pub fn new(copies: Copies<'r>, table: u32, taken: &'r mut RunSet, sink: &'r mut Sink<'s>) -> Self {
+    /// Of the table with this id, which is a multimap or not.
+    pub fn new(
+        copies: Copies<'r>,
+        table: u32,
+        multi: bool,
+        taken: &'r mut RunSet,
+        sink: &'r mut Sink<'s>,
+    ) -> Self {
         Rebuild {
             copies,
             table,
+            multi,
             sink,
             taken,
             hole_pages: BTreeSet::new(),
@@ -265,13 +275,17 @@ impl<'r, 's> Rebuild<'r, 's> {
     }
 
     fn fetch(&self, child: ChildRef, level: u8) -> Result<Vec<u8>> {
+        self.fetch_of(self.table, child, level)
+    }
+
+    fn fetch_of(&self, table: u32, child: ChildRef, level: u8) -> Result<Vec<u8>> {
         let bytes = self.copies.page(child.page, child.birth)?;
         let head = header(&bytes);
-        if head.table.get() != self.table || head.level != level {
+        if head.table.get() != table || head.level != level {
             let found = format!("found level {} of table {}", head.level, head.table);
             return Err(Error::corrupt(
                 child.page,
-                format!("expected level {level} of table {}, {found}", self.table),
+                format!("expected level {level} of table {table}, {found}"),
             ));
         }
         Ok(bytes)
@@ -302,6 +316,9 @@ impl<'r, 's> Rebuild<'r, 's> {
     fn leaf(&mut self, bytes: &[u8], within: Within<'_>) -> Result<Result<()>> {
         let leaf = LeafView::new(bytes)?;
         leaf.validate_order()?;
+        if is_multi(&leaf) != self.multi {
+            return Err(Error::corrupt(header(bytes).page.get(), "a leaf of a table of another kind"));
+        }
         for i in 0..leaf.count() {
             leaf.entry(i)?;
         }
@@ -320,6 +337,12 @@ impl<'r, 's> Rebuild<'r, 's> {
     fn entry(&mut self, key: &[u8], stored: Stored<'_>, within: Within<'_>) -> Result<()> {
         let large;
         let value = match stored {
+            Stored::Inline(set) if self.multi => return self.set(key, Set::read_any(set), within),
+            Stored::Set(set) if self.multi => return self.set_page(key, set.root, set.level, within),
+            Stored::Set(SetRef { root, .. }) => {
+                self.lose(key, &Error::corrupt(root.page, "a set of values in a table that is no multimap"));
+                return Ok(());
+            }
             Stored::Inline(value) => value,
             Stored::Overflow(run) => match self.large_value(&run) {
                 Ok(value) => {
@@ -332,6 +355,49 @@ impl<'r, 's> Rebuild<'r, 's> {
                 }
             },
         };
+        self.give(key, value, within)
+    }
+
+    /// The values of a key that stand in its leaf.
+    fn set(&mut self, key: &[u8], set: Option<Set<'_>>, within: Within<'_>) -> Result<()> {
+        let Some(set) = set.filter(Set::is_ordered) else {
+            self.lose(key, &Error::corrupt(0, "its values are not a set"));
+            return Ok(());
+        };
+        set.values().flatten().try_for_each(|value| self.give(key, value, within))
+    }
+
+    /// The values of a key below a page of their tree, as far as they can be read.
+    fn set_page(&mut self, key: &[u8], child: ChildRef, level: u8, within: Within<'_>) -> Result<()> {
+        let found = match self.taken.contains(child.page) {
+            true => Err(Error::corrupt(child.page, "its pages belong to another key")),
+            false => self.fetch_of(self.table | SET_BIT, child, level),
+        };
+        let walked = found.and_then(|bytes| {
+            self.taken.insert(Run { start: child.page, len: 1 });
+            match level {
+                0 => {
+                    let leaf = LeafView::new(&bytes)?;
+                    leaf.validate_order()?;
+                    let values = (0..leaf.count()).map(|i| leaf.key(i)).collect::<Result<Vec<_>>>()?;
+                    Ok(values.into_iter().try_for_each(|value| self.give(key, value, within)))
+                }
+                _ => {
+                    let branch = Branch::new(&bytes, level)?;
+                    let below: Vec<ChildRef> =
+                        (0..branch.count()).map(|i| branch.child(i)).collect::<Result<_>>()?;
+                    Ok(below.into_iter().try_for_each(|child| self.set_page(key, child, level - 1, within)))
+                }
+            }
+        });
+        walked.unwrap_or_else(|error: Error| {
+            let lost = format!("{} of its values are lost: {}", child.count, error.detail());
+            self.lose(key, &Error::corrupt(child.page, lost));
+            Ok(())
+        })
+    }
+
+    fn give(&mut self, key: &[u8], value: &[u8], within: Within<'_>) -> Result<()> {
         match (self.sink)(key, value, within.found()) {
             Ok(()) => self.count(within),
             Err(
@@ -406,6 +472,14 @@ impl<'r, 's> Rebuild<'r, 's> {
         self.hole_pages.insert(child.page);
         let (high, hole) = (within.high.map(<[u8]>::to_vec), self.holes.len() - 1);
         self.gaps.insert(within.low.to_vec(), Gap { high, newest: child.birth, hole });
+    }
+}
+
+/// Whether the leaf is that of a multimap.
+pub fn is_multi(leaf: &LeafView<'_>) -> bool {
+    match leaf {
+        LeafView::Slotted(leaf) => header(leaf.page()).kind == PageKind::SetLeaf as u8,
+        LeafView::Fixed(_) => false,
     }
 }
 

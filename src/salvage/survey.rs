@@ -6,7 +6,9 @@
 use crate::copies::Copies;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::format::{CATALOG_ID, MAX_LEVELS, MAX_PAGE_SIZE, MIN_PAGE_SIZE, PageKind, header, meta_pages};
+use crate::format::{
+    CATALOG_ID, MAX_LEVELS, MAX_PAGE_SIZE, MIN_PAGE_SIZE, PageKind, SET_BIT, header, meta_pages,
+};
 use crate::snapshot::check_page;
 use std::cmp::Reverse;
 
@@ -86,9 +88,10 @@ impl Survey {
         self.of_table(CATALOG_ID).first().map(|newest| newest.birth)
     }
 
-    /// The tables that have pages.
+    /// The tables that have pages. Those of a multimap's sets do not tell whose values they hold.
     pub fn tables(&self) -> Vec<u32> {
-        let mut tables: Vec<u32> = self.whole.iter().map(|it| it.table).collect();
+        let tables = self.whole.iter().map(|it| it.table);
+        let mut tables: Vec<u32> = tables.filter(|table| table & SET_BIT == 0).collect();
         tables.dedup();
         tables
     }
@@ -109,7 +112,8 @@ fn look(copies: &Copies<'_>, page: u64) -> Result<Option<Page>> {
         return Ok(None);
     }
     check_page(&bytes, page)?;
-    let is_leaf = [PageKind::Leaf as u8, PageKind::FixedLeaf as u8].contains(&head.kind);
+    let leaves = [PageKind::Leaf, PageKind::FixedLeaf, PageKind::SetLeaf];
+    let is_leaf = leaves.iter().any(|kind| *kind as u8 == head.kind);
     let is_branch = head.kind == PageKind::Branch as u8 && usize::from(head.level) < MAX_LEVELS;
     let fits = is_leaf && head.level == 0 || is_branch && head.level > 0;
     let (table, level, birth) = (head.table.get(), head.level, head.birth.get());

@@ -3,10 +3,11 @@
 //! The checker goes on after damage: it reports the page, with the keys that lie behind it, and continues with its
 //! neighbours. It reads with system calls, so that a page that cannot be read is one more finding.
 
+use super::multi::set_tree;
 use super::{Tree, expect_table};
 use crate::copies::Copies;
 use crate::error::Error;
-use crate::format::{ChildRef, HEADER_LEN, MAX_LEVELS, OverflowRef};
+use crate::format::{ChildRef, HEADER_LEN, MAX_LEVELS, OverflowRef, SetRef};
 use crate::page::{Branch, LeafView, Stored, leaf_used};
 
 /// Something in a file that is not as it must be.
@@ -40,9 +41,9 @@ impl Behind {
         Behind { from: low.unwrap_or_default().to_vec(), to: high.map(<[u8]>::to_vec), entries }
     }
 
-    /// One entry.
-    fn of_key(key: &[u8]) -> Self {
-        Behind { from: key.to_vec(), to: Some([key, &[0]].concat()), entries: 1 }
+    /// So many entries of one key.
+    pub(crate) fn of_key(key: &[u8], entries: u64) -> Self {
+        Behind { from: key.to_vec(), to: Some([key, &[0]].concat()), entries }
     }
 }
 
@@ -148,35 +149,38 @@ impl<'p> Findings<'p> {
     }
 }
 
-/// Checks a tree and marks its pages; `visit` gets every leaf that is whole. Returns what is on each level, leaves first.
+/// What is on each level of a tree, leaves first, and on each level of the trees of a multimap's sets, all together.
+pub type Levels = (Vec<LevelStats>, Vec<LevelStats>);
+
+/// Checks a tree and marks its pages; `visit` gets every leaf that is whole.
 pub fn check_tree(
     copies: &Copies<'_>,
     tree: &Tree,
     findings: &mut Findings<'_>,
     visit: &mut dyn FnMut(&LeafView<'_>),
-) -> Vec<LevelStats> {
+) -> Levels {
     let mut levels = Vec::new();
     if tree.is_empty() {
         if tree.root.count != 0 {
             findings.report(None, format!("an empty tree claims {} entries", tree.root.count));
         }
-        return levels;
+        return (levels, Vec::new());
     }
     if usize::from(tree.level) >= MAX_LEVELS {
         findings.report(Some(tree.root.page), format!("tree of {} levels", u32::from(tree.level) + 1));
-        return levels;
+        return (levels, Vec::new());
     }
     levels.resize(usize::from(tree.level) + 1, LevelStats::default());
-    let mut check = Check { copies, tree, visit, levels, overflow_pages: 0 };
+    let mut check = Check { copies, tree, visit, levels, overflow_pages: 0, sets: Vec::new(), owner: None };
     check.page(findings, tree.root, tree.level, (None, None));
-    let (overflow_pages, levels) = (check.overflow_pages, check.levels);
+    let Check { overflow_pages, levels, sets, .. } = check;
     if overflow_pages != tree.overflow_pages && findings.problems.is_empty() {
         findings.report(
             None,
-            format!("{overflow_pages} overflow pages, the catalog says {}", tree.overflow_pages),
+            format!("{overflow_pages} overflow pages or sets, the catalog says {}", tree.overflow_pages),
         );
     }
-    levels
+    (levels, sets)
 }
 
 struct Check<'c> {
@@ -184,7 +188,12 @@ struct Check<'c> {
     tree: &'c Tree,
     visit: &'c mut dyn FnMut(&LeafView<'_>),
     levels: Vec<LevelStats>,
+    /// See [`Tree::overflow_pages`].
     overflow_pages: u64,
+    /// What is on each level of the trees of sets.
+    sets: Vec<LevelStats>,
+    /// The key whose set of values the tree is.
+    owner: Option<&'c [u8]>,
 }
 
 /// The separators around what a reference leads to.
@@ -193,7 +202,11 @@ type Bounds<'b> = (Option<&'b [u8]>, Option<&'b [u8]>);
 impl Check<'_> {
     /// Checks what `child` refers to.
     fn page(&mut self, findings: &mut Findings<'_>, child: ChildRef, level: u8, (low, high): Bounds<'_>) {
-        findings.about(Behind::new(low, high, child.count), |findings| {
+        let behind = match self.owner {
+            Some(key) => Behind::of_key(key, child.count),
+            None => Behind::new(low, high, child.count),
+        };
+        findings.about(behind, |findings| {
             if !findings.mark(child.page, 1, "a tree page") {
                 return;
             }
@@ -257,6 +270,7 @@ impl Check<'_> {
         let leaf = LeafView::new(bytes)?;
         leaf.validate(&self.tree.layout)?;
         leaf.validate_order()?;
+        leaf.validate_set_order(&self.tree.layout)?;
         (self.visit)(&leaf);
         if leaf.count() == 0 {
             findings.report(Some(child.page), "leaf without entries".into());
@@ -265,13 +279,41 @@ impl Check<'_> {
             if i == 0 || i + 1 == leaf.count() {
                 in_bounds(findings, child, leaf.key(i)?, bounds);
             }
-            if let Stored::Overflow(run) = leaf.stored(i)? {
-                let key = leaf.key(i)?;
-                findings.about(Behind::of_key(key), |findings| self.large_value(findings, &run));
+            match leaf.entry(i)? {
+                (_, Stored::Inline(_)) => {}
+                (key, Stored::Overflow(run)) => {
+                    findings.about(Behind::of_key(key, 1), |findings| self.large_value(findings, &run));
+                }
+                (key, Stored::Set(set)) => self.set(findings, key, &set)?,
             }
         }
-        expect_count(findings, child, leaf.count() as u64);
+        expect_count(findings, child, leaf.weight(&self.tree.layout, 0..leaf.count())?);
         self.count(0, leaf.count(), HEADER_LEN + leaf_used(bytes, &self.tree.layout));
+        Ok(())
+    }
+
+    /// Checks the tree of the values of `key`.
+    fn set(&mut self, findings: &mut Findings<'_>, key: &[u8], set: &SetRef) -> Result<(), Error> {
+        let values = set_tree(self.tree, set)?;
+        self.overflow_pages = self.overflow_pages.saturating_add(1);
+        let levels = vec![LevelStats::default(); usize::from(values.level) + 1];
+        let mut check = Check {
+            copies: self.copies,
+            tree: &values,
+            visit: &mut |_| {},
+            levels,
+            overflow_pages: 0,
+            sets: Vec::new(),
+            owner: Some(key),
+        };
+        check.page(findings, values.root, values.level, (None, None));
+        let levels = check.levels;
+        self.sets.resize(self.sets.len().max(levels.len()), LevelStats::default());
+        for (sum, level) in self.sets.iter_mut().zip(&levels) {
+            sum.pages += level.pages;
+            sum.entries += level.entries;
+            sum.used_bytes += level.used_bytes;
+        }
         Ok(())
     }
 

@@ -49,7 +49,7 @@ pub enum Place<'k> {
     AtLeast(&'k [u8]),
     /// Before the first entry whose key is above this.
     Above(&'k [u8]),
-    /// Before the entry with this rank, counted from 0.
+    /// Before the entry with this rank, counted from 0; in a multimap before the key that has it.
     Rank(u64),
 }
 
@@ -103,6 +103,9 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
             Place::End => leaf.count(),
             Place::AtLeast(key) => leaf.search(key)?.unwrap_or_else(|i| i),
             Place::Above(key) => leaf.search(key)?.map_or_else(|i| i, |i| i + 1),
+            Place::Rank(rank) if self.tree.layout.set.is_some() => {
+                leaf.entry_with_rank(&self.tree.layout, rank)?.0
+            }
             Place::Rank(rank) => usize::try_from(rank).unwrap_or(usize::MAX),
         };
         if matches!(place, Place::AtLeast(_) | Place::Above(_)) {
@@ -217,7 +220,7 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
     /// # Errors
     /// `Corrupt` where a count cannot be read.
     pub fn rank(&self) -> Result<u64> {
-        self.path.iter().try_fold(self.entries.at() as u64, |rank, (branch, i)| {
+        self.path.iter().try_fold(self.entries.weight_before(&self.tree.layout)?, |rank, (branch, i)| {
             rank.checked_add(branch.count_before(*i)?)
                 .ok_or_else(|| Error::corrupt(branch.page_number(), "counts overflow"))
         })

@@ -1,13 +1,14 @@
 //! Removing all entries of a range of keys at once.
 //!
-//! What lies wholly inside the range is given up from the references in its parents: no leaf there is read, unless
-//! the tree has large values, whose pages only leaves know. The two edges of the range are cut, and pages that have become
-//! small there are joined with their neighbours, from the leaves up, by the same measure as in [`super::remove`].
+//! What lies wholly inside the range is given up from the references in its parents: no leaf there is read,
+//! unless the tree has large values or trees of sets, whose pages only leaves know. The two edges of the
+//! range are cut, and pages that have become small there are joined with their neighbours, from the leaves
+//! up, by the same measure as in [`super::remove`].
 //!
 //! Promises: O(log n + pages given up); the number of removed entries comes from the references. A crafted file cannot
 //! make it visit more pages than there are, nor join what would be out of order.
 
-use super::remove::{drop_below, drop_held, held_by, join_leaves, lower_root, page_budget, written_below};
+use super::remove::{drop_below, held_by, join_leaves, lower_root, page_budget, written_below};
 use super::{Tree, fetch, fetch_branch, fetch_leaf};
 use crate::dirty::{Dirty, heap_slot};
 use crate::error::{Error, Result};
@@ -84,11 +85,12 @@ impl Cut<'_, '_> {
         let layout = self.tree.layout;
         let slot = self.dirty.make_mut(child, 0, &layout)?;
         expect_inside(LeafView::new(self.dirty.heap_page(slot))?, child, bounds)?;
-        let held = held_by(&LeafView::new(self.dirty.heap_page(slot))?, child, first..end)?;
-        held.into_iter().try_for_each(|run| drop_held(self.dirty, self.tree, run))?;
+        let leaf = LeafView::new(self.dirty.heap_page(slot))?;
+        let (held, weight) = (held_by(&leaf, child, first..end, &layout)?, leaf.weight(&layout, first..end)?);
+        held.into_iter().try_for_each(|held| held.give_up_within(self.dirty, self.tree, &mut self.left))?;
         let page = self.dirty.heap_page_mut(slot);
         (first..end).rev().for_each(|i| leaf_remove(page, &layout, i));
-        let count = child.count.saturating_sub((end - first) as u64);
+        let count = child.count.saturating_sub(weight);
         Ok(Some(self.dirty.reference(slot, count)))
     }
 

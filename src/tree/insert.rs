@@ -58,12 +58,7 @@ fn put_with<'v>(
     key: &[u8],
     store: impl FnOnce(&mut Dirty, &Tree) -> Result<Stored<'v>>,
 ) -> Result<Put> {
-    if tree.is_empty() {
-        let leaf = dirty.add_page()?;
-        init_leaf(dirty.heap_page_mut(leaf), &tree.layout, tree.table);
-        tree.root = dirty.reference(leaf, 0);
-        tree.level = 0;
-    }
+    begin(dirty, tree)?;
     path::find(dirty, tree, key, Wanted::Place)?;
     let leaf = LeafView::new(dirty.heap_page(dirty.path.leaf))?;
     let found = if dirty.path.is_near {
@@ -98,9 +93,27 @@ fn put_with<'v>(
     }
 }
 
+/// Sees to it that the tree has a root, to which an entry is added.
+#[inline]
+pub(super) fn begin(dirty: &mut Dirty, tree: &mut Tree) -> Result<()> {
+    if tree.is_empty() {
+        let leaf = dirty.add_page()?;
+        init_leaf(dirty.heap_page_mut(leaf), &tree.layout, tree.table);
+        tree.root = dirty.reference(leaf, 0);
+        tree.level = 0;
+    }
+    Ok(())
+}
+
 /// Inserts before entry `i` of the path's leaf, which the counts on the path know of already.
 #[inline]
-fn insert_at(dirty: &mut Dirty, tree: &mut Tree, i: usize, key: &[u8], value: Stored<'_>) -> Result<()> {
+pub(super) fn insert_at(
+    dirty: &mut Dirty,
+    tree: &mut Tree,
+    i: usize,
+    key: &[u8],
+    value: Stored<'_>,
+) -> Result<()> {
     let (leaf, shared) = (dirty.path.leaf, dirty.path.shared);
     match leaf_insert(dirty.heap_page_mut(leaf), &tree.layout, i, key, value, shared) {
         true => Ok(()),
@@ -157,12 +170,14 @@ fn share(dirty: &mut Dirty, tree: &Tree, entries: &Inserted<'_>) -> Result<bool>
     let page = dirty.heap_page_mut(slot);
     let at = if is_left { LeafView::new(page)?.count() } else { 0 };
     entries.insert_into(page, &layout, at, moved)?;
-    let count = LeafView::new(page)?.count() as u64;
+    let leaf_there = LeafView::new(page)?;
+    let count = leaf_there.weight(&layout, 0..leaf_there.count())?;
+    let kept_count = entries.weight(&layout, kept.clone())?;
     let page = dirty.heap_page_mut(leaf);
     init_leaf(page, &layout, tree.table);
-    entries.build(page, &layout, kept.clone())?;
+    entries.build(page, &layout, kept)?;
     dirty.path.is_valid = false;
-    for (child, slot, count) in [(i, leaf, kept.len() as u64), (neighbour, slot, count)] {
+    for (child, slot, count) in [(i, leaf, kept_count), (neighbour, slot, count)] {
         let reference = dirty.reference(slot, count);
         branch::set_child(dirty.heap_page_mut(parent), child, reference);
     }
@@ -178,8 +193,8 @@ fn split_leaf(dirty: &mut Dirty, tree: &mut Tree, entries: &Inserted<'_>, policy
         init_leaf(page, &layout, tree.table);
         entries.build(page, &layout, part)?;
     }
-    let right = dirty.reference(right_slot, (entries.count() - border) as u64);
-    let left = dirty.reference(left_slot, border as u64);
+    let right = dirty.reference(right_slot, entries.weight(&layout, border..entries.count())?);
+    let left = dirty.reference(left_slot, entries.weight(&layout, 0..border)?);
     let ascending = dirty.path.upper.is_none();
     grow_parent(dirty, tree, dirty.path.len, left, entries.separator(border)?, right, ascending).map(|_| ())
 }
@@ -195,8 +210,9 @@ fn append_leaf(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: Stored<'_>
     assert!(leaf_insert(page, &tree.layout, 0, key, value, 0), "an entry fits in an empty leaf");
     let leaf = LeafView::new(dirty.heap_page(full))?;
     let separator = separator(leaf.key(leaf.count() - 1)?, key);
-    let left = dirty.reference(full, leaf.count() as u64);
-    let right = dirty.reference(slot, 1);
+    let left = leaf.weight(&tree.layout, 0..leaf.count())?;
+    let right = LeafView::new(dirty.heap_page(slot))?.weight(&tree.layout, 0..1)?;
+    let (left, right) = (dirty.reference(full, left), dirty.reference(slot, right));
     let depth = dirty.path.len;
     if grow_parent(dirty, tree, depth, left, separator, right, true)? {
         // The path leads to the new leaf now.

@@ -1,13 +1,13 @@
 //! The copy-on-write B+tree over any [`PageSource`].
 //!
 //! Owns: descending ([`search`]), stepping and counting ([`cursor`]), changing ([`insert`], [`remove`],
-//! [`cut`]) and checking ([`check`]) a tree. Leaves to others: what is in a page ([`crate::page`]) and where
-//! pages come from ([`crate::snapshot`], [`crate::dirty`]).
+//! [`cut`], and the sets of multimaps: [`multi`]) and checking ([`check`]) a tree. Leaves to others: what is
+//! in a page ([`crate::page`]) and where pages come from ([`crate::snapshot`], [`crate::dirty`]).
 //!
 //! Invariants (all checked by [`check`]):
 //! 1. A branch of level `l` has children of level `l - 1`; so every descent ends.
 //! 2. Child `i` holds the keys from separator `i` up to, not including, separator `i + 1`.
-//! 3. A reference's count is the number of entries below it.
+//! 3. A reference's count is the number of entries below it; in a multimap each value of a key is one.
 //! 4. No page is empty, except that an empty tree has no page at all (root page 0).
 
 pub mod build;
@@ -15,6 +15,7 @@ pub mod check;
 pub mod cursor;
 pub mod cut;
 pub mod insert;
+pub mod multi;
 mod path;
 pub mod prefetch;
 pub mod remove;
@@ -36,7 +37,8 @@ pub struct Tree {
     pub level: u8,
     /// Id that the pages carry.
     pub table: u32,
-    /// Pages in overflow runs.
+    /// Pages in overflow runs; of a multimap the sets that are trees of their own. 0: leaves refer to
+    /// nothing.
     pub overflow_pages: u64,
     /// Form of the leaves.
     pub layout: Layout,

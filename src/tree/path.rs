@@ -106,7 +106,8 @@ fn touch(page: &[u8]) {
     std::hint::black_box(lines.fold(0, |sum: u8, line| sum.wrapping_add(line[0])));
 }
 
-fn is_owned(dirty: &Dirty, child: ChildRef) -> bool {
+/// Whether what the reference leads to is this txn's own, and belongs to no savepoint.
+pub(super) fn is_owned(dirty: &Dirty, child: ChildRef) -> bool {
     heap_slot(child.page).is_some_and(|slot| dirty.is_current(slot))
 }
 

@@ -5,10 +5,10 @@
 //! split and merge in turn.
 
 use super::path::{self, Wanted};
-use super::{Tree, fetch_branch, fetch_leaf};
+use super::{Tree, fetch_branch, fetch_leaf, multi};
 use crate::dirty::{Dirty, Step};
 use crate::error::{Error, Result};
-use crate::format::{ChildRef, DIRTY_BIT, OverflowRef};
+use crate::format::{ChildRef, DIRTY_BIT, Layout, OverflowRef, SetRef};
 use crate::page::{
     Branch, BranchEntries, LeafView, Stored, branch, leaf_insert, leaf_remove, leaf_room, leaf_used,
 };
@@ -19,22 +19,109 @@ use std::ops::Range;
 /// # Errors
 /// `Corrupt`; the tree may then be half changed.
 pub fn remove(dirty: &mut Dirty, tree: &mut Tree, key: &[u8]) -> Result<bool> {
+    Ok(remove_all(dirty, tree, key)? > 0)
+}
+
+/// Removes `key` and what it has. Returns how many entries of the table that were: none, one, or in a
+/// multimap as many as it had values.
+///
+/// # Errors
+/// `Corrupt`; the tree may then be half changed.
+pub fn remove_all(dirty: &mut Dirty, tree: &mut Tree, key: &[u8]) -> Result<u64> {
     if tree.is_empty() || !path::find(dirty, tree, key, Wanted::Entry)? {
-        return Ok(false);
+        return Ok(0);
     }
     let leaf = LeafView::new(dirty.heap_page(dirty.path.leaf))?;
-    let Ok(i) = leaf.search(key)? else { return Ok(false) };
-    if let Stored::Overflow(run) = leaf.stored(i)? {
-        drop_held(dirty, tree, run)?;
+    let Ok(i) = leaf.search(key)? else { return Ok(0) };
+    let held = Held::by(&leaf, i, &tree.layout)?;
+    held.give_up(dirty, tree)?;
+    remove_at(dirty, tree, i, held.weight)?;
+    Ok(held.weight)
+}
+
+/// Removes entry `i` of the path's leaf, which counted for `weight` and holds nothing elsewhere any more.
+pub(super) fn remove_at(dirty: &mut Dirty, tree: &mut Tree, i: usize, weight: u64) -> Result<()> {
+    leaf_remove(dirty.heap_page_mut(dirty.path.leaf), &tree.layout, i);
+    path::change_counts(dirty, tree, |count| count.saturating_sub(weight));
+    shrink_leaf(dirty, tree)
+}
+
+/// What an entry of a leaf holds: how many entries of the table it counts for, and what it has elsewhere.
+#[derive(Clone, Copy)]
+pub struct Held {
+    /// One; in a multimap the number of the key's values.
+    pub weight: u64,
+    apart: Apart,
+}
+
+#[derive(Clone, Copy)]
+enum Apart {
+    Nothing,
+    Value(OverflowRef),
+    Set(SetRef),
+}
+
+impl Held {
+    /// What entry `i` of a leaf of this layout holds.
+    ///
+    /// # Errors
+    /// `Corrupt` where it cannot be an entry of such a table.
+    pub fn by(leaf: &LeafView<'_>, i: usize, layout: &Layout) -> Result<Held> {
+        let weight = leaf.weight(layout, i..i + 1)?;
+        let apart = match leaf.stored(i)? {
+            Stored::Inline(_) => Apart::Nothing,
+            Stored::Overflow(run) => Apart::Value(run),
+            Stored::Set(set) => Apart::Set(set),
+        };
+        Ok(Held { weight, apart })
     }
-    let page = dirty.heap_page_mut(dirty.path.leaf);
-    leaf_remove(page, &tree.layout, i);
-    let used = leaf_used(page, &tree.layout);
-    path::change_counts(dirty, tree, |count| count.saturating_sub(1));
-    if used < leaf_room(&tree.layout) / 4 {
-        shrink(dirty, tree, used)?;
+
+    /// Gives up the pages that it has elsewhere. The entry is to be removed, and the counts above it are the
+    /// caller's.
+    ///
+    /// # Errors
+    /// `Corrupt` for a reference that cannot be right.
+    pub fn give_up(&self, dirty: &mut Dirty, tree: &mut Tree) -> Result<()> {
+        let mut left = page_budget(dirty);
+        self.give_up_within(dirty, tree, &mut left)
     }
-    Ok(true)
+
+    /// The same where `left` pages are left to be given up.
+    pub(super) fn give_up_within(&self, dirty: &mut Dirty, tree: &mut Tree, left: &mut u64) -> Result<()> {
+        let held = match self.apart {
+            Apart::Nothing => 0,
+            Apart::Value(run) => {
+                dirty.drop_value(&run)?;
+                run.pages(tree.layout.page_size)
+            }
+            Apart::Set(set) => {
+                let mut set = multi::set_tree(tree, &set)?;
+                // The way to the entry stays as it is.
+                let is_valid = dirty.path.is_valid;
+                let (root, level) = (set.root, set.level);
+                drop_below(dirty, &mut set, root, level, left)?;
+                dirty.path.is_valid = is_valid;
+                1
+            }
+        };
+        tree.overflow_pages = tree.overflow_pages.saturating_sub(held);
+        Ok(())
+    }
+
+    /// The page that it refers to, if any.
+    fn page(&self) -> Option<u64> {
+        match self.apart {
+            Apart::Nothing => None,
+            Apart::Value(run) => Some(run.page),
+            Apart::Set(set) => Some(set.root.page),
+        }
+    }
+}
+
+/// Puts the path right where its leaf has become small.
+pub(super) fn shrink_leaf(dirty: &mut Dirty, tree: &mut Tree) -> Result<()> {
+    let used = leaf_used(dirty.heap_page(dirty.path.leaf), &tree.layout);
+    if used < leaf_room(&tree.layout) / 4 { shrink(dirty, tree, used) } else { Ok(()) }
 }
 
 /// Puts the path right after its leaf has become small: only `used` bytes of it are.
@@ -210,32 +297,28 @@ pub(super) fn drop_below(
         }
     } else if tree.overflow_pages > 0 {
         let leaf = fetch_leaf(dirty, child, tree.table)?;
-        let held = held_by(&leaf, child, 0..leaf.count())?;
-        held.into_iter().try_for_each(|run| drop_held(dirty, tree, run))?;
+        let held = held_by(&leaf, child, 0..leaf.count(), &tree.layout)?;
+        held.into_iter().try_for_each(|held| held.give_up_within(dirty, tree, left))?;
     }
     dirty.drop_page(child)
 }
 
-/// What these entries of the leaf that `child` refers to hold beside the page.
+/// Those of these entries of the leaf that `child` refers to that hold something beside the page.
 pub(super) fn held_by(
     leaf: &LeafView<'_>,
     child: ChildRef,
     entries: Range<usize>,
-) -> Result<Vec<OverflowRef>> {
-    let mut held = Vec::new();
+    layout: &Layout,
+) -> Result<Vec<Held>> {
+    let mut all = Vec::new();
     for i in entries {
-        if let Stored::Overflow(run) = leaf.stored(i)? {
-            written_below(child, run.page)?;
-            held.push(run);
+        let held = Held::by(leaf, i, layout)?;
+        if let Some(page) = held.page() {
+            written_below(child, page)?;
+            all.push(held);
         }
     }
-    Ok(held)
-}
-
-/// Gives up what an entry holds that is no longer part of the tree.
-pub(super) fn drop_held(dirty: &mut Dirty, tree: &mut Tree, run: OverflowRef) -> Result<()> {
-    tree.overflow_pages = tree.overflow_pages.saturating_sub(run.pages(tree.layout.page_size));
-    dirty.drop_value(&run)
+    Ok(all)
 }
 
 /// A page in the file cannot refer to one in the heap.

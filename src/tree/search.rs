@@ -1,8 +1,8 @@
 //! Finding one key: one page per level.
 
 use super::{Tree, fetch, fetch_below, too_high};
-use crate::error::Result;
-use crate::format::MAX_LEVELS;
+use crate::error::{Error, Result};
+use crate::format::{MAX_LEVELS, SetRef};
 use crate::map::prefetch;
 use crate::page::{Branch, LeafView, Stored, fixed::prefetch_entry};
 use crate::snapshot::{BRANCH_LINES, LEAF_LINES, PageSource};
@@ -128,5 +128,11 @@ pub fn resolve<'s>(source: &'s (impl PageSource + ?Sized), stored: Stored<'s>) -
     match stored {
         Stored::Inline(value) => Ok(value),
         Stored::Overflow(run) => source.overflow(&run),
+        Stored::Set(set) => Err(no_value(set)),
     }
+}
+
+#[cold]
+fn no_value(set: SetRef) -> Error {
+    Error::corrupt(set.root.page, "a set of values where one was expected")
 }

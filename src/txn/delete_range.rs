@@ -48,7 +48,7 @@ impl WriteTxn {
         }
     }
 
-    /// Like [`WriteTxn::delete_range`], by raw bytes in an existing table of any types.
+    /// Like [`WriteTxn::delete_range`], by raw bytes in an existing table of any types. In a multimap each value counts.
     ///
     /// # Errors
     /// `TableNotFound`, and those of [`WriteTxn::delete_range`].
@@ -58,7 +58,11 @@ impl WriteTxn {
         self.delete_range_at(index, range.to_bounds())
     }
 
-    fn delete_range_at(&mut self, index: usize, bounds: (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Result<u64> {
+    pub(super) fn delete_range_at(
+        &mut self,
+        index: usize,
+        bounds: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+    ) -> Result<u64> {
         let (from, to) = half_open(bounds);
         let to = to.as_deref();
         let removed =

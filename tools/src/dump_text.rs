@@ -715,6 +715,7 @@ impl HeaderLines {
             key_width: self.key_width,
             value_width: self.value_width,
             value_align: self.value_align.unwrap_or(1),
+            multi: false,
         };
         Ok(Header {
             format,
@@ -988,6 +989,7 @@ mod tests {
             key_width: Some(8),
             value_width: None,
             value_align: 4,
+            multi: false,
         };
         let records = vec![
             (b"".to_vec(), b"".to_vec()),
