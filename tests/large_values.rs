@@ -4,13 +4,19 @@ mod common;
 
 use common::TestDb;
 use mapleaf::codec::{Encode, Key};
-use mapleaf::{Durability, Error, Options, ReadTxn, Salvage, Savepoint, Table, TableView, Verify, WriteTxn};
+use mapleaf::{
+    Durability, Error, Observer, Op as DiskOp, Options, ReadTxn, Salvage, Savepoint, Table, TableView,
+    Verdict, Verify, WriteTxn,
+};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 const FILES: Table<str, [u8]> = Table::new("files");
@@ -188,6 +194,46 @@ fn a_value_without_room_is_an_error_that_changes_nothing() {
     assert_eq!(db.begin_read().unwrap().get(FILES, "it").unwrap(), Some(&b"before"[..]));
     let error = db.write(|w| w.reserve(FILES, "it", (1 << 47) - 1, |_| ())).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
+}
+
+/// Fails writes and growth once so many more of them have happened; `u64::MAX`: none.
+struct FailAfter(AtomicU64);
+
+impl Observer for FailAfter {
+    fn before(&self, op: &DiskOp<'_>) -> Verdict {
+        if matches!(op, DiskOp::Sync { .. } | DiskOp::SetLen { .. }) || self.0.load(Relaxed) == u64::MAX {
+            return Verdict::Proceed;
+        }
+        match self.0.load(Relaxed) {
+            // ENOSPC.
+            0 => Verdict::Fail(io::Error::from_raw_os_error(28)),
+            left => {
+                self.0.store(left - 1, Relaxed);
+                Verdict::Proceed
+            }
+        }
+    }
+}
+
+#[test]
+fn a_write_that_fails_while_a_value_comes_in_leaves_the_txn_as_it_was() {
+    let failing = Arc::new(FailAfter(AtomicU64::new(u64::MAX)));
+    let db = TestDb::with(options(4096).observer(failing.clone()));
+    db.write(|w| w.put(FILES, "it", b"before").map(drop)).unwrap();
+    for after in [0, 1, 2, 20, 100, 190] {
+        let mut w = db.begin_write().unwrap();
+        w.put(FILES, "other", &[after as u8; 5000]).unwrap();
+        failing.0.store(after, Relaxed);
+        let error = w.put_from(FILES, "it", 3 * MIB, Source::new(3 * MIB, 1)).unwrap_err();
+        failing.0.store(u64::MAX, Relaxed);
+        assert!(matches!(error, Error::Io { .. }), "{after}: {error}");
+        w.put_from(FILES, "third", 2 * MIB, Source::new(2 * MIB, after)).unwrap();
+        w.commit().unwrap();
+        let r = db.begin_read().unwrap();
+        assert_eq!(r.get(FILES, "it").unwrap(), Some(&b"before"[..]));
+        assert_eq!(r.get(FILES, "other").unwrap(), Some(&[after as u8; 5000][..]));
+        assert!(r.get(FILES, "third").unwrap() == Some(&bytes(0..2 * MIB, after)[..]));
+    }
 }
 
 #[test]
