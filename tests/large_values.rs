@@ -337,6 +337,36 @@ fn a_value_changed_in_place_has_the_checksums_of_what_it_is_now() {
 }
 
 #[test]
+fn what_a_nested_txn_has_taken_from_a_source_stays_or_goes_with_it() {
+    let db = TestDb::with(options(4096));
+    let mut w = db.begin_write().unwrap();
+    for (round, len) in [(1, 2 * MIB), (2, 5 * MIB), (3, 100_000)] {
+        let undone = w.nested(|n| {
+            n.put_from(FILES, "it", len, Source::new(len, 99))?;
+            n.nested(|n| n.put_from(FILES, "other", 2 * len, Source::new(2 * len, 98)))?;
+            n.reserve(FILES, "third", len as usize, |value| value.fill(9))?;
+            Err::<(), _>(Error::UnknownSavepoint)
+        });
+        assert!(matches!(undone, Err(Error::UnknownSavepoint)));
+        w.nested(|n| {
+            n.put_from(FILES, "it", len, Source::new(len, round))?;
+            let failed = n.put_from(FILES, "it", 3 * len, Source::new(2 * len, 98));
+            assert!(failed.is_err());
+            n.put_from(FILES, "nested", 2 * len, Source::new(2 * len, round))
+        })
+        .unwrap();
+        assert!(w.get(FILES, "it").unwrap() == Some(&bytes(0..len, round)[..]));
+        assert_eq!(w.len(FILES).unwrap(), 2);
+    }
+    w.commit().unwrap();
+    let r = db.begin_read().unwrap();
+    assert!(r.get(FILES, "it").unwrap() == Some(&bytes(0..100_000, 3)[..]));
+    assert!(r.get(FILES, "nested").unwrap() == Some(&bytes(0..200_000, 3)[..]));
+    drop(r);
+    assert!(db.file_len() < 20 * MIB, "{} bytes for 300 KB", db.file_len());
+}
+
+#[test]
 fn a_reader_reads_from_any_place_and_seeks_like_a_file() {
     let db = TestDb::with(options(4096));
     let len = 300_001;

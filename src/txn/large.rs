@@ -61,22 +61,21 @@ impl WriteTxn {
     /// # let db = Database::temporary()?;
     /// let mut w = db.begin_write()?;
     /// w.put(NOTES, "today", "rain")?;
-    /// let failed = w.try_reserve(NOTES, "today", 3, |_| Err::<(), _>(std::fmt::Error.into()));
-    /// # type Failure = Box<dyn std::error::Error>;
-    /// assert!(failed.is_err_and(|error: Failure| error.is::<std::fmt::Error>()));
+    /// let failed = w.try_reserve(NOTES, "today", 3, |_| Err::<(), _>(Error::other("no forecast")));
+    /// assert_eq!(failed.unwrap_err().to_string(), "no forecast");
     /// assert_eq!(w.get(NOTES, "today")?, Some("rain"));
     /// # Ok::<_, mapleaf::Error>(())
     /// ```
     ///
     /// # Errors
     /// Those of `fill` and of [`WriteTxn::reserve`].
-    pub fn try_reserve<K: Key + ?Sized, V: Codec + ?Sized, T, E: From<Error>>(
+    pub fn try_reserve<K: Key + ?Sized, V: Codec + ?Sized, T>(
         &mut self,
         table: Table<K, V>,
         key: &(impl Encode<K> + ?Sized),
         len: usize,
-        fill: impl FnOnce(&mut [u8]) -> Result<T, E>,
-    ) -> Result<T, E> {
+        fill: impl FnOnce(&mut [u8]) -> Result<T>,
+    ) -> Result<T> {
         let key = key.encode();
         self.check_put(table, key.as_ref(), len as u64)?;
         if len < WRITE_AT_ONCE {
