@@ -127,13 +127,23 @@ pub struct Sorter {
     is_ascending: bool,
     runs: Vec<Run>,
     file: Option<RunFile>,
+    added: u64,
 }
 
 impl Sorter {
     /// A sorter that has taken nothing.
     pub fn new(memory: usize, directory: PathBuf, duplicates: Duplicates) -> Self {
         let kept = Entries::default();
-        Sorter { memory, directory, duplicates, kept, is_ascending: true, runs: Vec::new(), file: None }
+        Sorter {
+            memory,
+            directory,
+            duplicates,
+            kept,
+            is_ascending: true,
+            runs: Vec::new(),
+            file: None,
+            added: 0,
+        }
     }
 
     /// The same; entries that come in order are no sign that others will.
@@ -150,6 +160,11 @@ impl Sorter {
     /// Number of entries in memory.
     pub fn kept(&self) -> usize {
         self.kept.entries.len()
+    }
+
+    /// Number of entries that were added.
+    pub fn added(&self) -> u64 {
+        self.added
     }
 
     /// Key of the entry that was added last, if it is in memory.
@@ -193,6 +208,7 @@ impl Sorter {
             self.is_ascending = self.kept.key(last) < key;
         }
         self.kept.entries.push(entry);
+        self.added += 1;
         Ok(())
     }
 
@@ -280,6 +296,14 @@ pub enum Sorted {
 }
 
 impl Sorted {
+    /// The first key, before anything was taken.
+    pub fn first_key(&self) -> Option<&[u8]> {
+        match self {
+            Sorted::Kept { kept, .. } => kept.entries.first().map(|first| kept.key(first)),
+            Sorted::Merged { merge, .. } => merge.readers.peek().map(Reader::key),
+        }
+    }
+
     /// The next key and value.
     ///
     /// # Errors

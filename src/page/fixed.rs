@@ -177,6 +177,15 @@ pub fn insert(page: &mut [u8], i: usize, key: &[u8], value: &[u8]) -> bool {
     true
 }
 
+/// Copies these keys and values, as many of either, to an empty leaf.
+pub fn fill(page: &mut [u8], keys: &[u8], values: &[u8]) {
+    let shape = Shape::of(page);
+    let count = keys.len() / shape.key_width;
+    assert!(count <= capacity(page.len(), shape.key_width, shape.value_width), "{count} entries do not fit");
+    page[HEADER_LEN..shape.key(count)].copy_from_slice(keys);
+    page[shape.values..shape.value(count)].copy_from_slice(values);
+}
+
 /// Removes entry `i`.
 pub fn remove(page: &mut [u8], i: usize) {
     let shape = Shape::of(page);

@@ -509,6 +509,34 @@ pub(super) fn stored_apart<'a>(bytes: &[u8]) -> Option<Stored<'a>> {
     }
 }
 
+/// Where an entry lies in the cells of a leaf that is to be filled.
+pub struct Cell {
+    pub start: usize,
+    pub key_len: usize,
+    pub value_len: usize,
+    pub is_overflow: bool,
+}
+
+/// Fills an empty leaf with cells as they are to stand in it, in the order of their keys.
+pub fn fill(page: &mut [u8], cells: &[u8], slots: &[Cell]) {
+    let (count, first) = (slots.len(), page.len() - cells.len());
+    assert!(HEADER_LEN + count * LEAF_SLOT_LEN <= first, "{count} entries do not fit");
+    page[first..].copy_from_slice(cells);
+    let key = |cell: &Cell| &cells[cell.start + cell.value_len..][..cell.key_len];
+    let prefix_len = match slots {
+        [] => 0,
+        [lowest, .., highest] => common_prefix(key(lowest), key(highest)),
+        [only] => only.key_len,
+    };
+    for (i, cell) in slots.iter().enumerate() {
+        let Cell { start, key_len, value_len, is_overflow } = *cell;
+        let slot = Slot { start: first + start, key_len, value_len, overflow: is_overflow };
+        put_slot(page, count, i, head(key(cell), prefix_len), &slot);
+    }
+    set_counts(page, count, cells.len());
+    header_mut(page).prefix_len.set(prefix_len as u16);
+}
+
 fn counts(page: &[u8]) -> (usize, usize) {
     let head = header(page);
     (usize::from(head.count.get()), usize::from(head.cell_bytes.get()))

@@ -14,12 +14,14 @@
 
 pub mod branch;
 pub mod entries;
+pub mod fill;
 pub mod fixed;
 pub mod leaf;
 pub mod set;
 
 pub use branch::{Branch, BranchEntries};
 pub use entries::{Entries, Pair};
+pub use fill::Filling;
 pub use leaf::LEAF_SLOT_LEN;
 
 use crate::error::{Error, Result};

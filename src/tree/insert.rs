@@ -37,10 +37,18 @@ pub fn put(dirty: &mut Dirty, tree: &mut Tree, key: &[u8], value: &[u8], replace
     if !replace && search::find(dirty, tree, key)?.is_some() {
         return Ok(Put::Kept);
     }
-    put_with(dirty, tree, key, |dirty, tree| match is_inline(tree, key.len(), value.len()) {
+    put_with(dirty, tree, key, |dirty, tree| store(dirty, tree, key, value))
+}
+
+/// The value as a leaf of the tree will hold it, beside this key.
+///
+/// # Errors
+/// `Io`, `Full`.
+pub fn store<'v>(dirty: &mut Dirty, tree: &Tree, key: &[u8], value: &'v [u8]) -> Result<Stored<'v>> {
+    match is_inline(tree, key.len(), value.len()) {
         true => Ok(Stored::Inline(value)),
         false => dirty.add_value(value).map(Stored::Overflow),
-    })
+    }
 }
 
 /// Puts a value that has pages of its own already, or a place in the heap, at `key`.
@@ -271,11 +279,7 @@ fn grow_root(
     right: ChildRef,
 ) -> Result<()> {
     let level = tree.level + 1;
-    if usize::from(level) >= MAX_LEVELS {
-        return Err(Error::invalid(format!(
-            "the table would have more than {MAX_LEVELS} levels; use shorter keys or larger pages"
-        )));
-    }
+    expect_level(level.into())?;
     let mut entries = BranchEntries::default();
     entries.push(&[], left);
     entries.push(separator, right);
@@ -284,4 +288,14 @@ fn grow_root(
     tree.root = dirty.reference(slot, tree.root.count);
     tree.level = level;
     Ok(())
+}
+
+/// A tree can have a root of this level.
+pub(super) fn expect_level(level: usize) -> Result<()> {
+    if level < MAX_LEVELS {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the table would have more than {MAX_LEVELS} levels; use shorter keys or larger pages"
+    )))
 }

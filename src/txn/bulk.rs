@@ -6,15 +6,21 @@
 use super::WriteTxn;
 use crate::catalog::check_entry;
 use crate::codec::{Codec, Encode, Key};
+use crate::dirty::Dirty;
 use crate::error::{Error, Result};
-use crate::sort::{Duplicates, Sorter, shown};
+use crate::redo::Change;
+use crate::sort::{Duplicates, Sorted, Sorter, shown};
 use crate::table::Table;
-use crate::tree::build;
+use crate::tree::Tree;
+use crate::tree::build::{self, Builder, Old};
 use crate::tree::insert::Put;
+use std::cmp::Ordering;
 use std::path::PathBuf;
 
 /// So many entries that come in ascending order are taken as a sign that all do.
 const SIGN: usize = 1000;
+/// A batch of at least such a part of the table is merged with all of it.
+const LARGE_PART: u64 = 4;
 
 /// How [`WriteTxn::bulk_load_with`] loads.
 ///
@@ -213,9 +219,8 @@ impl WriteTxn {
     ) -> Result<u64, Ended<E>> {
         let BulkOptions { memory, directory, duplicates } = options;
         let directory = directory.unwrap_or_else(|| self.sorting_directory());
-        let input = |error: Error| Ended::Input(error.into());
         let before = self.tables[index].tree.len();
-        let mut loading = Loading { txn: self, index, duplicates };
+        let mut loading = Loading { txn: self, index, duplicates, limit: None, builder: None };
         let mut sorter = Some(Sorter::new(memory, directory.clone(), duplicates));
         // The last key of what has all come in order so far.
         let mut last = Vec::new();
@@ -224,20 +229,25 @@ impl WriteTxn {
             let (key, value) = (key.encode(), value.encode());
             let (key, value) = (key.as_ref(), value.as_ref());
             let table = &loading.txn.tables[index];
-            check_entry(&table.schema, &table.tree, key, value).map_err(input)?;
+            check_entry(&table.schema, &table.tree, key, value).map_err(Ended::input)?;
             if let Some(few) = sorter.take_if(|few| is_in_order(few, key.len() + value.len())) {
                 few.last_key().clone_into(&mut last);
-                loading.put_all(few)?;
+                loading.begin().map_err(Ended::Store)?;
+                loading.put_all(few.finish().map_err(Ended::input)?)?;
             }
             if sorter.is_none() && key > &last[..] {
                 loading.put(key, value)?;
                 key.clone_into(&mut last);
             } else {
                 let new = || Sorter::new(memory, directory.clone(), duplicates).unordered();
-                sorter.get_or_insert_with(new).add(key, value).map_err(input)?;
+                sorter.get_or_insert_with(new).add(key, value).map_err(Ended::input)?;
             }
         }
-        sorter.map_or(Ok(()), |sorter| loading.put_all(sorter))?;
+        if let Some(sorter) = sorter {
+            loading.close().map_err(Ended::Store)?;
+            loading.merge(sorter)?;
+        }
+        loading.close().map_err(Ended::Store)?;
         Ok(self.tables[index].tree.len().saturating_sub(before))
     }
 
@@ -262,28 +272,128 @@ struct Loading<'w> {
     txn: &'w mut WriteTxn,
     index: usize,
     duplicates: Duplicates,
+    /// The last key that was in the table before what is being put now.
+    limit: Option<Vec<u8>>,
+    /// The end of the table, where what is put lies behind it.
+    builder: Option<Builder>,
 }
 
 impl Loading<'_> {
-    fn put_all<E: From<Error>>(&mut self, sorter: Sorter) -> Result<(), Ended<E>> {
-        let input = |error: Error| Ended::Input(error.into());
-        let mut sorted = sorter.finish().map_err(input)?;
-        while let Some((key, value)) = sorted.next().map_err(input)? {
+    /// Entries come, in the order of their keys.
+    fn begin(&mut self) -> Result<()> {
+        self.limit = build::last_key(&self.txn.dirty, self.tree())?.map(<[u8]>::to_vec);
+        Ok(())
+    }
+
+    fn tree(&self) -> &Tree {
+        &self.txn.tables[self.index].tree
+    }
+
+    /// Puts what was sorted. A batch that is large beside the table is merged with it, into pages that are all
+    /// written anew.
+    fn merge<E: From<Error>>(&mut self, sorter: Sorter) -> Result<(), Ended<E>> {
+        self.begin().map_err(Ended::Store)?;
+        let is_large = sorter.added() >= self.tree().len() / LARGE_PART;
+        let sorted = sorter.finish().map_err(Ended::input)?;
+        let limit = self.limit.as_deref().unwrap_or_default();
+        let is_among = self.limit.is_some() && sorted.first_key().is_some_and(|first| first <= limit);
+        if is_large && is_among { self.rebuild(sorted) } else { self.put_all(sorted) }
+    }
+
+    fn put_all<E: From<Error>>(&mut self, mut sorted: Sorted) -> Result<(), Ended<E>> {
+        while let Some((key, value)) = sorted.next().map_err(Ended::input)? {
             self.put(key, value)?;
         }
         Ok(())
     }
 
+    /// Puts an entry, whose key is above that of the one before.
     fn put<E: From<Error>>(&mut self, key: &[u8], value: &[u8]) -> Result<(), Ended<E>> {
+        if self.limit.as_ref().is_none_or(|limit| key > &limit[..]) {
+            return self.push(key, value).map_err(Ended::Store);
+        }
         let replace = self.duplicates == Duplicates::LastWins;
         self.txn.poisoned = false;
         let put = self.txn.put_at(self.index, key, value, replace);
         self.txn.poisoned = true;
         match put.map_err(Ended::Store)? {
-            Put::Kept => {
-                self.duplicates.later_wins(key).map(drop).map_err(|error| Ended::Input(error.into()))
-            }
+            Put::Kept => self.duplicates.later_wins(key).map(drop).map_err(Ended::input),
             Put::Inserted | Put::Replaced => Ok(()),
         }
+    }
+
+    /// Adds an entry behind the last one.
+    fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.add(key, |builder, dirty, tree| builder.push(dirty, tree, key, value))?;
+        self.txn.redo.add(Change::Put { table: self.tree().table, key, value });
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        key: &[u8],
+        add: impl FnOnce(&mut Builder, &mut Dirty, &mut Tree) -> Result<bool>,
+    ) -> Result<()> {
+        let (dirty, tree) = (&mut self.txn.dirty, &mut self.txn.tables.to_mut()[self.index].tree);
+        let builder = match &mut self.builder {
+            Some(builder) => builder,
+            None => self.builder.insert(Builder::open(dirty, tree, key)?),
+        };
+        let is_full = add(builder, dirty, tree)?;
+        if is_full && dirty.is_full() { self.close() } else { Ok(()) }
+    }
+
+    /// Makes the tree whole, and lets pages be written where they are many.
+    fn close(&mut self) -> Result<()> {
+        let Some(builder) = self.builder.take() else { return Ok(()) };
+        let index = self.index;
+        self.txn.poisoned = false;
+        self.txn.change(|dirty, tables, _| builder.close(dirty, &mut tables[index].tree))?;
+        self.txn.poisoned = true;
+        Ok(())
+    }
+
+    /// Merges what was sorted with what is in the table.
+    fn rebuild<E: From<Error>>(&mut self, mut sorted: Sorted) -> Result<(), Ended<E>> {
+        let tree = *self.tree();
+        let mut old = Old::new(&mut self.txn.dirty, &tree).map_err(Ended::Store)?;
+        self.txn.tables.to_mut()[self.index].tree =
+            Tree { overflow_pages: tree.overflow_pages, ..Tree::empty(tree.table, tree.layout) };
+        let mut new = sorted.next().map_err(Ended::input)?;
+        loop {
+            let there = old.entry().map_err(Ended::Store)?;
+            let order = match (&there, &new) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((there, _)), Some((key, _))) => (*there).cmp(key),
+            };
+            let mut is_put = order.is_gt();
+            if let Some((key, stored)) = there.filter(|_| order.is_le()) {
+                is_put = order.is_eq() && self.duplicates.later_wins(key).map_err(Ended::input)?;
+                let kept = match is_put {
+                    true => {
+                        let WriteTxn { dirty, tables, .. } = &mut *self.txn;
+                        old.give_up(dirty, &mut tables.to_mut()[self.index].tree)
+                    }
+                    false => {
+                        self.add(key, |builder, dirty, tree| builder.push_stored(dirty, tree, key, stored))
+                    }
+                };
+                kept.and_then(|()| old.advance(&mut self.txn.dirty)).map_err(Ended::Store)?;
+            }
+            if let Some((key, value)) = new.filter(|_| order.is_ge()) {
+                if is_put {
+                    self.push(key, value).map_err(Ended::Store)?;
+                }
+                new = sorted.next().map_err(Ended::input)?;
+            }
+        }
+    }
+}
+
+impl<E: From<Error>> Ended<E> {
+    fn input(error: Error) -> Self {
+        Ended::Input(error.into())
     }
 }
