@@ -455,7 +455,8 @@ pub fn spill(dirty: &mut Dirty, trees: &mut [&mut Tree]) -> Result<()> {
     let limit = if is_final { u64::MAX } else { dirty.spill_pages() };
     let mut plan = Plan::early(limit);
     plan.collect_from(dirty, trees, from.as_ref())?;
-    if plan.pages() == 0 && from.is_some() {
+    if plan.pages() < limit / 2 && from.is_some() {
+        // It is near the end.
         plan = Plan::early(limit);
         plan.collect_from(dirty, trees, None)?;
     }

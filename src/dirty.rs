@@ -268,14 +268,14 @@ impl Dirty {
         (self.store.config.dirty_limit / SPILLED_PART / self.page_size()).max(1) as u64
     }
 
-    /// Changed pages were written early. Where savepoints keep most of them in memory, the next time
-    /// is put off, or every put would look through all of them in vain.
-    pub fn spilled(&mut self) {
+    /// Changed pages were written early; `before` is what they took. Where savepoints keep most of them in memory, the
+    /// next time is put off, or every put would look through all of them in vain.
+    pub fn spilled(&mut self, before: usize) {
         self.appended = 0;
-        let limit = self.store.config.dirty_limit;
-        let is_enough = self.bytes() <= limit - limit / SPILLED_PART / 2;
-        self.spill_at = if is_enough { limit } else { limit.max(self.bytes() + limit / 2) };
-        self.is_put_off = !is_enough;
+        let (limit, now) = (self.store.config.dirty_limit, self.bytes());
+        let part = limit / SPILLED_PART / 2;
+        self.is_put_off = now + part > before.max(limit);
+        self.spill_at = limit.max(now + if self.is_put_off { limit / 2 } else { part });
     }
 
     // ---- pages ----

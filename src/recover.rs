@@ -357,8 +357,9 @@ impl<'d> Replay<'d> {
                 }
             }
             if self.dirty.is_full() {
+                let before = self.dirty.bytes();
                 commit::spill(self.dirty, &mut [tree])?;
-                self.dirty.spilled();
+                self.dirty.spilled(before);
             }
         }
         Ok(())

@@ -796,8 +796,9 @@ impl WriteTxn {
     fn spill(&mut self) -> Result<()> {
         let mut trees: Vec<&mut Tree> =
             self.tables.to_mut().iter_mut().map(|table| &mut table.tree).collect();
+        let before = self.dirty.bytes();
         commit::spill(&mut self.dirty, &mut trees)?;
-        self.dirty.spilled();
+        self.dirty.spilled(before);
         // It will be a checkpoint; the memory is wanted for other things.
         self.redo.give_up();
         Ok(())

@@ -421,6 +421,20 @@ fn ended_nested_txns_keep_no_pages_in_memory_and_none_twice() {
 }
 
 #[test]
+fn a_txn_over_several_tables_in_no_order_keeps_to_its_memory() {
+    let db = TestDb::with(Options::new().dirty_limit(0));
+    let mut w = db.begin_write().unwrap();
+    let mut most = 0;
+    for key in (0..20_000u64).map(|i| i * 7919 % 20_000) {
+        w.put(WORDS, &key.to_string(), &key).unwrap();
+        w.put(NUMBERS, &key, &vec![key as u8; 50 + key as usize * 7 % 700]).unwrap();
+        most = most.max(w.changed_bytes());
+    }
+    assert!(most < 2 << 20, "{most} bytes");
+    w.commit().unwrap();
+}
+
+#[test]
 fn many_small_nested_txns_still_fit_into_the_log() {
     let db = TestDb::new();
     for round in 0..20u64 {
