@@ -19,6 +19,7 @@ use crate::session::{Sidecars, name_beside};
 use crate::shared::FlushState;
 use crate::snapshot::Verify;
 use crate::store::{Origin, Store, Wait};
+use crate::txn::migrate::{Migration, steps_done};
 use crate::txn::{self, ReadTxn, WriteTxn};
 use crate::verify::{self, Progress, Stats, VerifyReport};
 use std::fs::File;
@@ -561,6 +562,52 @@ impl Database {
     /// [`WriteTxn::commit`].
     pub fn write<T>(&self, write: impl FnOnce(&mut WriteTxn) -> Result<T>) -> Result<T> {
         WriteTxn::run(self.store()?, write)
+    }
+
+    /// Brings the store of an older program up to date: runs the steps that it has not had yet, in one txn, and returns
+    /// the [user version](ReadTxn::user_version) that it had before. The user version is the number of steps done, so the
+    /// list only ever grows at its end; a new store begins with 0 and gets all of them.
+    ///
+    /// All steps that are missing are one txn: after a crash or an error the store is the old one, and readers see the old
+    /// one until it is done. Of several processes that begin at once, one migrates and the others wait for it. A store
+    /// that is up to date costs a look at a snapshot: no turn to write, so it may be open read-only, too.
+    ///
+    /// ```
+    /// use mapleaf::{Database, Migration, Table};
+    ///
+    /// const V1: Table<u64, str> = Table::new("users");
+    /// const USERS: Table<u64, (String, u16)> = Table::new("users");
+    /// const BY_NAME: Table<str, u64> = Table::new("users by name");
+    ///
+    /// const STEPS: &[Migration] = &[
+    ///     |w| w.convert_table(V1, USERS, |id, name, new| new.put(&id, &(name, 0))).map(|_| ()),
+    ///     |w| {
+    ///         let users: Vec<(String, u64)> =
+    ///             w.iter(USERS)?.map(|user| user.map(|(id, (name, _))| (name.into(), id))).collect::<Result<_, _>>()?;
+    ///         users.iter().try_for_each(|(name, id)| w.put(BY_NAME, name, id).map(|_| ()))
+    ///     },
+    /// ];
+    ///
+    /// # fn main() -> mapleaf::Result<()> {
+    /// let db = Database::temporary()?;
+    /// db.write(|w| w.put(V1, &7, "ann"))?;         // an old program
+    /// assert_eq!(db.migrate(STEPS)?, 0);           // a new one
+    /// assert_eq!(db.migrate(STEPS)?, 2);           // and from then on
+    /// let r = db.begin_read()?;
+    /// assert_eq!(r.get(USERS, &7)?, Some(("ann".into(), 0)));
+    /// assert_eq!(r.get(BY_NAME, "ann")?, Some(7));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `NewerVersion` where the store has had more steps than there are; those of the steps, of [`Database::begin_write`] and
+    /// [`WriteTxn::commit`]: the store is as it was.
+    pub fn migrate(&self, steps: &[Migration]) -> Result<u64> {
+        let version = self.read(|r| Ok(r.user_version()))?;
+        if steps_done(version, steps)? == steps.len() {
+            return Ok(version);
+        }
+        self.write(|w| w.migrate(steps))
     }
 
     /// Runs `update` in a txn that it may share with updates of other threads, and commits it when it returns

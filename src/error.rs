@@ -34,14 +34,22 @@ pub enum Error {
         /// Expected and found.
         detail: String,
     },
-    /// The stored schema of a table differs from the one it was opened with.
+    /// The stored schema of a table differs from the one it was opened with. Its text says both, and what differs.
+    /// [`WriteTxn::convert_table`](crate::WriteTxn::convert_table) rewrites a table under another schema.
     SchemaMismatch {
         /// The table.
         table: String,
-        /// The schema in the file.
+        /// The schema in the file: `u64 -> str`.
         stored: String,
         /// The schema of the caller's table definition.
         requested: String,
+    },
+    /// More migration steps were done to the store than this program knows: a newer one has used it. Use that one.
+    NewerVersion {
+        /// The store's user version: the steps it has had.
+        stored: u64,
+        /// The steps that this program knows.
+        known: u64,
     },
     /// No table has this name.
     TableNotFound {
@@ -186,8 +194,14 @@ impl fmt::Display for Error {
             Error::NotAStore { detail } => write!(f, "not a mapleaf store: {detail}"),
             Error::SchemaMismatch { table, stored, requested } => write!(
                 f,
-                "table {table:?}: stored as {stored}, opened as {requested}; \
-                 open it with the stored types, or as raw bytes"
+                "table {table:?} is stored as {stored}, and was opened as {requested}: {}; open it with the \
+                 stored types, or rewrite it (WriteTxn::convert_table, or retype_table where the bytes are the same)",
+                what_differs(stored, requested)
+            ),
+            Error::NewerVersion { stored, known } => write!(
+                f,
+                "the store has user version {stored}, and this program knows of {known} migration steps: a newer program \
+                 has migrated it; use that one, or a copy of the store from before"
             ),
             Error::TableNotFound { table } => {
                 write!(f, "no table {table:?}; \"mapleaf tables\" lists those there are")
@@ -248,6 +262,28 @@ impl fmt::Display for Error {
             ),
             Error::Other(error) => error.fmt(f),
         }
+    }
+}
+
+/// Of two schemas, as they print themselves.
+fn what_differs(stored: &str, requested: &str) -> &'static str {
+    let (Some((old_key, old_value)), Some((new_key, new_value))) =
+        (stored.split_once(" -> "), requested.split_once(" -> "))
+    else {
+        return "they differ";
+    };
+    let type_of = |value: &str| value.split_once(" aligned to ").map_or(value, |(name, _)| name).to_owned();
+    match (old_key == new_key, old_value == new_value) {
+        (false, true) => "the keys differ",
+        (false, false) => "keys and values differ",
+        (true, false) if type_of(old_value) == type_of(new_value) => "the alignment of the values differs",
+        (true, false) if old_value.starts_with("many ") != new_value.starts_with("many ") => {
+            "one of them is a multimap, with many values to a key"
+        }
+        (true, false) if old_value.contains(" (keys of ") => {
+            "the widths differ, and the names of the types do not"
+        }
+        _ => "the values differ",
     }
 }
 

@@ -516,6 +516,23 @@ impl Schema {
     }
 }
 
+impl Schema {
+    /// The error for a table that is stored with this schema and was opened with another one.
+    pub(crate) fn mismatch(&self, table: &str, requested: &Schema) -> crate::error::Error {
+        let (mut stored, mut opened) = (self.to_string(), requested.to_string());
+        if stored == opened {
+            // Then it is what the names do not say: a type of one's own has changed, and its name has not.
+            (stored, opened) = (self.with_widths(), requested.with_widths());
+        }
+        crate::error::Error::SchemaMismatch { table: table.to_owned(), stored, requested: opened }
+    }
+
+    fn with_widths(&self) -> String {
+        let width = |width: Option<usize>| width.map_or("any".into(), |width| width.to_string());
+        format!("{self} (keys of {} bytes, values of {})", width(self.key_width), width(self.value_width))
+    }
+}
+
 impl std::fmt::Display for Schema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let many = if self.multi { "many " } else { "" };

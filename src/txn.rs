@@ -41,7 +41,9 @@ use std::sync::{Arc, OnceLock};
 
 pub(crate) mod bulk;
 mod convenience;
+pub(crate) mod convert;
 mod delete_range;
+pub(crate) mod migrate;
 mod multi;
 
 /// The table's stored schema must be the caller's. A table of bytes is what the tool makes; it does
@@ -51,11 +53,7 @@ fn check_schema<K: Key + ?Sized, V: Codec + ?Sized>(name: &str, stored: &Schema)
     if *stored == requested {
         return Ok(());
     }
-    Err(Error::SchemaMismatch {
-        table: name.to_owned(),
-        stored: stored.to_string(),
-        requested: requested.to_string(),
-    })
+    Err(stored.mismatch(name, &requested))
 }
 
 /// The same for a catalog entry, without copying its names.

@@ -43,11 +43,7 @@ fn check_multi_schema<K: Key + ?Sized, V: Key + ?Sized>(name: &str, stored: &Sch
     if *stored == requested {
         return Ok(());
     }
-    Err(Error::SchemaMismatch {
-        table: name.to_owned(),
-        stored: stored.to_string(),
-        requested: requested.to_string(),
-    })
+    Err(stored.mismatch(name, &requested))
 }
 
 impl WriteTxn {
