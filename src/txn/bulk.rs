@@ -252,7 +252,7 @@ impl WriteTxn {
     }
 
     /// Where the store is.
-    fn sorting_directory(&self) -> PathBuf {
+    pub(super) fn sorting_directory(&self) -> PathBuf {
         let beside = self.dirty.store.pages.disk.path().parent().map(|directory| match directory {
             none if none.as_os_str().is_empty() => PathBuf::from("."),
             directory => directory.to_owned(),

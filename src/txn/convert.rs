@@ -4,11 +4,13 @@
 //! was, within the txn as well; memory is bounded, whatever the size of the table. Leaves to others: when to do it
 //! ([`crate::txn::migrate`]).
 
+use super::bulk::BulkOptions;
 use super::{WriteTxn, store_record};
 use crate::catalog::check_entry;
 use crate::codec::{Codec, Encode, Key};
 use crate::error::{Error, Result};
 use crate::format::Schema;
+use crate::sort::{Duplicates, Sorter, shown};
 use crate::table::{Table, TableView, schema_of};
 use crate::tree::Tree;
 use crate::tree::insert::Put;
@@ -32,8 +34,13 @@ struct Batch {
     schema: Schema,
     /// The new table, empty; its layout is what counts.
     tree: Tree,
+    /// In ascending order, above all that was put.
     entries: Vec<(Vec<u8>, Vec<u8>)>,
     len: usize,
+    /// The last one of them ever.
+    last: Option<Vec<u8>>,
+    /// What came later and is not above; put when all others are.
+    others: Sorter,
 }
 
 impl<K: Key + ?Sized, V: Codec + ?Sized> NewEntries<'_, K, V> {
@@ -55,8 +62,14 @@ impl<K: ?Sized, V: ?Sized> std::fmt::Debug for NewEntries<'_, K, V> {
 impl Batch {
     fn add(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         check_entry(&self.schema, &self.tree, key, value)?;
+        if self.last.as_deref().is_some_and(|last| key <= last) {
+            return self.others.add(key, value).map_err(twice);
+        }
         self.len += key.len() + value.len();
         self.entries.push((key.to_vec(), value.to_vec()));
+        let last = self.last.get_or_insert_default();
+        last.clear();
+        last.extend_from_slice(key);
         Ok(())
     }
 }
@@ -71,7 +84,8 @@ impl WriteTxn {
     ///
     /// O(n log n). Entries are converted some at a time, so a table may be larger than memory; beyond
     /// [`Options::dirty_limit`](crate::Options::dirty_limit) new pages are written early. Until the commit the file
-    /// holds both tables. New keys in the order of the old ones fill pages one after the other; any other order works.
+    /// holds both tables. New keys in the order of the old ones go straight to their pages; those that come in another
+    /// order are sorted, like those of [`WriteTxn::bulk_load`], beyond 64 MiB in temporary files beside the store.
     ///
     /// ```
     /// use mapleaf::{Database, Table};
@@ -204,7 +218,15 @@ impl WriteTxn {
         }
         let new = self.create(MEANWHILE, target.schema.clone(), Some(target.types))?;
         let tree = self.tables[new].tree;
-        let batch = Batch { schema: target.schema.clone(), tree, entries: Vec::new(), len: 0 };
+        let memory = BulkOptions::default().memory;
+        let batch = Batch {
+            schema: target.schema.clone(),
+            tree,
+            entries: Vec::new(),
+            len: 0,
+            last: None,
+            others: Sorter::new(memory, self.sorting_directory(), Duplicates::Refused).unordered(),
+        };
         let filled = self.fill_in_batches(old, new, batch, convert);
         if filled.is_err() && !self.poisoned {
             self.drop_table(MEANWHILE)?;
@@ -225,7 +247,7 @@ impl WriteTxn {
             self.put_batch(new, &mut batch)?;
             match next {
                 Some(key) => done = Bound::Excluded(key),
-                None => return Ok(()),
+                None => return self.put_others(new, batch.others),
             }
         }
     }
@@ -251,22 +273,43 @@ impl WriteTxn {
     }
 
     fn put_batch(&mut self, new: usize, batch: &mut Batch) -> Result<()> {
-        batch.entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-        for (key, value) in batch.entries.drain(..) {
-            if self.put_at(new, &key, &value, false)? == Put::Kept {
-                return Err(Error::invalid(format!(
-                    "two entries get the same new key, whose bytes are {key:02x?}; make keys that differ, or leave one out"
-                )));
-            }
-        }
         batch.len = 0;
+        batch.entries.drain(..).try_for_each(|(key, value)| self.put_once(new, &key, &value))
+    }
+
+    fn put_others(&mut self, new: usize, others: Sorter) -> Result<()> {
+        let mut sorted = others.finish().map_err(twice)?;
+        while let Some((key, value)) = sorted.next().map_err(twice)? {
+            self.put_once(new, key, value)?;
+        }
         Ok(())
+    }
+
+    fn put_once(&mut self, new: usize, key: &[u8], value: &[u8]) -> Result<()> {
+        match self.put_at(new, key, value, false)? {
+            Put::Kept => Err(same_key(&format!("key {}", shown(key)))),
+            Put::Inserted | Put::Replaced => Ok(()),
+        }
     }
 
     fn replace(&mut self, old: &str, new: &str) -> Result<()> {
         self.drop_table(old)?;
         self.rename_table(MEANWHILE, new)
     }
+}
+
+/// What the sorter says of two entries with one key.
+fn twice(error: Error) -> Error {
+    match error {
+        Error::InvalidArgument { detail } => {
+            same_key(detail.split_once(" comes twice").map_or(&detail[..], |(key, _)| key))
+        }
+        other => other,
+    }
+}
+
+fn same_key(key: &str) -> Error {
+    Error::invalid(format!("two entries get the same new {key}; make keys that differ, or leave one out"))
 }
 
 /// The table that is wanted.
