@@ -3,8 +3,26 @@
 
 use super::input::Input;
 use mapleaf::codec::{Codec, Encode, EncodePart, Key, KeyPart, Pod};
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::fmt::Debug;
+use std::time::{Duration, SystemTime};
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, mapleaf::Key)]
+struct Visit {
+    page: String,
+    minute: Reverse<u32>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, mapleaf::Key)]
+enum Event {
+    Login(Visit),
+    #[mapleaf(tag = 7)]
+    Moved {
+        from: Option<i16>,
+        to: Vec<u8>,
+    },
+    Logout,
+}
 
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
@@ -14,6 +32,7 @@ pub fn run(bytes: &[u8]) {
         2 => tuples(&mut input),
         3 => options(&mut input),
         4 => floats(&mut input),
+        5 => derived(&mut input),
         _ => any_bytes(input.rest()),
     }
 }
@@ -148,6 +167,28 @@ fn options(input: &mut Input<'_>) {
     assert_eq!(Option::<Option<u64>>::decode(&x).unwrap(), a);
 }
 
+fn derived(input: &mut Input<'_>) {
+    let visit = |input: &mut Input<'_>| Visit { page: text(input), minute: Reverse(input.number() as u32) };
+    let event = |input: &mut Input<'_>| match input.u8() % 3 {
+        0 => Event::Login(visit(input)),
+        1 => {
+            let from = input.u8().is_multiple_of(2).then(|| input.number() as i16);
+            Event::Moved { from, to: blob(input) }
+        }
+        _ => Event::Logout,
+    };
+    let moment = |input: &mut Input<'_>| {
+        let span = Duration::new(input.number() >> 1, input.u32() % 1_000_000_000);
+        let before = input.u8().is_multiple_of(2).then(|| SystemTime::UNIX_EPOCH.checked_sub(span)).flatten();
+        before.unwrap_or(SystemTime::UNIX_EPOCH + span / 2)
+    };
+    pair::<Visit>(visit(input), visit(input), &mut Default::default());
+    pair::<Event>(event(input), event(input), &mut Default::default());
+    let (a, b) = (Reverse(event(input)), Reverse(event(input)));
+    pair::<Reverse<Event>>(a, b, &mut Default::default());
+    pair::<SystemTime>(moment(input), moment(input), &mut Default::default());
+}
+
 fn any_bytes(bytes: &[u8]) {
     macro_rules! each {
         ($($K:ty),* $(,)?) => {$(
@@ -162,6 +203,7 @@ fn any_bytes(bytes: &[u8]) {
     }
     each!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64, bool, char, (), str, [u8]);
     each!((u8, i16), Option<u64>, Option<Option<bool>>, (f32, char));
+    each!(Visit, Event, Reverse<Event>, Reverse<String>, Duration, SystemTime, (Event, Visit));
     macro_rules! views {
         ($($K:ty),* $(,)?) => {$(
             let order = <$K>::decode(bytes).map(drop).is_ok();
