@@ -27,8 +27,8 @@
 //!
 //! ## Counters
 //!
-//! [`update`](WriteTxn::update) makes a new value of the old one. It returns what it put, so the same call hands
-//! out ids. O(log n).
+//! [`update`](crate::WriteTxn::update) makes a new value of the old one. It returns what it put, so the same
+//! call hands out ids. O(log n).
 //!
 //! ```
 //! # use mapleaf::*;
@@ -47,8 +47,8 @@
 //!
 //! ## Put once
 //!
-//! [`put_new`](WriteTxn::put_new) leaves what is there and says whether it put; it is the lock of a name, the
-//! seal of a request that must not run twice. O(log n).
+//! [`put_new`](crate::WriteTxn::put_new) leaves what is there and says whether it put; it is the lock of a
+//! name, the seal of a request that must not run twice. O(log n).
 //!
 //! ```
 //! # use mapleaf::*;
@@ -66,7 +66,8 @@
 //!
 //! ## Numbers for names
 //!
-//! [`entry`](WriteTxn::entry) looks once, and puts where there is nothing: every name gets a number, and keeps it.
+//! [`entry`](crate::WriteTxn::entry) looks once, and puts where there is nothing: every name gets a number,
+//! and keeps it.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -117,8 +118,8 @@
 //!
 //! ## Unique index
 //!
-//! The key of the index is the column alone, and [`put_new`](WriteTxn::put_new) is the constraint. Where a
-//! txn does not end in `commit`, as where `?` leaves the function here, none of it has happened.
+//! The key of the index is the column alone, and [`put_new`](crate::WriteTxn::put_new) is the constraint.
+//! Where a txn does not end in `commit`, as where `?` leaves the function here, none of it has happened.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -184,10 +185,10 @@
 //!
 //! ## Queue
 //!
-//! Numbers as keys keep the order of arrival. [`pop_first`](WriteTxn::pop_first) takes the oldest, in O(log
-//! n), and a txn that is dropped puts it back. With several workers, in threads or processes, a job must not
-//! keep the turn to write while it is being done: so taking it only moves it to a second table, under the
-//! time by which it must be done.
+//! Numbers as keys keep the order of arrival. [`pop_first`](crate::WriteTxn::pop_first) takes the oldest, in
+//! O(log n), and a txn that is dropped puts it back. With several workers, in threads or processes, a job
+//! must not keep the turn to write while it is being done: so taking it only moves it to a second table,
+//! under the time by which it must be done.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -303,9 +304,9 @@
 //!
 //! ## Undo a part
 //!
-//! [`nested`](WriteTxn::nested) undoes its changes when it returns an error, and the txn around it goes on; a
-//! [savepoint](WriteTxn::savepoint) can be returned to many times. Both cost O(1) to make, and a second copy
-//! of the pages that are changed before and after.
+//! [`nested`](crate::WriteTxn::nested) undoes its changes when it returns an error, and the txn around it
+//! goes on; a [savepoint](crate::WriteTxn::savepoint) can be returned to many times. Both cost O(1) to make,
+//! and a second copy of the pages that are changed before and after.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -331,9 +332,9 @@
 //!
 //! ## Load a million rows
 //!
-//! [`bulk_load`](WriteTxn::bulk_load) takes rows in any order, sorts them, outside of memory where they are
-//! many, and writes full pages once each; of equal keys the last one stays. Rows that are known to ascend
-//! need no sorting: [`append`](WriteTxn::append).
+//! [`bulk_load`](crate::WriteTxn::bulk_load) takes rows in any order, sorts them, outside of memory where
+//! they are many, and writes full pages once each; of equal keys the last one stays. Rows that are known to
+//! ascend need no sorting: [`append`](crate::WriteTxn::append).
 //!
 //! ```
 //! # use mapleaf::*;
@@ -356,8 +357,8 @@
 //!
 //! ## A txn larger than memory
 //!
-//! A txn may change as much as the disk holds. Beyond [`dirty_limit`](Options::dirty_limit) it writes changed pages
-//! early, to places that nobody reads before the commit; undone, it leaves nothing.
+//! A txn may change as much as the disk holds. Beyond [`dirty_limit`](crate::Options::dirty_limit) it writes
+//! changed pages early, to places that nobody reads before the commit; undone, it leaves nothing.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -376,9 +377,9 @@
 //!
 //! ## Many small commits
 //!
-//! Threads that commit at the same time share a flush by themselves. [`batch`](Database::batch) lets them
-//! share the txn too, for updates so small that the commit is most of the work. An update that fails undoes
-//! itself alone.
+//! Threads that commit at the same time share a flush by themselves. [`batch`](crate::Database::batch) lets
+//! them share the txn too, for updates so small that the commit is most of the work. An update that fails
+//! undoes itself alone.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -398,10 +399,10 @@
 //!
 //! ## Commits that may be lost
 //!
-//! Each txn says what its commit promises. [`Durability::Eventual`] waits for no disk: it survives the death of
-//! the process but perhaps not a power cut, and it can never damage the store or leave half a txn. The next
-//! durable commit makes the ones before it durable too, with its one flush. With a
-//! [ticket](WriteTxn::commit_ticket) the wait for that can be later, or elsewhere.
+//! Each txn says what its commit promises. [`Durability::Eventual`](crate::Durability::Eventual) waits for no
+//! disk: it survives the death of the process but perhaps not a power cut, and it can never damage the store
+//! or leave half a txn. The next durable commit makes the ones before it durable too, with its one flush.
+//! With a [ticket](crate::WriteTxn::commit_ticket) the wait for that can be later, or elsewhere.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -424,9 +425,9 @@
 //!
 //! ## Remove what matches
 //!
-//! [`delete_range`](WriteTxn::delete_range) takes whole subtrees and reads no leaf that lies inside the
-//! range; [`retain`](WriteTxn::retain) looks at each entry; [`extract_if`](WriteTxn::extract_if) also hands
-//! out what it removes.
+//! [`delete_range`](crate::WriteTxn::delete_range) takes whole subtrees and reads no leaf that lies inside
+//! the range; [`retain`](crate::WriteTxn::retain) looks at each entry;
+//! [`extract_if`](crate::WriteTxn::extract_if) also hands out what it removes.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -497,7 +498,7 @@
 //! A table ordered by score answers both questions in O(log n): who is at a place, and at which place
 //! somebody is. [`Reverse`](std::cmp::Reverse) puts the highest first, and names still ascend among equals.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -564,9 +565,9 @@
 //!
 //! ## Scan on all cores
 //!
-//! [`split`](TableView::split) cuts a range into parts of equal count, in O(parts × log n). A snapshot, and
-//! an uncommitted txn too, can be read by any number of threads; with rayon, `split(.., n)?.into_par_iter()`
-//! does the same.
+//! [`split`](crate::TableView::split) cuts a range into parts of equal count, in O(parts × log n). A
+//! snapshot, and an uncommitted txn too, can be read by any number of threads; with rayon, `split(..,
+//! n)?.into_par_iter()` does the same.
 //!
 //! ```ignore
 //! # use mapleaf::*;
@@ -588,9 +589,9 @@
 //!
 //! ## Join
 //!
-//! [`get_many`](ReadTxn::get_many) searches for all keys at once: the searches wait for memory together,
-//! which makes it several times as fast as one after another where the table is larger than the processor's
-//! caches.
+//! [`get_many`](crate::ReadTxn::get_many) searches for all keys at once: the searches wait for memory
+//! together, which makes it several times as fast as one after another where the table is larger than the
+//! processor's caches.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -611,7 +612,8 @@
 //!
 //! ## Names of large things
 //!
-//! [`keys`](Range::keys) reads no large value: a listing of a terabyte of images costs what the names cost.
+//! [`keys`](crate::Range::keys) reads no large value: a listing of a terabyte of images costs what the names
+//! cost.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -649,10 +651,10 @@
 //! ## Full-text search
 //!
 //! A multimap has, for each word, the documents it occurs in, in order; small values lie side by side. Begin
-//! with the rarest word ([`count_values`](MultiView::count_values) is O(log n)) and look its documents up in
-//! the other lists.
+//! with the rarest word ([`count_values`](crate::MultiView::count_values) is O(log n)) and look its documents
+//! up in the other lists.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -731,7 +733,7 @@
 //! Two multimaps, one each way, changed in the same txn. The degree of a node is O(log n); its neighbours lie
 //! together.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -762,7 +764,7 @@
 //!
 //! The bits of x and y in turn (Morton's order) make one number in which a square cell is a range: a few
 //! ranges cover any rectangle, and what lies just outside is filtered. The same goes for geohash text and
-//! [`prefix`](ReadTxn::prefix).
+//! [`prefix`](crate::ReadTxn::prefix).
 //!
 //! ```
 //! # use mapleaf::*;
@@ -788,8 +790,8 @@
 //!
 //! ## Two tables in step
 //!
-//! Cursors move where they are told; [`seek_ge`](Cursor::seek_ge) skips what the other table does not have.
-//! Each seek is O(log n), so the smaller table sets the cost.
+//! Cursors move where they are told; [`seek_ge`](crate::Cursor::seek_ge) skips what the other table does not
+//! have. Each seek is O(log n), so the smaller table sets the cost.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -818,8 +820,8 @@
 //!
 //! ## Keys of several parts
 //!
-//! Tuples sort by their first element, then the second, and so on, text and all: byte for byte as [`codec`]
-//! says. All that begins with some first elements is a [`Prefix`].
+//! Tuples sort by their first element, then the second, and so on, text and all: byte for byte as
+//! [`codec`](crate::codec) says. All that begins with some first elements is a [`Prefix`](crate::Prefix).
 //!
 //! ```
 //! # use mapleaf::*;
@@ -839,11 +841,11 @@
 //!
 //! ## Keys from structs and enums
 //!
-//! With the feature `derive` a struct is stored as the tuple of its fields, an enum as one byte for the variant
-//! and the fields of that. The order of fields and variants is the order of keys, and part of the schema. Reading
-//! gives the struct; a tuple will do to look one up.
+//! With the feature `derive` a struct is stored as the tuple of its fields, an enum as one byte for the
+//! variant and the fields of that. The order of fields and variants is the order of keys, and part of the
+//! schema. Reading gives the struct; a tuple will do to look one up.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -874,7 +876,7 @@
 //! Any range can be read from its end. Where one part is to descend among others that ascend, it is
 //! [`Reverse`](std::cmp::Reverse) in the key.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -897,7 +899,7 @@
 //! What reading gives is a `&Point` into the mapping, aligned. One that is there can be changed in place in a
 //! txn.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -926,7 +928,7 @@
 //! With the feature `serde` a value is any type that serde can read and write. It costs what decoding costs
 //! at every read; text, bytes, numbers, tuples and zero-copy structs cost nothing.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -948,8 +950,9 @@
 //!
 //! ## A codec of your own
 //!
-//! A marker type says how bytes are read; [`Encode`](codec::Encode) for what is written says how they come
-//! about. The name is stored with the table, and opening it with another one is an error that prints both.
+//! A marker type says how bytes are read; [`Encode`](crate::codec::Encode) for what is written says how they
+//! come about. The name is stored with the table, and opening it with another one is an error that prints
+//! both.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -986,7 +989,7 @@
 //!
 //! ## Values that may not be wanted
 //!
-//! Where decoding costs, [`Lazy`](codec::Lazy) reads the same table and decodes what is asked for.
+//! Where decoding costs, [`Lazy`](crate::codec::Lazy) reads the same table and decodes what is asked for.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -1051,9 +1054,9 @@
 //!
 //! ## Migrations
 //!
-//! The store carries a number of the application's own. [`migrate`](Database::migrate) does the steps that
-//! are missing and raises it, all in one txn: a step that fails leaves the store as it was, and of several
-//! processes that start at once one does the work.
+//! The store carries a number of the application's own. [`migrate`](crate::Database::migrate) does the steps
+//! that are missing and raises it, all in one txn: a step that fails leaves the store as it was, and of
+//! several processes that start at once one does the work.
 //!
 //! ```ignore
 //! # use mapleaf::*;
@@ -1098,25 +1101,21 @@
 //!
 //! ## Backup into another store
 //!
-//! A snapshot does not change while it is copied, and writers do not wait for it. What is written is compact:
-//! full pages.
+//! A snapshot does not change while it is copied, and writers do not wait for it. The copy has no free space.
+//! [`copy_table`](crate::WriteTxn::copy_table) asks for no types.
 //!
 //! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
-//! # let (from, to) = (Database::temporary()?, Database::temporary()?);
-//! # from.write(|w| w.put(Table::<u64, str>::new("users"), &7, "ann"))?;
-//! let (r, mut w) = (from.begin_read()?, to.begin_write()?);
-//! for info in r.tables()? {
-//!     w.create_table(&info.name, &info.schema)?;
-//!     for entry in r.raw_table(&info.name)?.expect("it is listed").iter() {
-//!         let (key, value) = entry?;
-//!         w.raw_put(&info.name, key, value)?;
-//!     }
+//! # let (db, backup) = (Database::temporary()?, Database::temporary()?);
+//! # db.write(|w| w.put(Table::<u64, str>::new("users"), &7, "ann"))?;
+//! let (r, mut w) = (db.begin_read()?, backup.begin_write()?);
+//! for table in r.tables()? {
+//!     w.copy_table(&r, &table.name)?;
 //! }
 //! w.set_user_version(r.user_version());
 //! w.commit()?;
-//! assert_eq!(to.begin_read()?.tables()?.len(), 1);
+//! assert_eq!(backup.begin_read()?.tables()?.len(), 1);
 //! # Ok(()) }
 //! ```
 //!
@@ -1197,7 +1196,7 @@
 //!
 //! ## Any store, without its types
 //!
-//! Names and schemas are in the file; entries are readable as bytes.
+//! Names and schemas are in the file; entries are readable as bytes, and [`codec`](crate::codec) says which.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -1205,7 +1204,7 @@
 //! # let db = Database::temporary()?;
 //! # db.write(|w| w.put(Table::<u64, str>::new("users"), &7, "ann"))?;
 //! let r = db.begin_read()?;
-//! for table in r.tables()? {
+//! for table in r.tables()?.iter().filter(|table| !table.schema.multi) {
 //!     println!("{}: {} entries of {}", table.name, table.len, table.schema);
 //!     for entry in r.raw_table(&table.name)?.expect("it is listed").iter() {
 //!         let (key, value) = entry?;
@@ -1239,8 +1238,8 @@
 //! ## A report beside writers
 //!
 //! A snapshot is what one commit left, over all tables, for as long as it is held. It costs the pages that
-//! change meanwhile, which are reused when it is dropped; [`readers`](Database::readers) says who holds
-//! which.
+//! change meanwhile, which are reused when it is dropped; [`readers`](crate::Database::readers) says who
+//! holds which.
 //!
 //! ```
 //! # use mapleaf::*;

@@ -4,7 +4,7 @@ mod common;
 
 use common::TestDb;
 use mapleaf::codec::Lazy;
-use mapleaf::{Database, Error, Prefix, Table};
+use mapleaf::{Database, Error, MultiTable, Options, Prefix, Table};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -147,4 +147,50 @@ fn a_cleared_table_stays_with_its_types_and_can_be_undone_filled_and_replayed() 
     assert_eq!(db.write(|w| w.clear_table(HITS)).unwrap(), 1);
     db.reopen();
     assert!(db.begin_read().unwrap().tables().unwrap().iter().any(|table| table.name == "hits"));
+}
+
+#[test]
+fn a_copied_table_is_the_same_whatever_it_is_and_a_failed_copy_leaves_nothing() {
+    const TAGS: MultiTable<str, u64> = MultiTable::new("tags");
+    const BLOBS: Table<[u8], [u8]> = Table::new("");
+    const EMPTY: Table<u64, u64> = Table::new("empty");
+    let (from, to, small) = (
+        TestDb::with(Options::new().page_size(16 << 10)),
+        TestDb::with(Options::new().page_size(16 << 10)),
+        TestDb::new(),
+    );
+    let mut w = from.begin_write().unwrap();
+    for i in 0..300_u64 {
+        w.put_value(TAGS, &format!("{}", i % 3), &i).unwrap();
+        w.put(BLOBS, &vec![i as u8; i as usize * 20], &vec![7; i as usize * 100]).unwrap();
+    }
+    w.put(EMPTY, &1, &1).unwrap();
+    w.delete(EMPTY, &1).unwrap();
+    w.commit().unwrap();
+
+    let r = from.begin_read().unwrap();
+    let mut w = to.begin_write().unwrap();
+    let copied: Vec<u64> =
+        r.tables().unwrap().iter().map(|table| w.copy_table(&r, &table.name).unwrap()).collect();
+    assert_eq!(copied, [300, 0, 300]);
+    assert!(matches!(w.copy_table(&r, "tags"), Err(Error::TableExists { .. })));
+    assert!(matches!(w.copy_table(&r, "none"), Err(Error::TableNotFound { .. })));
+    w.commit().unwrap();
+    let copy = to.begin_read().unwrap();
+    assert_eq!(
+        copy.iter(BLOBS).unwrap().map(Result::unwrap).collect::<Vec<_>>(),
+        r.iter(BLOBS).unwrap().map(Result::unwrap).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        copy.multi(TAGS).unwrap().iter().map(Result::unwrap).collect::<Vec<_>>(),
+        r.multi(TAGS).unwrap().iter().map(Result::unwrap).collect::<Vec<_>>()
+    );
+    assert_eq!(copy.len(EMPTY).unwrap(), 0);
+    assert_eq!(copy.tables().unwrap().len(), 3);
+
+    let mut w = small.begin_write().unwrap();
+    assert!(matches!(w.copy_table(&r, ""), Err(Error::KeyTooLong { .. })));
+    assert!(w.tables().unwrap().is_empty());
+    assert_eq!(w.copy_table(&r, "tags").unwrap(), 300);
+    w.commit().unwrap();
 }
