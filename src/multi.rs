@@ -223,13 +223,9 @@ impl<'t, K: Key + ?Sized, V: Key + ?Sized> MultiView<'t, K, V> {
         if place >= self.len() {
             return Ok(None);
         }
-        let mut cursor = Cursor::new(self.source, &self.tree, Place::Rank(place))?;
-        let before = cursor.rank()?;
-        let Some((key, stored)) = cursor.next()? else { return Ok(None) };
-        let stored = Stored::of(&self.tree, stored)?;
-        let mut values = Values::<V>::from_rank(self.source, stored, place.saturating_sub(before))?;
-        let value = values.next().transpose()?;
-        value.map(|value| Ok((decode_key::<K>(key)?, value))).transpose()
+        let mut pairs = self.iter();
+        pairs.go_to(place, true)?;
+        pairs.next().transpose()
     }
 
     /// Number of pairs with keys below `key`, whether or not it is there itself. O(log n).
@@ -324,24 +320,31 @@ struct Many<'t, V: Key + ?Sized> {
     source: &'t SourceObject<'t>,
     tree: Tree,
     rest: Range<'t, V, ()>,
-    left: u64,
+    /// The ranks of what is left: from here up to, not including, `back`.
+    front: u64,
+    back: u64,
 }
 
 impl<'t, V: Key + ?Sized> Many<'t, V> {
     fn form(
         source: &'t SourceObject<'t>,
         tree: Tree,
-        (low, high): (Bound<Vec<u8>>, Bound<Vec<u8>>),
-        left: u64,
-    ) -> Form<'t, V> {
+        low: Bound<Vec<u8>>,
+        high: Bound<Vec<u8>>,
+    ) -> Result<Form<'t, V>> {
+        let (front, back) = (rank(source, &tree, low_place(&low))?, rank(source, &tree, high_place(&high))?);
         let rest = TableView::new(source, tree).between(low, high);
-        Form::Many(Box::new(Many { source, tree, rest, left }))
+        Ok(Form::Many(Box::new(Many { source, tree, rest, front, back: back.max(front) })))
     }
 
-    /// Number of the key's values between these bounds.
-    fn count(&self, low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) -> Result<u64> {
-        let before = rank(self.source, &self.tree, low_place(low))?;
-        Ok(rank(self.source, &self.tree, high_place(high))?.saturating_sub(before))
+    /// The values of these ranks, of which there is one.
+    fn of_ranks(source: &'t SourceObject<'t>, tree: Tree, front: u64, back: u64) -> Result<Form<'t, V>> {
+        let value = |rank| {
+            let entry = Cursor::new(source, &tree, Place::Rank(rank))?.next()?;
+            Ok::<_, Error>(entry.map_or(Bound::Unbounded, |(value, _)| Bound::Included(value.to_vec())))
+        };
+        let rest = TableView::new(source, tree).between(value(front)?, value(back - 1)?);
+        Ok(Form::Many(Box::new(Many { source, tree, rest, front, back })))
     }
 }
 
@@ -349,26 +352,33 @@ impl<'t, V: Key + ?Sized> Values<'t, V> {
     fn new(source: &'t SourceObject<'t>, values: Stored<'t>) -> Self {
         let form = match values {
             Stored::Few(set) => Form::Few { set, front: 0, back: set.count() },
-            Stored::Many(tree) => Many::form(source, tree, (Bound::Unbounded, Bound::Unbounded), tree.len()),
+            Stored::Many(tree) => {
+                let rest = TableView::new(source, tree).iter();
+                Form::Many(Box::new(Many { source, tree, rest, front: 0, back: tree.len() }))
+            }
         };
         Values { form }
     }
 
-    /// The values from number `rank` on.
-    fn from_rank(source: &'t SourceObject<'t>, values: Stored<'t>, rank: u64) -> Result<Self> {
-        let form = match values {
-            Stored::Few(set) => {
-                let front = usize::try_from(rank).map_or(set.count(), |rank| rank.min(set.count()));
-                Form::Few { set, front, back: set.count() }
+    /// Leaves out so many, from either end.
+    fn skip_over(&mut self, count: u64, is_forward: bool) -> Result<()> {
+        if count == 0 {
+            return Ok(());
+        }
+        if count >= self.len() {
+            self.form = Form::None;
+        }
+        match &mut self.form {
+            Form::None => {}
+            Form::Few { front, .. } if is_forward => *front += count as usize,
+            Form::Few { back, .. } => *back -= count as usize,
+            Form::Many(many) => {
+                let Many { source, tree, front, back, .. } = **many;
+                let (front, back) = if is_forward { (front + count, back) } else { (front, back - count) };
+                self.form = Many::of_ranks(source, tree, front, back)?;
             }
-            Stored::Many(tree) if rank < tree.len() => {
-                let first = Cursor::new(source, &tree, Place::Rank(rank))?.next()?;
-                let low = first.map_or(Bound::Unbounded, |(value, _)| Bound::Included(value.to_vec()));
-                Many::form(source, tree, (low, Bound::Unbounded), tree.len() - rank)
-            }
-            Stored::Many(_) => Form::None,
-        };
-        Ok(Values { form })
+        }
+        Ok(())
     }
 
     /// How many are left. O(1).
@@ -376,7 +386,7 @@ impl<'t, V: Key + ?Sized> Values<'t, V> {
         match &self.form {
             Form::None => 0,
             Form::Few { front, back, .. } => (back - front) as u64,
-            Form::Many(many) => many.left,
+            Form::Many(many) => many.back - many.front,
         }
     }
 
@@ -398,12 +408,17 @@ impl<'t, V: Key + ?Sized> Values<'t, V> {
                 let front = rank_in_few(set, low_place(&low));
                 Form::Few { set: *set, front, back: rank_in_few(set, high_place(&high)).max(front) }
             }
-            Form::Many(many) => {
-                let left = many.count(&low, &high)?;
-                Many::form(many.source, many.tree, (low, high), left)
-            }
+            Form::Many(many) => Many::form(many.source, many.tree, low, high)?,
         };
         Ok(Values { form })
+    }
+
+    fn step_over(&mut self, n: usize, is_forward: bool) -> Option<Result<V::View<'t>>> {
+        if let Err(error) = self.skip_over(n as u64, is_forward) {
+            self.form = Form::None;
+            return Some(Err(error));
+        }
+        self.step(is_forward)
     }
 
     fn step(&mut self, is_forward: bool) -> Option<Result<V::View<'t>>> {
@@ -422,7 +437,10 @@ impl<'t, V: Key + ?Sized> Values<'t, V> {
                 set.value(i).ok_or_else(lost).and_then(decode_value::<V>)
             }
             Form::Many(many) => {
-                many.left = many.left.saturating_sub(1);
+                match is_forward {
+                    true => many.front = (many.front + 1).min(many.back),
+                    false => many.back = many.back.saturating_sub(1).max(many.front),
+                }
                 let entry = if is_forward { many.rest.next() } else { many.rest.next_back() };
                 entry?.map(|(value, ())| value)
             }
@@ -449,11 +467,25 @@ impl<'t, V: Key + ?Sized> Iterator for Values<'t, V> {
             Form::Many(_) => (0, None),
         }
     }
+
+    /// Passes over `n`. O(log n).
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        self.step_over(n, true)
+    }
+
+    fn last(mut self) -> Option<Self::Item> {
+        self.next_back()
+    }
 }
 
 impl<V: Key + ?Sized> DoubleEndedIterator for Values<'_, V> {
     fn next_back(&mut self) -> Option<Self::Item> {
         self.step(false)
+    }
+
+    /// Passes over `n`. O(log n).
+    fn nth_back(&mut self, n: usize) -> Option<Self::Item> {
+        self.step_over(n, false)
     }
 }
 
@@ -484,6 +516,23 @@ struct End<'t> {
 impl<'t, K: Key + ?Sized, V: Key + ?Sized> Groups<'t, K, V> {
     fn end(&self, place: Place<'_>) -> Result<End<'t>> {
         Ok(End { cursor: Cursor::new(self.view.source, &self.view.tree, place)?, last: None })
+    }
+
+    /// The ranks of the pairs that are left: from the first up to, not including, the second.
+    fn ranks(&self) -> Result<(u64, u64)> {
+        let MultiView { source, tree, .. } = &self.view;
+        if self.is_done {
+            return Ok((0, 0));
+        }
+        let front = match &self.front {
+            Some(end) => end.cursor.rank()?,
+            None => rank(*source, tree, low_place(&self.low))?,
+        };
+        let back = match &self.back {
+            Some(end) => end.cursor.rank()?,
+            None => rank(*source, tree, high_place(&self.high))?,
+        };
+        Ok((front, back))
     }
 
     fn step(&mut self) -> Result<Option<Pair<'t>>> {
@@ -593,6 +642,56 @@ impl<'t, K: Key + ?Sized, V: Key + ?Sized> Pairs<'t, K, V> {
         }
     }
 
+    /// Leaves out so many, from either end. O(log n): those of the keys between are counted by the branches.
+    fn skip_over(&mut self, mut count: u64, is_forward: bool) -> Result<()> {
+        let near = if is_forward { &mut self.front } else { &mut self.back };
+        if let Some((_, values)) = near {
+            let left = values.len();
+            if count < left {
+                return values.skip_over(count, is_forward);
+            }
+            (count, *near) = (count - left, None);
+        }
+        let (front, back) = self.groups.ranks()?;
+        let between = back.saturating_sub(front);
+        if count < between {
+            return self.go_to(if is_forward { front + count } else { back - 1 - count }, is_forward);
+        }
+        self.groups.is_done = true;
+        let far = if is_forward { &mut self.back } else { &mut self.front };
+        match far {
+            Some((_, values)) => values.skip_over(count - between, is_forward),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes to the pair of this rank, one of those of the keys between the two ends, so that it comes next.
+    fn go_to(&mut self, place: u64, is_forward: bool) -> Result<()> {
+        let MultiView { source, tree, .. } = self.groups.view;
+        let mut cursor = Cursor::new(source, &tree, Place::Rank(place))?;
+        let within = place.saturating_sub(cursor.rank()?);
+        let Some((key, stored)) = cursor.next()? else { return Ok(()) };
+        let mut values = Values::new(source, Stored::of(&tree, stored)?);
+        if is_forward {
+            values.skip_over(within, true)?;
+            self.groups.front = Some(End { cursor, last: Some(key) });
+            self.front = Some((key, values));
+        } else {
+            values.skip_over(values.len().saturating_sub(within + 1), false)?;
+            cursor.previous()?;
+            self.groups.back = Some(End { cursor, last: Some(key) });
+            self.back = Some((key, values));
+        }
+        Ok(())
+    }
+
+    fn step_over(&mut self, n: usize, is_forward: bool) -> Option<Result<KeyValue<'t, K, V>>> {
+        match self.skip_over(n as u64, is_forward) {
+            Ok(()) => self.step(is_forward),
+            Err(error) => Some(self.judged(Err(error))),
+        }
+    }
+
     fn judged(&mut self, pair: Result<KeyValue<'t, K, V>>) -> Result<KeyValue<'t, K, V>> {
         if pair.is_err() {
             (self.groups.is_done, self.front, self.back) = (true, None, None);
@@ -616,11 +715,25 @@ impl<'t, K: Key + ?Sized, V: Key + ?Sized> Iterator for Pairs<'t, K, V> {
     fn next(&mut self) -> Option<Self::Item> {
         self.step(true)
     }
+
+    /// Passes over `n` pairs. O(log n), so that `.skip(1_000_000).take(20)` is a page by offset.
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        self.step_over(n, true)
+    }
+
+    fn last(mut self) -> Option<Self::Item> {
+        self.next_back()
+    }
 }
 
 impl<K: Key + ?Sized, V: Key + ?Sized> DoubleEndedIterator for Pairs<'_, K, V> {
     fn next_back(&mut self) -> Option<Self::Item> {
         self.step(false)
+    }
+
+    /// Passes over `n` pairs. O(log n).
+    fn nth_back(&mut self, n: usize) -> Option<Self::Item> {
+        self.step_over(n, false)
     }
 }
 

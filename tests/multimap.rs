@@ -317,6 +317,7 @@ fn check(view: &MultiView<'_, [u8], [u8]>, map: &Map, low: &[u8], high: &[u8]) {
         assert_eq!(view.rank_of(*key, &after).unwrap(), rank as u64 + 1);
     }
     assert_eq!(view.nth(all.len() as u64).unwrap(), None);
+    jump(|| view.iter(), &all);
     let mut before = 0;
     for ((found, values), (key, expected)) in view.groups(..).map(|entry| entry.unwrap()).zip(map) {
         assert_eq!(found, key);
@@ -340,6 +341,7 @@ fn check(view: &MultiView<'_, [u8], [u8]>, map: &Map, low: &[u8], high: &[u8]) {
         assert!(zigzag(view.range(bounds), expected.len()) == expected);
         assert!(view.range(bounds).rev().map(|pair| pair.unwrap()).eq(expected.iter().rev().copied()));
         assert_eq!(view.count(bounds).unwrap(), expected.len() as u64);
+        jump(|| view.range(bounds), &expected);
     }
     assert_eq!(view.count_values(b"nobody").unwrap(), 0);
     assert_eq!(view.values(b"nobody").unwrap().count(), 0);
@@ -356,6 +358,7 @@ fn check_values(
     assert!(values.map(|value| value.unwrap()).eq(expected.iter().map(|value| &value[..])));
     let all: Vec<&[u8]> = expected.iter().map(|value| &value[..]).collect();
     let values = || view.values(key).unwrap();
+    jump(values, &all);
     assert!(zigzag(values(), all.len()) == all);
     for (low, high) in [(0, all.len() - 1), (all.len() / 3, all.len() / 2), (all.len() - 1, 0)] {
         let (low, high) = (all[low], all[high]);
@@ -371,6 +374,29 @@ fn check_values(
             assert!(zigzag(range, expected.len()) == expected);
         }
     }
+}
+
+/// Jumps of all lengths from both ends, some after steps.
+fn jump<T: PartialEq + Copy + std::fmt::Debug, I>(steps: impl Fn() -> I, expected: &[T])
+where
+    I: DoubleEndedIterator<Item = mapleaf::Result<T>>,
+{
+    let len = expected.len();
+    for n in [0, 1, len / 7, len / 2, len.saturating_sub(1), len, len + 3] {
+        assert_eq!(steps().nth(n).transpose().unwrap(), expected.get(n).copied());
+        assert_eq!(steps().nth_back(n).transpose().unwrap(), expected.iter().nth_back(n).copied());
+        let (mut found, mut plain) = (steps(), expected.iter().copied());
+        for turn in 0..6 {
+            let (one, other) = match turn % 3 {
+                0 => (found.nth(n / 5 + turn), plain.nth(n / 5 + turn)),
+                1 => (found.nth_back(n / 4), plain.nth_back(n / 4)),
+                _ => (found.next(), plain.next()),
+            };
+            assert_eq!(one.transpose().unwrap(), other, "turn {turn} of {n} among {len}");
+        }
+        assert!(found.map(|pair| pair.unwrap()).eq(plain));
+    }
+    assert_eq!(steps().last().transpose().unwrap(), expected.last().copied());
 }
 
 /// What an iterator gives that is stepped from both ends, in order.
@@ -397,7 +423,7 @@ fn run(options: Options, ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_multimap_is_a_map_of_sets(ops in proptest::collection::vec(op(), 1..40)) {

@@ -54,11 +54,12 @@ pub struct Header {
     pub page_size: Option<u64>,
     /// `mapsize=` and `maxreaders=`, which LMDB wants and Berkeley DB refuses. Written, not read.
     pub lmdb: Option<LmdbLines>,
-    /// Whether keys may repeat (`duplicates=1` or `dupsort=1`). Read, not written.
+    /// Whether keys may repeat (`duplicates=1` or `dupsort=1`), each time with another value: a multimap.
     pub duplicates: bool,
-    /// Flags that gave the keys another order than bytewise (`reversekey`, `integerkey`). Read, not written.
+    /// Flags that gave the keys, or the values of one, another order than bytewise (`reversekey`, `integerkey`,
+    /// `reversedup`, `integerdup`). Read, not written.
     pub foreign_order: Vec<&'static str>,
-    /// The stored schema, where it is not plain bytes.
+    /// The stored schema, where it is not plain bytes; of a multimap the same with its mark.
     pub schema: Option<Schema>,
     /// Which section of how many.
     pub section: Option<(u64, u64)>,
@@ -226,6 +227,7 @@ fn header_text(header: &Header) -> String {
             .map(|LmdbLines { mapsize, maxreaders }| format!("mapsize={mapsize}\nmaxreaders={maxreaders}")),
     );
     lines.extend(header.page_size.map(|size| format!("db_pagesize={size}")));
+    lines.extend(header.duplicates.then(|| "duplicates=1\ndupsort=1".to_owned()));
     lines.extend(header.schema.as_ref().map(schema_lines).unwrap_or_default());
     lines.extend(header.section.map(|(index, count)| format!("mapleaf_section={index}/{count}")));
     lines.push("HEADER=END\n".to_owned());
@@ -670,6 +672,8 @@ impl HeaderLines {
             b"duplicates" | b"dupsort" => self.duplicates |= value == b"1",
             b"reversekey" if value == b"1" => self.foreign_order.push("reversekey"),
             b"integerkey" if value == b"1" => self.foreign_order.push("integerkey"),
+            b"reversedup" if value == b"1" => self.foreign_order.push("reversedup"),
+            b"integerdup" if value == b"1" => self.foreign_order.push("integerdup"),
             _ => self
                 .take_own(name, value)
                 .ok_or_else(|| wrong("a value that mapleaf dump writes", "make the dump again"))?,
@@ -715,8 +719,9 @@ impl HeaderLines {
             key_width: self.key_width,
             value_width: self.value_width,
             value_align: self.value_align.unwrap_or(1),
-            multi: false,
+            multi: self.duplicates,
         };
+        let plain = Schema { multi: self.duplicates, ..Schema::bytes() };
         Ok(Header {
             format,
             database: self.database,
@@ -724,7 +729,7 @@ impl HeaderLines {
             lmdb: None,
             duplicates: self.duplicates,
             foreign_order: self.foreign_order,
-            schema: Some(schema).filter(|schema| *schema != Schema::bytes()),
+            schema: Some(schema).filter(|schema| *schema != plain),
             section: self.section,
         })
     }

@@ -1,4 +1,4 @@
-//! `mapleaf del`: removing a key, in a txn of its own.
+//! `mapleaf del`: removing a key, or one of its values in a multimap, in a txn of its own.
 
 use crate::cli::{FormatArgs, JsonArg, TableArg};
 use crate::failure::{Failure, Result};
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// The arguments of del.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code 1 when the key is not there.\n\nExamples:\n  mapleaf del app.maple greeting\n  mapleaf del app.maple -s users --key-format u64 7"
+    after_help = "Exit code 1 when the key, or the value, is not there. Of a multimap all values of the key are removed where none is named.\n\nExamples:\n  mapleaf del app.maple greeting\n  mapleaf del app.maple -s tags rust 7\n  mapleaf del app.maple -s users --key-format u64 7"
 )]
 pub struct Args {
     /// The store
@@ -19,6 +19,9 @@ pub struct Args {
     /// The key
     #[arg(allow_negative_numbers = true)]
     key: OsString,
+    /// The value to remove of those that a multimap has at the key
+    #[arg(allow_negative_numbers = true)]
+    value: Option<OsString>,
     #[command(flatten)]
     table: TableArg,
     #[command(flatten)]
@@ -33,10 +36,25 @@ pub fn run(args: &Args) -> Result {
     let mut txn = db.begin_write()?;
     let tables = txn.tables()?;
     let table = choose(&tables, args.table.asked())?;
-    let key = args.formats.codecs(Some(table)).parse_key(&args.key)?;
-    if !txn.raw_delete(&table.name, &key)? {
-        let table = shown(&table.name);
-        return Err(Failure::problem(format!("no key {:?} in table {table}; nothing was deleted", args.key)));
+    let codecs = args.formats.codecs(Some(table));
+    let key = codecs.parse_key(&args.key)?;
+    let is_deleted = match &args.value {
+        Some(_) if !table.schema.multi => {
+            let table = shown(&table.name);
+            return Err(Failure::Usage(format!(
+                "table {table} has one value for a key; leave out the value"
+            )));
+        }
+        Some(value) => txn.raw_delete_value(&table.name, &key, &codecs.parse_value(value)?)?,
+        None if table.schema.multi => txn.raw_delete_values(&table.name, &key)? > 0,
+        None => txn.raw_delete(&table.name, &key)?,
+    };
+    if !is_deleted {
+        let (table, what) = (shown(&table.name), if args.value.is_some() { "such value at" } else { "key" });
+        return Err(Failure::problem(format!(
+            "no {what} {:?} in table {table}; nothing was deleted",
+            args.key
+        )));
     }
     txn.commit()?;
     match args.json.json {

@@ -119,6 +119,17 @@ impl Stop {
     }
 }
 
+/// What a table has, as bytes.
+type Pairs<'t> = Box<dyn Iterator<Item = mapleaf::Result<(&'t [u8], &'t [u8])>> + 't>;
+
+/// The records of a table; a multimap's keys come with each of their values.
+fn pairs<'t>(txn: &'t ReadTxn, table: &TableInfo) -> mapleaf::Result<Pairs<'t>> {
+    Ok(match table.schema.multi {
+        true => Box::new(txn.raw_multi(&table.name)?.into_iter().flat_map(|view| view.iter())),
+        false => Box::new(txn.raw_table(&table.name)?.into_iter().flat_map(|view| view.iter())),
+    })
+}
+
 impl<'d> Dump<'d> {
     fn new(args: &'d Args, db: &Database, txn: &'d ReadTxn, tables: &'d [TableInfo]) -> Result<Self> {
         let chosen: Vec<&TableInfo> = match args.all {
@@ -148,11 +159,11 @@ impl<'d> Dump<'d> {
         let (mut done, mut too_long) = (0, 0u64);
         for (table, header) in &self.sections {
             writer.begin_section(header)?;
-            let Some(view) = self.txn.raw_table(&table.name)? else { continue };
-            for pair in view.iter() {
+            for pair in pairs(self.txn, table)? {
                 let (key, value) = pair?;
                 writer.record(key, value)?;
-                too_long += u64::from(!(1..=LMDB_KEY).contains(&key.len()));
+                let is_too_long = table.schema.multi && value.len() > LMDB_KEY;
+                too_long += u64::from(is_too_long || !(1..=LMDB_KEY).contains(&key.len()));
                 done += 1;
                 meter.set(done);
             }
@@ -160,7 +171,8 @@ impl<'d> Dump<'d> {
         }
         if self.compat == Compat::Lmdb && too_long > 0 {
             tell(&format!(
-                "{}: {too_long} keys are empty or longer than {LMDB_KEY} bytes: LMDB before 1.0 will refuse them",
+                "{}: {too_long} keys, or values of multimaps, are empty or longer than {LMDB_KEY} bytes: LMDB before 1.0 \
+                 will refuse them",
                 self.store.display()
             ));
         }
@@ -228,11 +240,13 @@ impl Args {
 
     fn header(&self, plain: &Header, table: &TableInfo) -> Result<Header> {
         let mut header = plain.clone();
+        header.duplicates = table.schema.multi;
         if table.name != MAIN {
             header.database = Some(table.name.clone());
         }
         if self.compat == Compat::Mapleaf {
-            header.schema = Some(table.schema.clone()).filter(|schema| *schema != Schema::bytes());
+            let plain = Schema { multi: table.schema.multi, ..Schema::bytes() };
+            header.schema = Some(table.schema.clone()).filter(|schema| *schema != plain);
         } else if !fits_a_header_line(&table.name) {
             return Err(Failure::problem(format!(
                 "table {}: its name cannot stand in a dump for other tools; rename it, or dump with --compat mapleaf",

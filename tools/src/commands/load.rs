@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// The arguments of load.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A section goes to the table of its database= line; without one to -s TABLE, or to the main table. Tables that are not there are made, with the types that a mapleaf dump names. A key that is there gets the new value, but for -N.\n\nAll sections are one txn: an error anywhere loads nothing, and a file that load made is removed again. LMDB before 0.9.25 did not escape backslashes in format=print; --lenient-backslash reads such a dump as it was written (format=bytevalue, without -p, is never in doubt).\n\nExamples:\n  mapleaf load app.maple -f app.dump\n  mdb_dump -a -n old.mdb | mapleaf load app.maple\n  db_dump old.db | mapleaf load app.maple -s old\n  printf 'key\\nvalue\\n' | mapleaf load -T app.maple"
+    after_help = "A section goes to the table of its database= line; without one to -s TABLE, or to the main table. Tables that are not there are made, with the types that a mapleaf dump names. A key that is there gets the new value, but for -N. A section in which keys repeat (duplicates=1) makes a multimap; in one a key gets each value.\n\nAll sections are one txn: an error anywhere loads nothing, and a file that load made is removed again. LMDB before 0.9.25 did not escape backslashes in format=print; --lenient-backslash reads such a dump as it was written (format=bytevalue, without -p, is never in doubt).\n\nExamples:\n  mapleaf load app.maple -f app.dump\n  mdb_dump -a -n old.mdb | mapleaf load app.maple\n  db_dump old.db | mapleaf load app.maple -s old\n  printf 'key\\nvalue\\n' | mapleaf load -T app.maple"
 )]
 pub struct Args {
     /// The store; made if it is not there
@@ -169,7 +169,9 @@ struct Load<'l> {
 /// A section's table, and how its records are put.
 struct Target {
     table: String,
-    /// The key before, where keys may repeat: `None` where they may not.
+    /// Whether it is a multimap.
+    multi: bool,
+    /// The key before, where keys may repeat in the dump and not in the table; `None` anywhere else.
     previous: Option<Option<Vec<u8>>>,
     /// Whether the table was empty, so that any key that is there came from this section.
     was_empty: bool,
@@ -209,8 +211,9 @@ impl Load<'_> {
             self.target(header.database.as_deref(), header.schema.as_ref(), header.duplicates)?;
         for flag in &header.foreign_order {
             let table = shown(&target.table);
+            let what = if flag.ends_with("dup") { "values" } else { "keys" };
             tell(&format!(
-                "{}: table {table}: {flag}=1: keys are kept as they are, their order becomes bytewise",
+                "{}: table {table}: {flag}=1: {what} are kept as they are, their order becomes bytewise",
                 self.name
             ));
         }
@@ -230,14 +233,17 @@ impl Load<'_> {
         let txn = open_txn(&mut self.txn, self.db)?;
         let tables = txn.tables()?;
         let stored = tables.iter().find(|stored| stored.name == table);
+        let plain = Schema { multi: duplicates, ..Schema::bytes() };
         match stored {
             Some(stored) => check_schema(stored, schema)?,
-            None => txn.create_table(&table, schema.unwrap_or(&Schema::bytes()))?,
+            None => txn.create_table(&table, schema.unwrap_or(&plain))?,
         }
+        let multi = stored.map_or(duplicates, |stored| stored.schema.multi);
         self.counts.tables.insert(table.clone());
         Ok(Target {
             table,
-            previous: duplicates.then_some(None),
+            multi,
+            previous: (duplicates && !multi).then_some(None),
             was_empty: stored.is_none_or(|stored| stored.len == 0),
         })
     }
@@ -251,8 +257,8 @@ impl Load<'_> {
                 return Err(Failure::elsewhere(
                     self.name,
                     format!(
-                        "line {line}: table {}: the key is there already, and a table with several values for a key cannot be \
-                         loaded yet; dump it with one value for each key",
+                        "line {line}: table {}: the key is there already, and the dump has several values for a key, the \
+                         table one; load it into a new table, which becomes a multimap",
                         shown(&target.table)
                     ),
                 ));
@@ -260,6 +266,9 @@ impl Load<'_> {
             *previous = Some(key.to_vec());
         }
         let put = match self.args.no_overwrite {
+            no_overwrite if target.multi => {
+                txn.raw_put_value(&target.table, key, value).map(|is_new| is_new || !no_overwrite)
+            }
             true => txn.raw_put_new(&target.table, key, value),
             false => txn.raw_put(&target.table, key, value).map(|_| true),
         };

@@ -76,7 +76,10 @@ impl Args {
             }
             txn.create_table(name, &Schema::bytes())?;
         }
-        let existed = txn.raw_put(name, &key, &value)?;
+        let existed = match table.is_some_and(|table| table.schema.multi) {
+            true => !txn.raw_put_value(name, &key, &value)?,
+            false => txn.raw_put(name, &key, &value)?,
+        };
         txn.commit()?;
         Ok((name.to_owned(), existed))
     }
