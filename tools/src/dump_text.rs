@@ -994,7 +994,7 @@ mod tests {
             key_width: Some(8),
             value_width: None,
             value_align: 4,
-            multi: false,
+            multi: true,
         };
         let records = vec![
             (b"".to_vec(), b"".to_vec()),
@@ -1006,6 +1006,7 @@ mod tests {
             database: Some("two\nlines".into()),
             schema: Some(schema),
             section: Some((2, 2)),
+            duplicates: true,
             ..Header::new(Format::Bytevalue)
         };
         vec![(first, records.clone()), (second, records)]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::Place;
-use mapleaf::{Database, Table};
+use mapleaf::{Database, MultiTable, Table};
 
 const SCORES: Table<(String, u8), i64> = Table::new("scores");
 
@@ -243,7 +243,7 @@ fn text_pairs_are_loaded() {
 }
 
 #[test]
-fn repeated_keys_are_refused_only_where_they_are_values_of_one_key() {
+fn repeated_keys_make_a_multimap_where_the_dump_says_so() {
     let place = Place::new();
     let dump = |flag: &str, keys: [&str; 3]| {
         format!(
@@ -253,15 +253,55 @@ fn repeated_keys_are_refused_only_where_they_are_values_of_one_key() {
     };
     for keys in [["a", "a", "b"], ["a", "b", "a"]] {
         let text = dump("duplicates=1\ndupsort=1\n", keys);
-        place
-            .feed(["load", "x.maple"], text.as_bytes())
-            .fails(1, &["several values for a key cannot be loaded yet"]);
-        assert!(place.files().is_empty());
+        let table = |name| ["load", "x.maple", "-s", name].map(str::to_owned);
+        place.feed(table("multi"), text.as_bytes()).fine();
+        // A table that has one value for a key stays one.
+        place.feed(table("single"), dump("", ["x", "y", "z"]).as_bytes()).fine();
+        let text = dump("duplicates=1\n", ["a", "a", "b"]);
+        place.feed(table("single"), text.as_bytes()).fails(1, &["several values for a key", "\"single\""]);
+        place.feed(table("single"), dump("duplicates=1\n", ["a", "b", "c"]).as_bytes()).fine();
+        let values = if keys[1] == "a" { "1\n2\n" } else { "1\n3\n" };
+        assert_eq!(place.run(["get", "x.maple", "-s", "multi", "a"]).fine().text(), values);
+        assert_eq!(place.run(["get", "x.maple", "-s", "single", "a"]).fine().text(), "1\n");
+        std::fs::remove_file(place.path("x.maple")).unwrap();
     }
-    place.feed(["load", "x.maple"], dump("duplicates=1\n", ["a", "b", "c"]).as_bytes()).fine();
-    place.feed(["load", "x.maple"], dump("duplicates=1\n", ["a", "b", "c"]).as_bytes()).fine();
     place.feed(["load", "x.maple"], dump("", ["a", "a", "b"]).as_bytes()).fine();
     assert_eq!(place.run(["get", "x.maple", "a"]).fine().text(), "2\n");
+}
+
+#[test]
+fn a_multimap_is_read_changed_dumped_and_loaded_by_each_of_its_values() {
+    const TAGS: MultiTable<str, u64> = MultiTable::new("tags");
+    let place = Place::new();
+    let fill = |w: &mut mapleaf::WriteTxn| {
+        (0..3000).try_for_each(|id| w.put_value(TAGS, "many", &id).map(drop))?;
+        w.put_value(TAGS, "few", &8)?;
+        w.put_value(TAGS, "few", &7)
+    };
+    // SAFETY: only mapleaf changes the file.
+    #[allow(unsafe_code)]
+    unsafe { mapleaf::Options::new().create(true).open(place.path("a.maple")) }.unwrap().write(fill).unwrap();
+    assert_eq!(place.run(["get", "a.maple", "few"]).fine().text(), "7\n8\n");
+    place.run(["put", "a.maple", "few", "5"]).fine();
+    place.run(["put", "a.maple", "few", "6"]).fine();
+    place.run(["del", "a.maple", "few", "8"]).fine();
+    place.run(["del", "a.maple", "few", "8"]).fails(1, &["no such value"]);
+    let scan = place.run(["scan", "a.maple", "--limit", "4"]).fine();
+    assert_eq!(scan.text(), "few\t5\nfew\t6\nfew\t7\nmany\t0\n");
+    let scan = place.run(["scan", "a.maple", "--offset", "2000", "--limit", "1", "--reverse"]).fine();
+    assert_eq!(scan.text(), "many\t999\n");
+    assert_eq!(place.run(["scan", "a.maple", "--from", "g", "--count"]).fine().text(), "3000\n");
+    let dump = place.run(["dump", "-a", "a.maple"]).fine();
+    assert!(dump.text().contains("\nduplicates=1\ndupsort=1\n"));
+    place.feed(["load", "b.maple"], &dump.out).fine();
+    assert_eq!(place.run(["dump", "-a", "b.maple"]).fine().text(), dump.text());
+    assert_eq!(open(&place, "b.maple").begin_read().unwrap().values(TAGS, "many").unwrap().len(), 3000);
+    place.run(["verify", "b.maple"]).fine();
+    let stat = place.run(["stat", "a.maple"]).fine();
+    assert!(stat.text().contains("3003 values") && stat.text().contains("1 large sets"), "{}", stat.text());
+    assert!(place.run(["tables", "a.maple"]).fine().text().contains("str -> many u64"));
+    place.run(["del", "a.maple", "many"]).fine();
+    place.run(["get", "a.maple", "many"]).fails(1, &["no key"]);
 }
 
 #[test]

@@ -171,8 +171,8 @@ impl<'d> Dump<'d> {
         }
         if self.compat == Compat::Lmdb && too_long > 0 {
             tell(&format!(
-                "{}: {too_long} keys, or values of multimaps, are empty or longer than {LMDB_KEY} bytes: LMDB before 1.0 \
-                 will refuse them",
+                "{}: {too_long} keys are empty or longer than {LMDB_KEY} bytes, or have a value among several that is longer: \
+                 LMDB before 1.0 will refuse them",
                 self.store.display()
             ));
         }

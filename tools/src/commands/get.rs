@@ -1,11 +1,12 @@
-//! `mapleaf get`: the value at a key.
+//! `mapleaf get`: the value at a key, or its values in a multimap.
 
-use crate::cli::{FormatArgs, JsonArg, LogArg, TableArg};
+use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg, TableArg};
 use crate::failure::{Failure, Result};
 use crate::output::{print, print_json, print_line};
 use crate::store::{choose, open_to_read, shown};
+use mapleaf::{ReadTxn, TableInfo};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 /// The arguments of get.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code 1 when the key is not there.\n\nExamples:\n  mapleaf get app.maple greeting\n  mapleaf get app.maple -s images cat --raw > cat.png\n  mapleaf get app.maple --hex 00ff"
+    after_help = "Exit code 1 when the key is not there. Of a multimap every value is printed, one a line.\n\nExamples:\n  mapleaf get app.maple greeting\n  mapleaf get app.maple -s images cat --raw > cat.png\n  mapleaf get app.maple --hex 00ff"
 )]
 pub struct Args {
     /// The store
@@ -50,6 +51,9 @@ pub fn run(args: &Args) -> Result {
     let table = choose(&tables, args.table.asked())?;
     let codecs = args.formats.codecs(Some(table));
     let key = codecs.parse_key(&args.key)?;
+    if table.schema.multi {
+        return args.print_values(&txn, table, &codecs, &key);
+    }
     let value = match txn.raw_table(&table.name)? {
         Some(view) => view.get(&key[..])?,
         None => None,
@@ -70,4 +74,35 @@ pub fn run(args: &Args) -> Result {
         value: codecs.value.json(value).map_err(bad_value)?,
         value_len: value.len(),
     })
+}
+
+impl Args {
+    /// The values of a multimap's key, in order.
+    fn print_values(&self, txn: &ReadTxn, table: &TableInfo, codecs: &Codecs, key: &[u8]) -> Result {
+        if self.raw {
+            let table = shown(&table.name);
+            return Err(Failure::Usage(format!("table {table} is a multimap; --raw is for a single value")));
+        }
+        let values = match txn.raw_multi(&table.name)? {
+            Some(view) => view.values(key)?,
+            None => return Err(Failure::problem(format!("no table {}", shown(&table.name)))),
+        };
+        if values.is_empty() {
+            let table = shown(&table.name);
+            return Err(Failure::problem(format!("no key {:?} in table {table}", self.key)));
+        }
+        let bad_value = |wrong| Failure::problem(format!("a value at {:?} has {wrong}", self.key));
+        if self.json.json {
+            let values = values.map(|value| codecs.value.json(value?).map_err(bad_value));
+            let values = values.collect::<Result<Vec<Value>>>()?;
+            let key = codecs.key.json(key).map_err(Failure::problem)?;
+            return print_json(&json!({ "table": table.name, "key": key, "values": values }));
+        }
+        print(|output| {
+            for value in values {
+                writeln!(output, "{}", codecs.value.text(value?).map_err(bad_value)?)?;
+            }
+            Ok(())
+        })
+    }
 }

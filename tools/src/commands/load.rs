@@ -267,6 +267,7 @@ impl Load<'_> {
         }
         let put = match self.args.no_overwrite {
             no_overwrite if target.multi => {
+                // What is there already is not another record.
                 txn.raw_put_value(&target.table, key, value).map(|is_new| is_new || !no_overwrite)
             }
             true => txn.raw_put_new(&target.table, key, value),

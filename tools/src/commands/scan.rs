@@ -81,6 +81,9 @@ pub fn run(args: &Args) -> Result {
 
 impl Args {
     fn scan(&self, txn: &ReadTxn, table: &TableInfo, output: &mut Output) -> Result<()> {
+        if table.schema.multi {
+            return self.scan_multi(txn, table, output);
+        }
         let Some(view) = txn.raw_table(&table.name)? else { return Ok(()) };
         let codecs = self.formats.codecs(Some(table));
         let bounds = self.bounds(&codecs)?;
@@ -89,12 +92,30 @@ impl Args {
         }
         let Some(bounds) = self.skip(view, bounds)? else { return Ok(()) };
         let pairs = view.range(bounds);
-        let limit = usize::try_from(self.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let limit = as_usize(self.limit.unwrap_or(u64::MAX));
         let mut print =
             |pair: mapleaf::Result<(&[u8], &[u8])>| self.print_pair(table, &codecs, pair?, output);
         match self.reverse {
             true => pairs.rev().take(limit).try_for_each(&mut print),
             false => pairs.take(limit).try_for_each(&mut print),
+        }
+    }
+
+    /// The same of a multimap: a key comes with each of its values.
+    fn scan_multi(&self, txn: &ReadTxn, table: &TableInfo, output: &mut Output) -> Result<()> {
+        let Some(view) = txn.raw_multi(&table.name)? else { return Ok(()) };
+        let codecs = self.formats.codecs(Some(table));
+        let bounds = self.bounds(&codecs)?;
+        if self.count {
+            return self.print_count(table, view.count(bounds)?, output);
+        }
+        let pairs = view.range(bounds);
+        let (offset, limit) = (as_usize(self.offset), as_usize(self.limit.unwrap_or(u64::MAX)));
+        let mut print =
+            |pair: mapleaf::Result<(&[u8], &[u8])>| self.print_pair(table, &codecs, pair?, output);
+        match self.reverse {
+            true => pairs.rev().skip(offset).take(limit).try_for_each(&mut print),
+            false => pairs.skip(offset).take(limit).try_for_each(&mut print),
         }
     }
 
@@ -163,6 +184,10 @@ impl Args {
         let value = codecs.value.text(value).map_err(|wrong| bad(table, "value", &wrong))?;
         Ok(writeln!(output, "{key}\t{value}")?)
     }
+}
+
+fn as_usize(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 fn bad(table: &TableInfo, what: &str, wrong: &str) -> Failure {

@@ -57,6 +57,8 @@ struct TableDocument<'s> {
     pages: u64,
     used_bytes: u64,
     level_stats: Vec<LevelDocument>,
+    /// Of the trees of a multimap's larger sets, all together.
+    set_level_stats: Vec<LevelDocument>,
 }
 
 #[derive(Serialize)]
@@ -112,14 +114,15 @@ fn table_document(table: &TableStats) -> TableDocument<'_> {
     };
     TableDocument {
         info: tables::Document::of(&table.info),
-        pages: tree_pages(table) + table.info.overflow_pages,
-        used_bytes: table.levels.iter().map(|level| level.used_bytes).sum(),
+        pages: tree_pages(&table.levels) + tree_pages(&table.set_levels) + table.info.overflow_pages,
+        used_bytes: table.levels.iter().chain(&table.set_levels).map(|level| level.used_bytes).sum(),
         level_stats: table.levels.iter().enumerate().map(level).collect(),
+        set_level_stats: table.set_levels.iter().enumerate().map(level).collect(),
     }
 }
 
-fn tree_pages(table: &TableStats) -> u64 {
-    table.levels.iter().map(|level| level.pages).sum()
+fn tree_pages(levels: &[LevelStats]) -> u64 {
+    levels.iter().map(|level| level.pages).sum()
 }
 
 fn hex_id(stats: &Stats) -> String {
@@ -154,14 +157,26 @@ fn print_text(stats: &Stats, output: &mut Output) -> Result<()> {
 }
 
 fn print_table(table: &TableStats, page_size: u64, output: &mut Output) -> Result<()> {
-    let TableInfo { name, id, len, schema, overflow_pages, .. } = &table.info;
+    let TableInfo { name, id, len, schema, overflow_pages, set_trees, .. } = &table.info;
     writeln!(output, "\ntable {}  id {id}, {schema}", shown(name))?;
-    writeln!(output, "  {len} entries, {} pages, {overflow_pages} more for large values", tree_pages(table))?;
-    for (level, stats) in table.levels.iter().enumerate().rev() {
+    let pages = tree_pages(&table.levels);
+    match schema.multi {
+        false => writeln!(output, "  {len} entries, {pages} pages, {overflow_pages} more for large values")?,
+        true => {
+            let sets = tree_pages(&table.set_levels);
+            writeln!(output, "  {len} values, {pages} pages, {sets} more for {set_trees} large sets")?;
+        }
+    }
+    print_levels("level", &table.levels, page_size, output)?;
+    print_levels("sets, level", &table.set_levels, page_size, output)
+}
+
+fn print_levels(what: &str, levels: &[LevelStats], page_size: u64, output: &mut Output) -> Result<()> {
+    for (level, stats) in levels.iter().enumerate().rev() {
         let full = 100.0 * stats.used_bytes as f64 / (stats.pages * page_size).max(1) as f64;
         writeln!(
             output,
-            "  level {level}: {:>10} pages {:>12} entries  {full:5.1} % full",
+            "  {what} {level}: {:>10} pages {:>12} entries  {full:5.1} % full",
             stats.pages, stats.entries
         )?;
     }

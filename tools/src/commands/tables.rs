@@ -36,6 +36,8 @@ pub struct Document<'t> {
     key_width: Option<usize>,
     value_width: Option<usize>,
     value_align: usize,
+    multimap: bool,
+    set_trees: u64,
 }
 
 impl<'t> Document<'t> {
@@ -52,6 +54,8 @@ impl<'t> Document<'t> {
             key_width: table.schema.key_width,
             value_width: table.schema.value_width,
             value_align: table.schema.value_align,
+            multimap: table.schema.multi,
+            set_trees: table.set_trees,
         }
     }
 }
