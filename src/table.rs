@@ -13,6 +13,7 @@ use crate::codec::{Codec, Encode, Key, KeyRange, prefix_end};
 use crate::error::{Error, Result};
 use crate::format::Schema;
 use crate::page::{Entries, Pair, Stored};
+use crate::snapshot::PageSource;
 use crate::tree::cursor::{Cursor, Place, rank};
 use crate::tree::search::SourceObject;
 use crate::tree::{Tree, search};
@@ -116,12 +117,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     /// `Corrupt` where a page on the path is damaged, `Decode` where the value is not a `V`.
     #[inline]
     pub fn get(&self, key: &(impl Encode<K> + ?Sized)) -> Result<Option<V::View<'t>>> {
-        self.get_encoded(key.encode().as_ref())
-    }
-
-    #[inline]
-    pub(crate) fn get_encoded(&self, key: &[u8]) -> Result<Option<V::View<'t>>> {
-        match self.source.find(&self.tree, key)? {
+        match self.source.find(&self.tree, key.encode().as_ref())? {
             None => Ok(None),
             Some(stored) => self.decode_value(stored).map(Some),
         }
@@ -251,16 +247,32 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     }
 
     #[inline]
-    pub(crate) fn decode(&self, (key, stored): Pair<'t>) -> Result<KeyValue<'t, K, V>> {
-        let key = K::decode(key).map_err(|error| decode_error("key", error))?;
-        Ok((key, self.decode_value(stored)?))
+    fn decode(&self, pair: Pair<'t>) -> Result<KeyValue<'t, K, V>> {
+        decode::<K, V>(self.source, pair)
     }
 
     #[inline]
     fn decode_value(&self, stored: Stored<'t>) -> Result<V::View<'t>> {
-        let bytes = search::resolve(self.source, stored)?;
-        V::decode(bytes).map_err(|error| decode_error("value", error))
+        decode_value::<V>(self.source, stored)
     }
+}
+
+#[inline]
+pub(crate) fn decode<'t, K: Key + ?Sized, V: Codec + ?Sized>(
+    source: &'t (impl PageSource + ?Sized),
+    (key, stored): Pair<'t>,
+) -> Result<KeyValue<'t, K, V>> {
+    let key = K::decode(key).map_err(|error| decode_error("key", error))?;
+    Ok((key, decode_value::<V>(source, stored)?))
+}
+
+#[inline]
+pub(crate) fn decode_value<'t, V: Codec + ?Sized>(
+    source: &'t (impl PageSource + ?Sized),
+    stored: Stored<'t>,
+) -> Result<V::View<'t>> {
+    let bytes = search::resolve(source, stored)?;
+    V::decode(bytes).map_err(|error| decode_error("value", error))
 }
 
 #[cold]

@@ -1120,6 +1120,7 @@ impl Drop for WriteTxn {
 }
 
 impl PageSource for WriteTxn {
+    #[inline]
     fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
         self.dirty.store.check_process()?;
         self.dirty.page(page, birth)

@@ -9,7 +9,7 @@ mod kinds;
 
 use common::TestDb;
 use kinds::{Fixed, Kind, Long, Map, Pair, Short, encoded};
-use mapleaf::{Cursor, CursorMut, Error, KeyValue, Options, Savepoint, WriteTxn};
+use mapleaf::{Cursor, CursorMut, Error, KeyValue, Options, Savepoint, Table, WriteTxn};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, RngSeed};
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -477,4 +477,77 @@ proptest! {
     ) {
         World::<Fixed>::run(options(spills), &lives, &looks);
     }
+}
+
+// ---- damage ----
+
+const BYTES: Table<u64, [u8]> = Table::new("bytes");
+
+/// What both kinds do when they meet a damaged leaf.
+macro_rules! meets_damage {
+    ($cursor:expr) => {{
+        let mut cursor = $cursor;
+        let mut last = None;
+        let error = loop {
+            match cursor.next() {
+                Ok(entry) => last = Some(entry.expect("the damage is in the middle").0),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+        let last = last.unwrap();
+        assert!(last > 500 && last < 1500, "{last}");
+        let key = |entry: Result<Option<(u64, &[u8])>, Error>| entry.unwrap().map(|(key, _)| key);
+        // It stands where it stood.
+        assert_eq!(key(cursor.current()), Some(last));
+        assert!(matches!(cursor.next(), Err(Error::Corrupt { .. })));
+        assert_eq!(key(cursor.previous()), Some(last - 1));
+        assert_eq!(key(cursor.next()), Some(last));
+        assert!(matches!(cursor.seek_ge(&(last + 1)), Err(Error::Corrupt { .. })));
+        assert!(matches!(cursor.seek_exact(&(last + 2)), Err(Error::Corrupt { .. })));
+        assert_eq!(key(cursor.current()), Some(last));
+        // And so from behind.
+        assert_eq!(key(cursor.last()), Some(1999));
+        let first = loop {
+            match cursor.previous() {
+                Ok(entry) => drop(entry.expect("the damage is in the middle")),
+                Err(_) => break key(cursor.current()).unwrap(),
+            }
+        };
+        assert!(first > last && first < last + 100, "{last} {first}");
+        assert!(matches!(cursor.previous(), Err(Error::Corrupt { .. })));
+        assert_eq!(key(cursor.next()), Some(first + 1));
+        assert!(matches!(cursor.seek_lt(&first), Err(Error::Corrupt { .. })));
+        assert_eq!(key(cursor.current()), Some(first + 1));
+        (last, first)
+    }};
+}
+
+#[test]
+fn a_cursor_that_meets_a_damaged_page_stands_where_it_stood() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let options = Options::new();
+    let db = common::open(&options, &path);
+    db.write(|w| (0..2000u64).try_for_each(|i| w.put(BYTES, &i, &[i as u8; 180]).map(drop))).unwrap();
+    drop(db);
+    let whole = std::fs::read(&path).unwrap();
+    let key = 1000u64.to_be_bytes();
+    let is_leaf =
+        |page: &&[u8]| page.windows(188).any(|window| window == [&[1000u64 as u8; 180][..], &key].concat());
+    let at = whole.chunks(4096).position(|page| is_leaf(&page)).expect("the leaf of key 1000") * 4096 + 2000;
+    let mut damaged = whole;
+    damaged[at] ^= 1;
+    std::fs::write(&path, damaged).unwrap();
+    let db = common::open(&options, &path);
+    let r = db.begin_read().unwrap();
+    let met = meets_damage!(r.cursor(BYTES).unwrap());
+    let mut w = db.begin_write().unwrap();
+    assert_eq!(meets_damage!(w.cursor_mut(BYTES).unwrap()), met);
+    // What is beside it can be changed.
+    let mut cursor = w.cursor_mut(BYTES).unwrap();
+    cursor.seek_exact(&met.0).unwrap().unwrap();
+    cursor.replace(b"the last one before").unwrap();
+    assert!(matches!(cursor.next(), Err(Error::Corrupt { .. })));
+    assert_eq!(cursor.current().unwrap(), Some((met.0, &b"the last one before"[..])));
 }

@@ -3,7 +3,7 @@
 //! Owns: [`Cursor`]. Promises: where it stands after each call is what the table in its docs says; the same
 //! holds for [`CursorMut`](crate::CursorMut). Leaves to others: iterating, which [`Range`](super::Range) does faster.
 
-use super::{KeyValue, TableView};
+use super::{KeyValue, TableView, decoded};
 use crate::codec::{Codec, Encode, Key};
 use crate::error::{Error, Result};
 use crate::page::Pair;
@@ -115,10 +115,17 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Cursor<'t, K, V> {
     /// # Errors
     /// `Corrupt`, `Decode`.
     #[expect(clippy::should_implement_trait, reason = "it can fail, and goes on after it has ended")]
+    #[inline]
     pub fn next(&mut self) -> Result<Option<KeyValue<'t, K, V>>> {
+        let entries = &mut self.place.entries;
         if self.stand == Stand::Behind {
-            self.place.entries.forward();
+            entries.forward();
             self.stand = Stand::Before;
+        }
+        if let Some(entry) = entries.behind().and_then(decoded::<K, V>) {
+            entries.forward();
+            self.stand = Stand::Before;
+            return Ok(Some(entry));
         }
         let pair = self.step(true)?;
         self.stand_on(pair, true)
@@ -128,10 +135,17 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Cursor<'t, K, V> {
     ///
     /// # Errors
     /// `Corrupt`, `Decode`.
+    #[inline]
     pub fn previous(&mut self) -> Result<Option<KeyValue<'t, K, V>>> {
+        let entries = &mut self.place.entries;
         if self.stand == Stand::Before {
-            self.place.entries.backward();
+            entries.backward();
             self.stand = Stand::Behind;
+        }
+        if let Some(entry) = entries.before().and_then(decoded::<K, V>) {
+            entries.backward();
+            self.stand = Stand::Behind;
+            return Ok(Some(entry));
         }
         let pair = self.step(false)?;
         self.stand_on(pair, false)
@@ -201,7 +215,8 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Cursor<'t, K, V> {
         pair.map(|pair| self.view.decode(pair)).transpose()
     }
 
-    /// A step over the next entry; the place stays where it is on an error.
+    /// A step over the next entry, wherever it is; the place stays where it is on an error.
+    #[cold]
     fn step(&mut self, forward: bool) -> Result<Option<Pair<'t>>> {
         let entries = &mut self.place.entries;
         let at = entries.at();

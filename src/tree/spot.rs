@@ -2,7 +2,7 @@
 //!
 //! A [`Spot`] keeps references where a [`Cursor`](super::cursor::Cursor) keeps pages: a step fetches the
 //! leaf by its reference, and descends only where it goes on to the next leaf. It holds for as long as the
-//! tree is not changed; after a change [`Spot::changed`] takes the way that the change went.
+//! tree is not changed; after a change [`Spot::follow`] takes the way that the change went.
 //!
 //! An error leaves it where it was.
 
@@ -13,9 +13,10 @@ use crate::error::{Error, Result};
 use crate::format::ChildRef;
 use crate::page::{LeafView, Pair};
 use crate::snapshot::PageSource;
+use std::cmp::Ordering;
 
 /// A place in a tree that has entries.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Spot {
     /// From the root down, each branch and which of its children comes next.
     path: Vec<(ChildRef, usize)>,
@@ -30,28 +31,13 @@ impl Spot {
     /// # Errors
     /// `Corrupt` where a page on the path is damaged.
     pub fn new(source: &(impl PageSource + ?Sized), tree: &Tree, place: Place<'_>) -> Result<Self> {
-        let path = Vec::with_capacity(usize::from(tree.level));
-        let mut spot = Spot { path, leaf: tree.root, at: 0 };
+        let mut spot = Spot::at_root(tree);
         spot.descend(source, tree, place)?;
         Ok(spot)
     }
 
-    /// Where `key` is, or would be, after a change at this key: without a descent where the change left the way
-    /// that it went as it was. Returns also whether it is there.
-    ///
-    /// # Errors
-    /// `Corrupt` where a page on the path is damaged.
-    pub fn changed(dirty: &Dirty, tree: &Tree, key: &[u8]) -> Result<(Self, bool)> {
-        let way = &dirty.path;
-        if !way.is_valid || way.root != tree.root.page || way.table != tree.table {
-            return Spot::search(dirty, tree, key);
-        }
-        let steps = way.steps[..way.len].iter();
-        let path = steps.map(|step| (dirty.reference(step.slot, 0), step.child as usize)).collect();
-        let mut spot = Spot { path, leaf: dirty.reference(way.leaf, 0), at: 0 };
-        let found = LeafView::new(dirty.heap_page(way.leaf))?.search(key)?;
-        spot.at = found.unwrap_or_else(|i| i);
-        Ok((spot, found.is_ok()))
+    fn at_root(tree: &Tree) -> Self {
+        Spot { path: Vec::with_capacity(usize::from(tree.level)), leaf: tree.root, at: 0 }
     }
 
     /// Before the entry with this key, or where it would be; and whether it is there.
@@ -59,13 +45,48 @@ impl Spot {
     /// # Errors
     /// `Corrupt` where a page on the path is damaged.
     pub fn search(source: &(impl PageSource + ?Sized), tree: &Tree, key: &[u8]) -> Result<(Self, bool)> {
-        let spot = Spot::new(source, tree, Place::AtLeast(key))?;
-        let is_there = spot.behind(source, tree)?.is_some_and(|(found, _)| found == key);
+        let mut spot = Spot::at_root(tree);
+        let is_there = spot.descend(source, tree, Place::AtLeast(key))?;
         Ok((spot, is_there))
     }
 
-    /// Goes down from `self.leaf`, to which the path leads.
-    fn descend(&mut self, source: &(impl PageSource + ?Sized), tree: &Tree, place: Place<'_>) -> Result<()> {
+    /// Goes to where `key` is, or would be, after a change at this key: without a descent where the change left the
+    /// way that it went as it was. Returns whether it is there.
+    ///
+    /// # Errors
+    /// `Corrupt` where a page on the path is damaged: it is nowhere then.
+    pub fn follow(&mut self, dirty: &Dirty, tree: &Tree, key: &[u8]) -> Result<bool> {
+        let way = &dirty.path;
+        if !way.is_valid || way.root != tree.root.page || way.table != tree.table {
+            let (spot, is_there) = Spot::search(dirty, tree, key)?;
+            *self = spot;
+            return Ok(is_there);
+        }
+        self.path.clear();
+        let steps = way.steps[..way.len].iter();
+        self.path.extend(steps.map(|step| (dirty.reference(step.slot, 0), step.child as usize)));
+        self.leaf = dirty.reference(way.leaf, 0);
+        let leaf = LeafView::new(dirty.heap_page(way.leaf))?;
+        if self.at < leaf.count() {
+            // Mostly it is where it was.
+            match leaf.key(self.at)?.cmp(key) {
+                Ordering::Equal => return Ok(true),
+                Ordering::Greater if self.at == 0 || leaf.key(self.at - 1)? < key => return Ok(false),
+                _ => {}
+            }
+        }
+        let found = leaf.search(key)?;
+        self.at = found.unwrap_or_else(|i| i);
+        Ok(found.is_ok())
+    }
+
+    /// Goes down from `self.leaf`, to which the path leads. Returns whether there is an entry with the key of the place.
+    fn descend(
+        &mut self,
+        source: &(impl PageSource + ?Sized),
+        tree: &Tree,
+        place: Place<'_>,
+    ) -> Result<bool> {
         while self.path.len() < usize::from(tree.level) {
             let level = tree.level - self.path.len() as u8;
             let branch = fetch_branch(source, self.leaf, level, tree.table)?;
@@ -82,20 +103,21 @@ impl Spot {
         if leaf.count() == 0 {
             return Err(Error::corrupt(self.leaf.page, "leaf without entries"));
         }
-        self.at = match place {
-            Place::Start | Place::Rank(_) => 0,
-            Place::End => leaf.count(),
-            Place::AtLeast(key) => leaf.search(key)?.unwrap_or_else(|i| i),
-            Place::Above(key) => leaf.search(key)?.map_or_else(|i| i, |i| i + 1),
+        let (at, is_there) = match place {
+            Place::Start | Place::Rank(_) => (0, false),
+            Place::End => (leaf.count(), false),
+            Place::AtLeast(key) => leaf.search(key)?.map_or_else(|i| (i, false), |i| (i, true)),
+            Place::Above(key) => leaf.search(key)?.map_or_else(|i| (i, false), |i| (i + 1, true)),
         };
-        Ok(())
+        self.at = at;
+        Ok(is_there)
     }
 
     /// The entry behind the place, if it is in the same leaf.
     ///
     /// # Errors
     /// `Corrupt` where the leaf is damaged.
-    #[inline]
+    #[inline(always)]
     pub fn behind<'s>(
         &self,
         source: &'s (impl PageSource + ?Sized),
@@ -109,7 +131,7 @@ impl Spot {
     ///
     /// # Errors
     /// `Corrupt` where the leaf is damaged.
-    #[inline]
+    #[inline(always)]
     pub fn before<'s>(
         &self,
         source: &'s (impl PageSource + ?Sized),

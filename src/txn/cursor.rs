@@ -10,7 +10,7 @@ use crate::codec::{Codec, Encode, Key};
 use crate::error::Result;
 use crate::page::Pair;
 use crate::table::cursor::Stand;
-use crate::table::{KeyValue, Table, TableView};
+use crate::table::{KeyValue, Table, decode, decode_value};
 use crate::tree::Tree;
 use crate::tree::cursor::Place;
 use crate::tree::insert::Put;
@@ -65,6 +65,7 @@ pub struct CursorMut<'w, K: ?Sized, V: ?Sized> {
     /// Among the open ones, once there is one.
     index: Option<usize>,
     position: Position,
+    spot: Spot,
     /// Of the last change.
     key: Vec<u8>,
 }
@@ -74,8 +75,8 @@ enum Position {
     Start,
     /// At `key`: on the entry if there is one.
     Changed,
-    /// The tree was not changed since.
-    Known(Spot, Stand),
+    /// At `spot`: the tree was not changed since.
+    Known(Stand),
 }
 
 impl<K: Key + ?Sized, V: Codec + ?Sized> std::fmt::Debug for CursorMut<'_, K, V> {
@@ -95,11 +96,12 @@ impl WriteTxn {
         table: Table<K, V>,
     ) -> Result<CursorMut<'_, K, V>> {
         let index = self.open(table)?;
-        Ok(CursorMut { txn: self, table, index, position: Position::Start, key: Vec::new() })
+        let (position, spot, key) = (Position::Start, Spot::default(), Vec::new());
+        Ok(CursorMut { txn: self, table, index, position, spot, key })
     }
 }
 
-impl<K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'_, K, V> {
+impl<'w, K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'w, K, V> {
     // ---- reading ----
 
     /// The entry that it stands on; `None` where it stands on none.
@@ -107,9 +109,8 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'_, K, V> {
     /// # Errors
     /// `Corrupt`, `Decode`.
     pub fn current(&self) -> Result<Option<KeyValue<'_, K, V>>> {
-        let Some(tree) = self.tree() else { return Ok(None) };
-        match self.pair(&tree)? {
-            Some(pair) => TableView::<K, V>::new(self.txn, tree).decode(pair).map(Some),
+        match self.pair()? {
+            Some(pair) => decode::<K, V>(&*self.txn, pair).map(Some),
             None => Ok(None),
         }
     }
@@ -136,7 +137,7 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'_, K, V> {
     /// `Corrupt`, `Decode`.
     #[expect(clippy::should_implement_trait, reason = "what it returns borrows from it")]
     pub fn next(&mut self) -> Result<Option<KeyValue<'_, K, V>>> {
-        self.step(true)?.map(|(view, pair)| view.decode(pair)).transpose()
+        self.step(true)?.map(|(txn, pair)| decode::<K, V>(txn, pair)).transpose()
     }
 
     /// Back to the entry before.
@@ -144,7 +145,7 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'_, K, V> {
     /// # Errors
     /// `Corrupt`, `Decode`.
     pub fn previous(&mut self) -> Result<Option<KeyValue<'_, K, V>>> {
-        self.step(false)?.map(|(view, pair)| view.decode(pair)).transpose()
+        self.step(false)?.map(|(txn, pair)| decode::<K, V>(txn, pair)).transpose()
     }
 
     /// To the first entry whose key is `key` or above. O(log n).
@@ -185,9 +186,7 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'_, K, V> {
     /// # Errors
     /// `Corrupt`, `Decode`.
     pub fn seek_exact(&mut self, key: &(impl Encode<K> + ?Sized)) -> Result<Option<KeyValue<'_, K, V>>> {
-        let Some(tree) = self.tree() else { return Ok(None) };
-        let (spot, is_there) = Spot::search(&*self.txn, &tree, key.encode().as_ref())?;
-        self.position = Position::Known(spot, if is_there { Stand::Behind } else { Stand::Between });
+        self.go_to(key.encode().as_ref())?;
         self.current()
     }
 
@@ -196,8 +195,7 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'_, K, V> {
     /// # Errors
     /// `Corrupt`, `Decode`.
     pub fn get(&self, key: &(impl Encode<K> + ?Sized)) -> Result<Option<V::View<'_>>> {
-        let Some(tree) = self.tree() else { return Ok(None) };
-        TableView::<K, V>::new(self.txn, tree).get(key)
+        self.txn.get(self.table, key)
     }
 
     // ---- changing ----
@@ -211,15 +209,18 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'_, K, V> {
         key: &(impl Encode<K> + ?Sized),
         value: &(impl Encode<V> + ?Sized),
     ) -> Result<bool> {
+        self.put_encoded(key.encode().as_ref(), value.encode().as_ref())
+    }
+
+    pub(super) fn put_encoded(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
         let index = match self.index {
             Some(index) => index,
             None => *self.index.insert(self.txn.open_or_create(self.table)?),
         };
-        let key = key.encode();
-        let put = self.txn.put_at(index, key.as_ref(), value.encode().as_ref(), true);
+        let put = self.txn.put_at(index, key, value, true);
         if put.is_ok() || self.txn.poisoned {
             self.key.clear();
-            self.key.extend_from_slice(key.as_ref());
+            self.key.extend_from_slice(key);
             self.position = Position::Changed;
         }
         Ok(put? == Put::Replaced)
@@ -230,9 +231,7 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'_, K, V> {
     /// # Errors
     /// Those of [`WriteTxn::put`].
     pub fn replace(&mut self, value: &(impl Encode<V> + ?Sized)) -> Result<bool> {
-        let Some(index) = self.take_key()? else { return Ok(false) };
-        self.txn.put_at(index, &self.key, value.encode().as_ref(), true)?;
-        Ok(true)
+        self.at_key(|txn, index, key| txn.put_at(index, key, value.encode().as_ref(), true).map(drop))
     }
 
     /// Deletes the entry that it stands on. Returns false, and changes nothing, where it stands on none.
@@ -240,8 +239,7 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'_, K, V> {
     /// # Errors
     /// Those of [`WriteTxn::delete`].
     pub fn delete(&mut self) -> Result<bool> {
-        let Some(index) = self.take_key()? else { return Ok(false) };
-        self.txn.delete_at(index, &self.key)
+        self.at_key(|txn, index, key| txn.delete_at(index, key).map(drop))
     }
 
     /// Deletes the entry that it stands on, and returns it; `None` where it stands on none.
@@ -249,8 +247,7 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'_, K, V> {
     /// # Errors
     /// Those of [`WriteTxn::remove`].
     pub fn remove(&mut self) -> Result<Option<Removed<K, V>>> {
-        let Some(tree) = self.tree() else { return Ok(None) };
-        let Some((key, stored)) = self.pair(&tree)? else { return Ok(None) };
+        let Some((key, stored)) = self.pair()? else { return Ok(None) };
         let removed = Removed::of(&*self.txn, key, stored)?;
         self.delete()?;
         Ok(Some(removed))
@@ -258,110 +255,261 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'_, K, V> {
 
     // ---- where it is ----
 
+    /// The value of the entry that it stands on.
+    pub(super) fn value(&self) -> Result<Option<V::View<'_>>> {
+        self.pair()?.map(|(_, stored)| decode_value::<V>(&*self.txn, stored)).transpose()
+    }
+
+    /// The same, for as long as the txn is not changed.
+    pub(super) fn into_value(self) -> Result<Option<V::View<'w>>> {
+        let CursorMut { txn, index, spot, position, .. } = self;
+        let txn: &'w WriteTxn = txn;
+        let pair = pair_at(txn, index, &spot, &position)?;
+        pair.map(|(_, stored)| decode_value::<V>(txn, stored)).transpose()
+    }
+
+    /// Whether it stands on an entry; it is settled.
+    pub(super) fn is_on_entry(&self) -> bool {
+        self.tree().is_some() && matches!(self.position, Position::Known(Stand::Before | Stand::Behind))
+    }
+
     /// The tree, if it has entries.
     #[inline]
-    fn tree(&self) -> Option<Tree> {
-        self.index.map(|index| self.txn.tables[index].tree).filter(|tree| !tree.is_empty())
-    }
-
-    /// Finds the place after a change. `None` where there are no entries; its position says nothing then.
-    #[inline]
-    fn settle(&mut self) -> Result<Option<Tree>> {
-        let Some(tree) = self.tree() else { return Ok(None) };
-        if !matches!(self.position, Position::Known(..)) {
-            let (spot, stand) = self.find(&tree)?;
-            self.position = Position::Known(spot, stand);
-        }
-        Ok(Some(tree))
-    }
-
-    fn find(&self, tree: &Tree) -> Result<(Spot, Stand)> {
-        match &self.position {
-            Position::Known(spot, stand) => Ok((spot.clone(), *stand)),
-            Position::Start => Ok((Spot::new(&*self.txn, tree, Place::Start)?, Stand::Between)),
-            Position::Changed => {
-                let (spot, is_there) = Spot::changed(&self.txn.dirty, tree, &self.key)?;
-                Ok((spot, if is_there { Stand::Behind } else { Stand::Between }))
-            }
-        }
+    fn tree(&self) -> Option<&Tree> {
+        tree_of(self.txn, self.index)
     }
 
     /// The entry that it stands on.
-    fn pair(&self, tree: &Tree) -> Result<Option<Pair<'_>>> {
-        let found;
-        let (spot, stand) = match &self.position {
-            Position::Known(spot, stand) => (spot, *stand),
-            _ => {
-                found = self.find(tree)?;
-                (&found.0, found.1)
-            }
-        };
-        match stand {
-            Stand::Between => Ok(None),
-            Stand::Before => spot.before(&*self.txn, tree),
-            Stand::Behind => spot.behind(&*self.txn, tree),
+    pub(super) fn pair(&self) -> Result<Option<Pair<'_>>> {
+        if !matches!(self.position, Position::Changed) {
+            return pair_at(self.txn, self.index, &self.spot, &self.position);
         }
-    }
-
-    fn seek(&mut self, place: Place<'_>, forward: bool) -> Result<Option<KeyValue<'_, K, V>>> {
-        self.go(place, forward)?.map(|(view, pair)| view.decode(pair)).transpose()
-    }
-
-    /// To `place`, and from there on to the entry behind or before it.
-    pub(super) fn go(&mut self, place: Place<'_>, forward: bool) -> Result<Option<Undecoded<'_, K, V>>> {
         let Some(tree) = self.tree() else { return Ok(None) };
-        let mut spot = Spot::new(&*self.txn, &tree, place)?;
-        let pair = if forward { spot.next(&*self.txn, &tree)? } else { spot.previous(&*self.txn, &tree)? };
-        self.position = Position::Known(spot, stand_on(pair, forward));
-        Ok(pair.map(|pair| (TableView::new(&*self.txn, tree), pair)))
+        let mut spot = self.spot.clone();
+        let is_there = spot.follow(&self.txn.dirty, tree, &self.key)?;
+        if is_there { spot.behind(&*self.txn, tree) } else { Ok(None) }
+    }
+
+    /// To `place`, and from there to the entry behind or before it.
+    fn seek(&mut self, place: Place<'_>, forward: bool) -> Result<Option<KeyValue<'_, K, V>>> {
+        self.go(place, forward)?.map(|(txn, pair)| decode::<K, V>(txn, pair)).transpose()
+    }
+
+    pub(super) fn go(&mut self, place: Place<'_>, forward: bool) -> Result<Option<Undecoded<'_>>> {
+        let Some(tree) = tree_of(self.txn, self.index) else { return Ok(None) };
+        let mut spot = Spot::new(&*self.txn, tree, place)?;
+        let pair = if forward { spot.next(&*self.txn, tree)? } else { spot.previous(&*self.txn, tree)? };
+        (self.spot, self.position) = (spot, stand_on(pair, forward));
+        Ok(pair.map(|pair| (&*self.txn, pair)))
     }
 
     /// To `place`, between two entries.
     pub(super) fn go_between(&mut self, place: Place<'_>) -> Result<()> {
         let Some(tree) = self.tree() else { return Ok(()) };
-        self.position = Position::Known(Spot::new(&*self.txn, &tree, place)?, Stand::Between);
+        self.spot = Spot::new(&*self.txn, tree, place)?;
+        self.position = Position::Known(Stand::Between);
+        Ok(())
+    }
+
+    /// To the entry at `key`, or where it would be.
+    pub(super) fn go_to(&mut self, key: &[u8]) -> Result<()> {
+        let Some(tree) = self.tree() else { return Ok(()) };
+        let (spot, is_there) = Spot::search(&*self.txn, tree, key)?;
+        self.spot = spot;
+        self.position = Position::Known(if is_there { Stand::Behind } else { Stand::Between });
         Ok(())
     }
 
     /// On to the next entry, or back to the one before.
-    pub(super) fn step(&mut self, forward: bool) -> Result<Option<Undecoded<'_, K, V>>> {
-        let Some(tree) = self.settle()? else { return Ok(None) };
-        let Position::Known(spot, stand) = &mut self.position else { return Ok(None) };
+    #[inline]
+    pub(super) fn step(&mut self, forward: bool) -> Result<Option<Undecoded<'_>>> {
+        if !matches!(self.position, Position::Known(_)) {
+            self.settle()?;
+        }
+        let Some(tree) = tree_of(self.txn, self.index) else { return Ok(None) };
         let pair = if forward {
-            spot.at += usize::from(*stand == Stand::Behind);
-            *stand = if *stand == Stand::Behind { Stand::Before } else { *stand };
-            spot.next(&*self.txn, &tree)?
+            if let Position::Known(Stand::Behind) = self.position {
+                self.spot.at += 1;
+                self.position = Position::Known(Stand::Before);
+            }
+            self.spot.next(&*self.txn, tree)?
         } else {
-            spot.at -= usize::from(*stand == Stand::Before);
-            *stand = if *stand == Stand::Before { Stand::Behind } else { *stand };
-            spot.previous(&*self.txn, &tree)?
+            if let Position::Known(Stand::Before) = self.position {
+                self.spot.at -= 1;
+                self.position = Position::Known(Stand::Behind);
+            }
+            self.spot.previous(&*self.txn, tree)?
         };
-        *stand = stand_on(pair, forward);
-        Ok(pair.map(|pair| (TableView::new(&*self.txn, tree), pair)))
+        self.position = stand_on(pair, forward);
+        Ok(pair.map(|pair| (&*self.txn, pair)))
     }
 
-    /// Keeps the key of the entry that it stands on, as the place of a change. `None` where it stands on none.
-    fn take_key(&mut self) -> Result<Option<usize>> {
-        let Some(tree) = self.tree() else { return Ok(None) };
-        if let Position::Changed = self.position {
-            return Ok(self.pair(&tree)?.and(self.index));
-        }
+    /// Finds the place after a change, or before the first step. In a table without entries there is none.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let Some(tree) = tree_of(self.txn, self.index) else { return Ok(()) };
+        let stand = match self.position {
+            Position::Known(stand) => stand,
+            Position::Start => {
+                self.spot = Spot::new(&*self.txn, tree, Place::Start)?;
+                Stand::Between
+            }
+            Position::Changed => match self.spot.follow(&self.txn.dirty, tree, &self.key)? {
+                true => Stand::Behind,
+                false => Stand::Between,
+            },
+        };
+        self.position = Position::Known(stand);
+        Ok(())
+    }
+
+    /// Changes the entry that it stands on. False where it stands on none.
+    fn at_key(&mut self, change: impl FnOnce(&mut WriteTxn, usize, &[u8]) -> Result<()>) -> Result<bool> {
+        let Some(index) = self.index else { return Ok(false) };
         let mut key = std::mem::take(&mut self.key);
-        let Some((of_entry, _)) = self.pair(&tree)? else { return Ok(None) };
-        key.clear();
-        key.extend_from_slice(of_entry);
-        (self.key, self.position) = (key, Position::Changed);
-        Ok(self.index)
+        let is_known = matches!(self.position, Position::Known(_));
+        if is_known {
+            let Some((of_entry, _)) = self.pair()? else { return Ok(false) };
+            key.clear();
+            key.extend_from_slice(of_entry);
+        }
+        self.key = key;
+        if !is_known && self.pair()?.is_none() {
+            return Ok(false);
+        }
+        if let Position::Known(Stand::Before) = self.position {
+            self.spot.at -= 1;
+            self.position = Position::Known(Stand::Behind);
+        }
+        let changed = change(self.txn, index, &self.key);
+        if changed.is_ok() || self.txn.poisoned {
+            self.position = Position::Changed;
+        }
+        changed.map(|()| true)
     }
 }
 
-/// An entry, and what decodes it.
-pub(super) type Undecoded<'c, K, V> = (TableView<'c, K, V>, Pair<'c>);
+/// The bytes of an entry, and where they are.
+pub(super) type Undecoded<'c> = (&'c WriteTxn, Pair<'c>);
 
-fn stand_on(pair: Option<Pair<'_>>, forward: bool) -> Stand {
-    match pair {
+/// The tree, if it has entries.
+#[inline]
+fn tree_of(txn: &WriteTxn, index: Option<usize>) -> Option<&Tree> {
+    index.map(|index| &txn.tables[index].tree).filter(|tree| !tree.is_empty())
+}
+
+/// The entry at a position that is known.
+#[inline]
+fn pair_at<'t>(
+    txn: &'t WriteTxn,
+    index: Option<usize>,
+    spot: &Spot,
+    position: &Position,
+) -> Result<Option<Pair<'t>>> {
+    let Some(tree) = tree_of(txn, index) else { return Ok(None) };
+    match position {
+        Position::Known(Stand::Before) => spot.before(txn, tree),
+        Position::Known(Stand::Behind) => spot.behind(txn, tree),
+        _ => Ok(None),
+    }
+}
+
+fn stand_on(pair: Option<Pair<'_>>, forward: bool) -> Position {
+    Position::Known(match pair {
         None => Stand::Between,
         Some(_) if forward => Stand::Before,
         Some(_) => Stand::Behind,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Database;
+    use crate::format::OverflowRef;
+    use crate::snapshot::PageSource;
+    use std::cell::Cell;
+
+    const TEXT: Table<u64, str> = Table::new("text");
+    const ENTRIES: u64 = 20_000;
+
+    /// Counts the pages that are asked for.
+    struct Counted<'s> {
+        source: &'s WriteTxn,
+        pages: Cell<u64>,
+    }
+
+    impl PageSource for Counted<'_> {
+        fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
+            self.pages.set(self.pages.get() + 1);
+            self.source.page(page, birth)
+        }
+
+        fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
+            self.source.overflow(run)
+        }
+    }
+
+    fn store() -> Database {
+        let db = Database::temporary().unwrap();
+        let put = |w: &mut WriteTxn| {
+            (0..ENTRIES).try_for_each(|key| w.put(TEXT, &key, "some text of thirty bytes or so").map(drop))
+        };
+        db.write(put).unwrap();
+        db
+    }
+
+    fn leaves(db: &Database) -> u64 {
+        let stats = db.stats().unwrap();
+        stats.tables.iter().map(|table| table.levels.first().map_or(0, |level| level.pages)).sum()
+    }
+
+    #[test]
+    fn a_step_within_a_leaf_asks_for_that_leaf_and_nothing_else() {
+        let db = store();
+        let leaves = leaves(&db);
+        assert!(leaves > 200, "{leaves} leaves");
+        let mut w = db.begin_write().unwrap();
+        // Half of the leaves are changed.
+        (0..ENTRIES / 2).for_each(|key| drop(w.put(TEXT, &key, "some other text, not much longer").unwrap()));
+        let tree = w.tables[0].tree;
+        assert!(tree.level >= 2);
+        let counted = Counted { source: &w, pages: Cell::new(0) };
+        let mut spot = Spot::new(&counted, &tree, Place::Start).unwrap();
+        for step in [Spot::next, Spot::previous] {
+            counted.pages.set(0);
+            let mut steps = 0;
+            while step(&mut spot, &counted, &tree).unwrap().is_some() {
+                steps += 1;
+            }
+            assert_eq!(steps, ENTRIES);
+            let beyond = counted.pages.get() - ENTRIES;
+            assert!(
+                beyond < leaves * 4,
+                "{beyond} pages for going from leaf to leaf, of which there are {leaves}"
+            );
+        }
+    }
+
+    #[test]
+    fn changes_along_a_cursor_descend_twice_a_leaf() {
+        let db = store();
+        let leaves = leaves(&db);
+        let mut w = db.begin_write().unwrap();
+        let mut cursor = w.cursor_mut(TEXT).unwrap();
+        let (mut far, mut lost) = (0, 0);
+        while cursor.next().unwrap().is_some() {
+            cursor.replace("some text of thirty bytes or SO").unwrap();
+            far += u64::from(!cursor.txn.dirty.path.is_near);
+        }
+        // The first change in a leaf finds that it is not near, the second one that it is.
+        assert!(far <= leaves + 1, "{far} of {ENTRIES} changes went elsewhere than the one before");
+        cursor.first().unwrap();
+        while cursor.current().unwrap().is_some() {
+            cursor.delete().unwrap();
+            lost += u64::from(!cursor.txn.dirty.path.is_valid);
+            cursor.next().unwrap();
+        }
+        assert!(lost <= 3 * leaves, "{lost} of {ENTRIES} steps behind a delete searched anew");
+        assert_eq!(w.len(TEXT).unwrap(), 0);
     }
 }

@@ -4,13 +4,13 @@
 //! of `std::collections::btree_map::Entry`, but that values are views, and `get` says whether there is one.
 
 use super::WriteTxn;
+use super::cursor::CursorMut;
 use super::removed::Removed;
 use crate::codec::{Codec, Encode, Key};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::redo::Change;
-use crate::table::{Table, TableView};
-use crate::tree::insert::Put;
-use crate::tree::{Tree, search, update};
+use crate::table::Table;
+use crate::tree::{search, update};
 
 /// What is at a key of a table, or could be: made by [`WriteTxn::entry`].
 ///
@@ -44,8 +44,8 @@ use crate::tree::{Tree, search, update};
 /// # Ok(()) }
 /// ```
 pub struct Entry<'w, 'k, K: Key + ?Sized, V: ?Sized, Q: Encode<K> + ?Sized> {
-    txn: &'w mut WriteTxn,
-    table: Table<K, V>,
+    /// At the key.
+    cursor: CursorMut<'w, K, V>,
     key: &'k Q,
     bytes: Q::Bytes<'k>,
 }
@@ -60,8 +60,9 @@ impl WriteTxn {
         table: Table<K, V>,
         key: &'k Q,
     ) -> Result<Entry<'_, 'k, K, V, Q>> {
-        self.open(table)?;
-        Ok(Entry { txn: self, table, key, bytes: key.encode() })
+        let (mut cursor, bytes) = (self.cursor_mut(table)?, key.encode());
+        cursor.go_to(bytes.as_ref())?;
+        Ok(Entry { cursor, key, bytes })
     }
 
     /// Puts `new` at `key`, or deletes the entry where `new` is `None`, if what is there now is `expected`; `None`: if
@@ -167,23 +168,23 @@ impl<'w, 'k, K: Key + ?Sized, V: Codec + ?Sized, Q: Encode<K> + ?Sized> Entry<'w
         self.key
     }
 
-    /// The value that is there; `None` where there is none. O(log n).
+    /// The value that is there; `None` where there is none. O(1).
     ///
     /// # Errors
     /// `Corrupt`, `Decode`.
     pub fn get(&self) -> Result<Option<V::View<'_>>> {
-        let view = TableView::<K, V>::new(self.txn, self.tree()?);
-        view.get_encoded(self.bytes.as_ref())
+        self.cursor.value()
     }
 
     /// The value that is there, or where there is none `value`, which is put. O(log n).
     ///
     /// # Errors
     /// Those of [`WriteTxn::put`], and `Decode` where what is there is no `V`.
-    pub fn or_insert(self, value: &(impl Encode<V> + ?Sized)) -> Result<V::View<'w>> {
-        let index = self.txn.open_or_create(self.table)?;
-        self.txn.put_at(index, self.bytes.as_ref(), value.encode().as_ref(), false)?;
-        self.into_view()
+    pub fn or_insert(mut self, value: &(impl Encode<V> + ?Sized)) -> Result<V::View<'w>> {
+        if !self.is_there()? {
+            self.insert(value)?;
+        }
+        self.into_value()
     }
 
     /// The same with a value that is made only if it is needed.
@@ -200,12 +201,11 @@ impl<'w, 'k, K: Key + ?Sized, V: Codec + ?Sized, Q: Encode<K> + ?Sized> Entry<'w
     ///
     /// # Errors
     /// Those of [`Entry::or_insert`].
-    pub fn or_insert_with<W: Encode<V>>(self, make: impl FnOnce() -> W) -> Result<V::View<'w>> {
-        let tree = self.tree()?;
-        if search::find(&*self.txn, &tree, self.bytes.as_ref())?.is_some() {
-            return self.into_view();
+    pub fn or_insert_with<W: Encode<V>>(mut self, make: impl FnOnce() -> W) -> Result<V::View<'w>> {
+        if !self.is_there()? {
+            self.insert(&make())?;
         }
-        self.or_insert(&make())
+        self.into_value()
     }
 
     /// Puts what `modify` makes of the value that is there; does nothing where there is none. O(log n).
@@ -236,9 +236,7 @@ impl<'w, 'k, K: Key + ?Sized, V: Codec + ?Sized, Q: Encode<K> + ?Sized> Entry<'w
     /// # Errors
     /// Those of [`WriteTxn::put`].
     pub fn insert(&mut self, value: &(impl Encode<V> + ?Sized)) -> Result<bool> {
-        let index = self.txn.open_or_create(self.table)?;
-        let put = self.txn.put_at(index, self.bytes.as_ref(), value.encode().as_ref(), true)?;
-        Ok(put == Put::Replaced)
+        self.cursor.put_encoded(self.bytes.as_ref(), value.encode().as_ref())
     }
 
     /// Removes the entry and returns it; `None` where there is none. O(log n).
@@ -246,24 +244,22 @@ impl<'w, 'k, K: Key + ?Sized, V: Codec + ?Sized, Q: Encode<K> + ?Sized> Entry<'w
     /// # Errors
     /// Those of [`WriteTxn::remove`].
     pub fn remove(&mut self) -> Result<Option<Removed<K, V>>> {
-        let Some(index) = self.txn.open(self.table)? else { return Ok(None) };
-        self.txn.remove_at(index, self.bytes.as_ref())
+        self.cursor.remove()
     }
 
-    fn tree(&self) -> Result<Tree> {
-        self.txn.tree(self.table)
+    fn is_there(&mut self) -> Result<bool> {
+        self.cursor.settle()?;
+        Ok(self.cursor.is_on_entry())
     }
 
-    fn into_view(self) -> Result<V::View<'w>> {
-        let tree = self.tree()?;
-        let txn: &'w WriteTxn = self.txn;
-        let value = TableView::<K, V>::new(txn, tree).get_encoded(self.bytes.as_ref())?;
-        Ok(value.expect("it is there"))
+    fn into_value(mut self) -> Result<V::View<'w>> {
+        self.cursor.settle()?;
+        self.cursor.into_value()?.ok_or_else(|| Error::corrupt(0, "an entry that was just put is not found"))
     }
 }
 
 impl<K: Key + ?Sized, V: Codec + ?Sized, Q: Encode<K> + ?Sized> std::fmt::Debug for Entry<'_, '_, K, V, Q> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Entry at {:02x?} in {:?}", self.bytes.as_ref(), self.table)
+        write!(f, "Entry at {:02x?}: {:?}", self.bytes.as_ref(), self.cursor)
     }
 }

@@ -9,7 +9,7 @@ use crate::codec::{Codec, Encode, Key, KeyRange};
 use crate::error::Result;
 use crate::page::Stored;
 use crate::snapshot::PageSource;
-use crate::table::{KeyValue, Table, Types, decode_error, low_place};
+use crate::table::{KeyValue, Table, Types, decode, decode_error, low_place};
 use crate::tree::cursor::Place;
 use crate::tree::search::{find, resolve};
 use std::marker::PhantomData;
@@ -269,7 +269,7 @@ where
         if let Some(low) = self.low.take() {
             self.cursor.go_between(low_place(&low))?;
         }
-        while let Some((view, pair)) = self.cursor.step(true)? {
+        while let Some((txn, pair)) = self.cursor.step(true)? {
             let is_within = match &self.high {
                 Bound::Unbounded => true,
                 Bound::Included(high) => pair.0 <= &high[..],
@@ -278,7 +278,7 @@ where
             if !is_within {
                 return Ok(false);
             }
-            let (key, value) = view.decode(pair)?;
+            let (key, value) = decode::<K, V>(txn, pair)?;
             if (self.wanted)(key, value) {
                 return Ok(true);
             }
