@@ -470,7 +470,9 @@ mod tests {
         assert!(leaves > 200, "{leaves} leaves");
         let mut w = db.begin_write().unwrap();
         // Half of the leaves are changed.
-        (0..ENTRIES / 2).for_each(|key| drop(w.put(TEXT, &key, "some other text, not much longer").unwrap()));
+        for key in 0..ENTRIES / 2 {
+            w.put(TEXT, &key, "some other text, not much longer").unwrap();
+        }
         let tree = w.tables[0].tree;
         assert!(tree.level >= 2);
         let counted = Counted { source: &w, pages: Cell::new(0) };
