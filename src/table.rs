@@ -7,6 +7,8 @@ pub(crate) mod cursor;
 mod keys;
 mod large;
 pub use keys::Keys;
+mod jump;
+mod split;
 pub use large::ValueReader;
 
 use crate::codec::{Codec, Encode, Key, KeyRange, prefix_end};
@@ -188,7 +190,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
 
     pub(crate) fn between(&self, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Range<'t, K, V> {
         let nowhere = || Cursor::nowhere(self.source, &self.tree);
-        Range { view: *self, low, high, front: nowhere(), back: nowhere(), steps: Steps::None }
+        Range { view: *self, low, high, front: nowhere(), back: nowhere(), steps: Steps::None, again: None }
     }
 
     /// A cursor, which stands before the first entry. O(log n).
@@ -303,6 +305,25 @@ pub type KeyValue<'t, K, V> = (<K as Codec>::View<'t>, <V as Codec>::View<'t>);
 ///
 /// Going one way costs one comparison a leaf against the range's end. The first step the other way counts
 /// what is left, in O(log n), and from then on both ends count down.
+///
+/// `nth`, `nth_back`, `count` and `last`, and so `skip` and `step_by`, take O(log n), however far they go: leaves between
+/// are not read, and damage in them is not noticed. So a page of a list is found by its offset. An error that `nth` gives
+/// comes once more from the next step, because `skip` drops what `nth` gives. `count` cannot say that
+/// something is damaged; where a branch on the way to an end is, it steps through, and counts the error as the last entry.
+/// [`Range::remaining`] and [`TableView::count`] do say it.
+///
+/// ```
+/// # use mapleaf::{Database, Table};
+/// const USERS: Table<u64, str> = Table::new("users");
+/// # let db = Database::temporary()?;
+/// # db.write(|w| (0..100).try_for_each(|id| w.put(USERS, &id, "someone").map(drop)))?;
+/// let r = db.begin_read()?;
+/// let page = r.iter(USERS)?.skip(80).take(20).collect::<mapleaf::Result<Vec<_>>>()?;
+/// assert_eq!((page.len(), page[0]), (20, (80, "someone")));
+/// let last_but_ten = r.iter(USERS)?.rev().nth(10).transpose()?;
+/// assert_eq!(last_but_ten, Some((89, "someone")));
+/// # Ok::<_, mapleaf::Error>(())
+/// ```
 pub struct Range<'t, K: Codec + ?Sized, V: Codec + ?Sized> {
     view: TableView<'t, K, V>,
     low: Bound<Vec<u8>>,
@@ -312,6 +333,8 @@ pub struct Range<'t, K: Codec + ?Sized, V: Codec + ?Sized> {
     front: Cursor<'t, SourceObject<'t>>,
     back: Cursor<'t, SourceObject<'t>>,
     steps: Steps,
+    /// An error that is to be given once more, and nothing else.
+    again: Option<Box<Error>>,
 }
 
 /// How far a range has come.
@@ -409,12 +432,18 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Range<'t, K, V> {
 
     #[cold]
     fn next_slowly(&mut self) -> Option<Result<KeyValue<'t, K, V>>> {
+        if let Some(error) = self.again.take() {
+            return Some(Err(*error));
+        }
         let step = self.step();
         self.finish(step)
     }
 
     #[cold]
     fn next_back_slowly(&mut self) -> Option<Result<KeyValue<'t, K, V>>> {
+        if let Some(error) = self.again.take() {
+            return Some(Err(*error));
+        }
         let step = self.step_back();
         self.finish(step)
     }
@@ -472,6 +501,22 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Iterator for Range<'t, K, V> {
         }
         self.next_slowly()
     }
+
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        self.jump(n)
+    }
+
+    fn count(self) -> usize {
+        self.count_all()
+    }
+
+    fn last(mut self) -> Option<Self::Item> {
+        self.next_back()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, usize::try_from(self.at_most()).ok())
+    }
 }
 
 impl<K: Key + ?Sized, V: Codec + ?Sized> DoubleEndedIterator for Range<'_, K, V> {
@@ -482,6 +527,10 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> DoubleEndedIterator for Range<'_, K, V>
             return Some(Ok(entry));
         }
         self.next_back_slowly()
+    }
+
+    fn nth_back(&mut self, n: usize) -> Option<Self::Item> {
+        self.jump_back(n)
     }
 }
 

@@ -297,6 +297,46 @@ macro_rules! reading {
         ) -> Result<Values<'_, V>> {
             self.multi(table)?.values(key)
         }
+
+        /// Divides the entries with keys in `range` into `parts` of equal size, for as many threads. See
+        /// [`TableView::split`].
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `InvalidArgument` for no parts, `Corrupt`.
+        pub fn split<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            range: impl KeyRange<K>,
+            parts: usize,
+        ) -> Result<Vec<Range<'_, K, V>>> {
+            self.table(table)?.split(range, parts)
+        }
+
+        /// Draws `n` entries at random, with the random numbers of `below`. See [`TableView::sample`].
+        ///
+        /// # Errors
+        /// `SchemaMismatch`, `InvalidArgument` for a number that is too large, `Corrupt`, `Decode`.
+        pub fn sample<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            n: usize,
+            below: impl FnMut(u64) -> u64,
+        ) -> Result<Vec<KeyValue<'_, K, V>>> {
+            self.table(table)?.sample(n, below)
+        }
+
+        /// The same of different entries, in order of their keys. See [`TableView::sample_distinct`].
+        ///
+        /// # Errors
+        /// Those of `sample`.
+        pub fn sample_distinct<K: Key + ?Sized, V: Codec + ?Sized>(
+            &self,
+            table: Table<K, V>,
+            n: usize,
+            below: impl FnMut(u64) -> u64,
+        ) -> Result<Vec<KeyValue<'_, K, V>>> {
+            self.table(table)?.sample_distinct(n, below)
+        }
     };
 }
 

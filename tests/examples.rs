@@ -78,3 +78,9 @@ fn a_temporary_buffer_is_shared_without_a_name() {
 fn a_listener_hears_of_every_commit() {
     assert_says("change_listener", "all 4 messages were heard");
 }
+
+#[test]
+fn the_threads_of_a_pool_scan_a_table_in_parts() {
+    assert_says("parallel_scan", "the snapshot: 149850000 milliseconds");
+    assert_says("parallel_scan", "not committed yet: 149850000 milliseconds");
+}

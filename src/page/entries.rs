@@ -145,6 +145,22 @@ impl<'a> Entries<'a> {
         self.at -= 1;
     }
 
+    /// Moves the place past `n` entries, or as many as are behind it. Returns how many there were too few.
+    #[inline]
+    pub fn pass(&mut self, n: u64) -> u64 {
+        let passed = n.min(self.high.saturating_sub(self.at) as u64);
+        self.at += passed as usize;
+        n - passed
+    }
+
+    /// Moves the place before `n` entries, or as many as are before it. Returns how many there were too few.
+    #[inline]
+    pub fn pass_back(&mut self, n: u64) -> u64 {
+        let passed = n.min(self.at.saturating_sub(self.low) as u64);
+        self.at -= passed as usize;
+        n - passed
+    }
+
     /// The entry behind the place, which moves past it.
     pub fn next(&mut self) -> Option<Result<Pair<'a>>> {
         if self.at >= self.high {

@@ -106,7 +106,11 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
             Place::Rank(rank) if self.tree.layout.set.is_some() => {
                 leaf.entry_with_rank(&self.tree.layout, rank)?.0
             }
-            Place::Rank(rank) => usize::try_from(rank).unwrap_or(usize::MAX),
+            Place::Rank(rank) if child.count == leaf.count() as u64 && rank < child.count => rank as usize,
+            Place::Rank(_) => {
+                let detail = format!("{} entries, by the counts above {}", leaf.count(), child.count);
+                return Err(Error::corrupt(child.page, detail));
+            }
         };
         if matches!(place, Place::AtLeast(_) | Place::Above(_)) {
             leaf.prefetch_from(at, SOON);
