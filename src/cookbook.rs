@@ -67,7 +67,7 @@
 //! ## Numbers for names
 //!
 //! [`entry`](crate::WriteTxn::entry) looks once, and puts where there is nothing: every name gets a number,
-//! and keeps it.
+//! and keeps it. (Where names are deleted too the next number comes from a counter.)
 //!
 //! ```
 //! # use mapleaf::*;
@@ -127,10 +127,11 @@
 //! # let db = Database::temporary()?;
 //! const USERS: Table<u64, str> = Table::new("users");
 //! const BY_EMAIL: Table<str, u64> = Table::new("users by e-mail");
+//! const LAST: Table<str, u64> = Table::new("last numbers");
 //!
 //! fn register(db: &Database, email: &str, name: &str) -> Result<Option<u64>> {
 //!     let mut w = db.begin_write()?;
-//!     let id = w.last(USERS)?.map_or(1, |(id, _)| id + 1);
+//!     let id = w.update(LAST, "user", |last| last.unwrap_or(0) + 1)?;
 //!     if !w.put_new(BY_EMAIL, email, &id)? {
 //!         return Ok(None);
 //!     }
@@ -185,35 +186,42 @@
 //!
 //! ## Queue
 //!
-//! Numbers as keys keep the order of arrival. [`pop_first`](crate::WriteTxn::pop_first) takes the oldest, in
-//! O(log n), and a txn that is dropped puts it back. With several workers, in threads or processes, a job
-//! must not keep the turn to write while it is being done: so taking it only moves it to a second table,
-//! under the time by which it must be done.
+//! Numbers from a counter keep the order of arrival. [`pop_first`](crate::WriteTxn::pop_first) takes the
+//! oldest, in O(log n), and a txn that is dropped puts it back. With several workers, in threads or
+//! processes, a job must not keep the turn to write while it is being done: so taking it moves it to a second
+//! table, under the time by which it must be done. Jobs of workers that died go back to where they were.
 //!
 //! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
+//! const LAST: Table<str, u64> = Table::new("last numbers");
 //! const WAITING: Table<u64, str> = Table::new("jobs waiting");
-//! const TAKEN: Table<(u64, u64), str> = Table::new("jobs taken"); // (deadline, job)
+//! const TAKEN: Table<(u64, u64), str> = Table::new("jobs taken"); // (deadline, number)
 //!
 //! fn push(w: &mut WriteTxn, job: &str) -> Result<bool> {
-//!     let id = w.last(WAITING)?.map_or(0, |(id, _)| id + 1);
-//!     w.put(WAITING, &id, job)
+//!     let number = w.update(LAST, "job", |last| last.unwrap_or(0) + 1)?;
+//!     w.put(WAITING, &number, job)
 //! }
 //!
-//! fn take(w: &mut WriteTxn, now: u64) -> Result<Option<((u64, u64), String)>> {
-//!     let Some(job) = w.pop_first(WAITING)? else { return Ok(None) };
-//!     let (key, job) = ((now + 60, job.key()), job.value());
-//!     w.put(TAKEN, &key, job)?;
-//!     Ok(Some((key, job.to_owned())))
+//! fn take(w: &mut WriteTxn, now: u64) -> Result<Option<Removed<u64, str>>> {
+//!     for late in w.extract_if(TAKEN, ..(now, 0), |_, _| true)?.collect::<Result<Vec<_>>>()? {
+//!         w.put(WAITING, &late.key().1, late.value())?;
+//!     }
+//!     let job = w.pop_first(WAITING)?;
+//!     if let Some(job) = &job {
+//!         w.put(TAKEN, &(now + 60, job.key()), job.value())?;
+//!     }
+//!     Ok(job)
 //! }
 //!
 //! db.write(|w| push(w, "resize cat.jpg"))?;
 //! db.write(|w| push(w, "resize dog.jpg"))?;
-//! let (key, job) = db.write(|w| take(w, 1000))?.expect("two wait");
-//! assert_eq!(job, "resize cat.jpg");
-//! db.write(|w| w.delete(TAKEN, &key))?; // it is done
+//! let job = db.write(|w| take(w, 1000))?.expect("two wait");
+//! assert_eq!(job.value(), "resize cat.jpg");
+//! db.write(|w| w.delete(TAKEN, &(1060, job.key())))?; // it is done
+//! assert_eq!(db.write(|w| take(w, 1000))?.expect("one waits").value(), "resize dog.jpg");
+//! assert_eq!(db.write(|w| take(w, 1100))?.expect("one is late").value(), "resize dog.jpg");
 //! # Ok(()) }
 //! ```
 //!
@@ -242,7 +250,8 @@
 //! ## Bounded cache
 //!
 //! The value carries when it was last used; a second table orders by that, and its first entry is the next to
-//! go. What a crash may lose of a cache does not matter, so its commits wait for no disk.
+//! go. A hit is put again, so that it counts as used. What a crash may lose of a cache does not matter, so
+//! its commits wait for no disk.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -1158,7 +1167,7 @@
 //! # let db = Database::temporary()?;
 //! const MESSAGES: Table<u64, str> = Table::new("messages");
 //!
-//! let (mut seen, mut next, mut heard) = (0, 0, Vec::new());
+//! let (mut next, mut heard) = (0, Vec::new());
 //! # std::thread::scope(|threads| {
 //! # threads.spawn(|| (0..3).try_for_each(|id| db.write(|w| w.put(MESSAGES, &id, "…")).map(|_| ())));
 //! while heard.len() < 3 {
@@ -1168,10 +1177,9 @@
 //!         heard.push(text.to_owned());
 //!         next = id + 1;
 //!     }
-//!     if r.txn_id() == seen {
-//!         db.wait_for_commit(seen, None)?;
+//!     if heard.len() < 3 {
+//!         db.wait_for_commit(r.txn_id(), None)?; // one after the snapshot that was just read
 //!     }
-//!     seen = r.txn_id();
 //! }
 //! # Ok::<_, Error>(()) })?;
 //! # Ok(()) }
