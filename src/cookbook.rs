@@ -850,9 +850,9 @@
 //!
 //! ## Keys from structs and enums
 //!
-//! With the feature `derive` a struct is stored as the tuple of its fields, an enum as one byte for the
-//! variant and the fields of that. The order of fields and variants is the order of keys, and part of the
-//! schema. Reading gives the struct; a tuple will do to look one up.
+//! With the feature `derive` (a default one) a struct is stored as the tuple of its fields, an enum as one
+//! byte for the variant and the fields of that. The order of fields and variants is the order of keys, and
+//! part of the schema. Reading gives the struct; a tuple will do to look one up.
 //!
 //! ```
 //! # use mapleaf::*;
@@ -1067,7 +1067,7 @@
 //! that are missing and raises it, all in one txn: a step that fails leaves the store as it was, and of
 //! several processes that start at once one does the work.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -1094,7 +1094,7 @@
 //!
 //! Opening a table with other types than it is stored with is an error. This rewrites it, in one txn.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -1103,7 +1103,7 @@
 //!
 //! db.write(|w| w.put(OLD, &7, "ann"))?;
 //! assert!(matches!(db.begin_read()?.get(NEW, &7), Err(Error::SchemaMismatch { .. })));
-//! db.write(|w| w.convert_table(OLD, NEW, |id, name| (u64::from(id), (name.to_owned(), true))))?;
+//! db.write(|w| w.convert_table(OLD, NEW, |id, name, new| new.put(&u64::from(id), &(name, true))))?;
 //! assert_eq!(db.begin_read()?.get(NEW, &7)?, Some(("ann".into(), true)));
 //! # Ok(()) }
 //! ```
