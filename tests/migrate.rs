@@ -8,7 +8,7 @@ use common::TestDb;
 use mapleaf::codec::{Codec, Key, Pod};
 use mapleaf::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use mapleaf::{
-    Database, Durability, Error, Migration, NewEntries, Options, ReadTxn, Result, Table, WriteTxn,
+    Database, Durability, Error, Migration, MultiTable, NewEntries, Options, ReadTxn, Result, Table, WriteTxn,
 };
 use proptest::prelude::*;
 use std::cmp::Reverse;
@@ -635,6 +635,33 @@ fn mismatch_says_both_sides_and_what_differs_and_what_to_do() {
              {what_to_do}"
         )
     );
+}
+
+#[test]
+fn mismatch_of_a_table_and_a_multimap_says_so() {
+    const SINGLE: Table<u64, str> = Table::new("t");
+    const MANY: MultiTable<u64, str> = MultiTable::new("t");
+    let db = TestDb::new();
+    let mut w = db.begin_write().unwrap();
+    w.put(SINGLE, &7, "a").unwrap();
+    for error in [w.put_value(MANY, &7, "a").unwrap_err(), w.multi(MANY).unwrap_err()] {
+        assert!(
+            error.to_string().starts_with(
+                "table \"t\" is stored as u64 -> str, and was opened as u64 -> many str: one of them is a multimap, \
+                 with many values to a key; open it"
+            ),
+            "{error}"
+        );
+    }
+    assert!(w.drop_table("t").unwrap());
+    w.put_value(MANY, &7, "a").unwrap();
+    for error in [
+        w.get(SINGLE, &7).unwrap_err(),
+        w.convert_table(SINGLE, Table::<str, str>::new("u"), |_, _, _| Ok(())).unwrap_err(),
+        w.retype_table(SINGLE, SINGLE).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("one of them is a multimap"), "{error}");
+    }
 }
 
 /// Named alike, and of another width and alignment.

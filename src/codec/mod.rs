@@ -251,7 +251,8 @@ impl std::error::Error for DecodeError {}
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no encoding, so a table cannot hold it",
-    note = "wrap a `zerocopy` type as `Pod<T>`, or implement `Codec` for a marker type of your own"
+    note = "derive `mapleaf::Key` or `mapleaf::Value` for a type of your own, or implement `Codec`",
+    note = "for a type of others there are `Pod<T>` (zerocopy) and `Serde<T>` (serde, with the feature `serde`)"
 )]
 pub trait Codec: 'static {
     /// What reading gives. It may borrow from the stored bytes: `u64`, `&'a str`, `&'a [u8]`, `&'a T`.
@@ -279,7 +280,10 @@ pub trait Codec: 'static {
 }
 
 /// A [`Codec`] whose encodings, compared byte by byte, have the order of the values.
-#[diagnostic::on_unimplemented(message = "`{Self}` has no order-preserving encoding, so it cannot be a key")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no order-preserving encoding, so it cannot be a key",
+    note = "derive `mapleaf::Key` for a struct or enum; `usize` and `isize` have none: use `u64` or `i64`"
+)]
 pub trait Key: Codec {}
 
 /// `Self` can be stored, or looked up, where a table says `T`.
