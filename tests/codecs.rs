@@ -117,6 +117,8 @@ fn derived_struct_of_one_field_is_written_as_that() {
     assert_eq!((UserId::type_name().as_ref(), UserId::WIDTH), ("u64", Some(8)));
     assert_eq!(bytes_of::<Tag, _>(&Tag { text: "a\0b".into() }), b"a\0b");
     assert_eq!(part_of::<Tag, _>(&Tag { text: "a\0b".into() }), b"a\0\x01b\0\0");
+    assert_eq!(bytes_of::<Tag, _>(&("a\0b",)), b"a\0b");
+    assert_eq!(part_of::<(Tag, u8), _>(&(("a",), 7)), b"a\0\0\x07");
     assert_eq!(Tag::type_name(), "tag(str)");
     assert_eq!(bytes_of::<Nothing, _>(&Nothing), b"");
     assert_eq!((Nothing::type_name().as_ref(), Nothing::WIDTH), ("unit", Some(0)));

@@ -130,7 +130,30 @@ impl<'i> Target<'i> {
             &quote!(#krate::codec::Encode::<#codec>::encode(&self.#member)),
             &quote!(#krate::codec::EncodePart::<#codec>::encode_part(&self.#member, out);),
         );
-        quote!(#codec_impl #part_impl #encode_impl)
+        let tuple_impl = self.tuple_of_one(codec);
+        quote!(#codec_impl #part_impl #encode_impl #tuple_impl)
+    }
+
+    /// What the field accepts, in a tuple of its own, can stand for the struct.
+    fn tuple_of_one(&self, codec: &TokenStream) -> TokenStream {
+        let (krate, this) = (&self.krate, self.lent("'static"));
+        quote! {
+            #[automatically_derived]
+            impl<Q: #krate::codec::Encode<#codec>> #krate::codec::Encode<#this> for (Q,) {
+                type Bytes<'bytes> = Q::Bytes<'bytes> where Self: 'bytes;
+
+                fn encode(&self) -> Self::Bytes<'_> {
+                    self.0.encode()
+                }
+            }
+
+            #[automatically_derived]
+            impl<Q: #krate::codec::EncodePart<#codec>> #krate::codec::EncodePart<#this> for (Q,) {
+                fn encode_part(&self, out: &mut ::std::vec::Vec<u8>) {
+                    self.0.encode_part(out);
+                }
+            }
+        }
     }
 
     /// Written as the tuple of its fields is.

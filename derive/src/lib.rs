@@ -42,7 +42,7 @@ use syn::{DeriveInput, Error, parse_macro_input};
 /// # Ok(()) }
 /// ```
 ///
-/// A struct of one field is written as that field, and one of none as the unit.
+/// A struct of one field is written as that field (`(x,)` can stand for it), and one of none as the unit.
 ///
 /// ```
 /// use mapleaf::codec::Encode;
