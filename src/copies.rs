@@ -9,6 +9,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{OverflowRef, header, meta_pages};
 use crate::snapshot::{PageSource, Pages, check_chunk, check_identity, check_page, check_table, outside};
+use std::io::{self, Read};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -84,31 +85,24 @@ impl<'d> Copies<'d> {
     }
 
     fn each_piece(&self, run: &OverflowRef, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let mut copying = self.copying(*run)?;
+        let mut buffer = vec![0; PIECE.min(run.len as usize)];
+        loop {
+            match copying.next(&mut buffer)? {
+                0 => return Ok(()),
+                len => visit(&buffer[..len]),
+            }
+        }
+    }
+
+    /// Begins to copy the value that `run` refers to.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is outside the file.
+    pub fn copying(&self, run: OverflowRef) -> Result<Copying<'d>> {
         self.check_inside(run.page, run.pages(self.page_size))?;
-        let chunks = Chunks::of(run.len, self.page_size);
-        let mut summing = Summing::new(chunks);
-        let (mut offset, mut left) = (run.page * self.page_size as u64, run.len as usize);
-        let mut buffer = vec![0; PIECE.min(left)];
-        while left > 0 {
-            let piece = &mut buffer[..left.min(PIECE)];
-            self.read(offset, piece)?;
-            summing.add(piece);
-            visit(piece);
-            (offset, left) = (offset + piece.len() as u64, left - piece.len());
-        }
-        let mut table = vec![0; chunks.table_len() as usize];
-        self.read(offset, &mut table)?;
-        check_table(run, &table, self.page_size)?;
-        match summing.finish() {
-            (found, checksum) if found.is_empty() => {
-                check_chunk(run, &chunks, &table, 0, checksum, self.page_size)
-            }
-            (found, _) => {
-                let check = |i| check_chunk(run, &chunks, &table, i, sum_in(&found, i), self.page_size);
-                let mut wrong = (0..chunks.count()).filter_map(|i| check(i).err());
-                wrong.next().map_or(Ok(()), |first| Err(and_more(first, wrong.count(), &chunks)))
-            }
-        }
+        let summing = Some(Summing::new(Chunks::of(run.len, self.page_size)));
+        Ok(Copying { copies: *self, run, at: 0, summing, failure: None })
     }
 
     /// Reads a piece of a run.
@@ -134,6 +128,66 @@ impl<'d> Copies<'d> {
             true => Ok(()),
             false => Err(outside(page, pages, self.page_count)),
         }
+    }
+}
+
+/// A value that is being copied. Its last bytes come when all of it is known to be whole.
+pub struct Copying<'d> {
+    copies: Copies<'d>,
+    run: OverflowRef,
+    at: u64,
+    /// Of what was read; gone when all was.
+    summing: Option<Summing>,
+    /// Why reading has failed.
+    pub failure: Option<Error>,
+}
+
+impl Copying<'_> {
+    /// The next bytes, as many as fit; 0 at the end.
+    ///
+    /// # Errors
+    /// `Corrupt` when a checksum is wrong, `Io` when something cannot be read.
+    pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let len = (self.run.len - self.at).min(buffer.len() as u64) as usize;
+        let piece = &mut buffer[..len];
+        if let Some(summing) = self.summing.as_mut().filter(|_| len > 0) {
+            let start = self.run.page * self.copies.page_size as u64;
+            self.copies.read(start + self.at, piece)?;
+            summing.add(piece);
+            self.at += len as u64;
+        }
+        if self.at == self.run.len
+            && let Some(summing) = self.summing.take()
+        {
+            self.judge(summing)?;
+        }
+        Ok(len)
+    }
+
+    /// Compares what was read with the checksums behind it.
+    fn judge(&self, summing: Summing) -> Result<()> {
+        let (run, page_size) = (&self.run, self.copies.page_size);
+        let chunks = Chunks::of(run.len, page_size);
+        let mut table = vec![0; chunks.table_len() as usize];
+        self.copies.read(run.page * page_size as u64 + run.len, &mut table)?;
+        check_table(run, &table, page_size)?;
+        let (found, checksum) = summing.finish();
+        if found.is_empty() {
+            return check_chunk(run, &chunks, &table, 0, checksum, page_size);
+        }
+        let check = |i| check_chunk(run, &chunks, &table, i, sum_in(&found, i), page_size);
+        let mut wrong = (0..chunks.count()).filter_map(|i| check(i).err());
+        wrong.next().map_or(Ok(()), |first| Err(and_more(first, wrong.count(), &chunks)))
+    }
+}
+
+impl Read for Copying<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.next(buffer).map_err(|error| {
+            let detail = error.to_string();
+            self.failure = Some(error);
+            io::Error::other(detail)
+        })
     }
 }
 

@@ -11,7 +11,7 @@
 pub mod rebuild;
 pub mod survey;
 
-use crate::catalog::{catalog_tree, check_entry, check_name, check_possible, listed_table};
+use crate::catalog::{catalog_tree, check_entry, check_lens, check_name, check_possible, listed_table};
 use crate::copies::{Copies, Kept};
 use crate::create::{directory_of, problems_of, slots_in};
 use crate::database::{Database, Options};
@@ -29,7 +29,7 @@ use crate::space::{RunSet, Space};
 use crate::tree::Tree;
 use crate::txn::WriteTxn;
 use crate::verify::{Behind, Progress};
-use rebuild::{Found, Rebuild, Rules, is_multi};
+use rebuild::{Found, Rebuild, Recovered, Rules, is_multi};
 pub use rebuild::{Hole, LostValue};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -135,7 +135,7 @@ impl SalvageReport {
 /// Where recovered tables go.
 trait Rescue {
     fn table(&mut self, name: &str, schema: &Schema) -> Result<()>;
-    fn entry(&mut self, name: &str, key: &[u8], value: &[u8]) -> Result<()>;
+    fn entry(&mut self, name: &str, key: &[u8], value: Recovered<'_>) -> Result<()>;
     fn user_version(&mut self, version: u64);
     /// Carries out what the log says; returns what could not be.
     fn log(&mut self, records: &Records, names: BTreeMap<u32, String>) -> Result<Vec<String>>;
@@ -155,9 +155,16 @@ impl Rescue for Nowhere {
         Ok(())
     }
 
-    fn entry(&mut self, _: &str, key: &[u8], value: &[u8]) -> Result<()> {
+    fn entry(&mut self, _: &str, key: &[u8], value: Recovered<'_>) -> Result<()> {
         let (schema, tree) = self.table.as_ref().expect("its table came first");
-        check_entry(schema, tree, key, value)
+        match value {
+            Recovered::Bytes(value) => check_entry(schema, tree, key, value),
+            Recovered::Large(len, source) => {
+                check_lens(schema, tree, key.len(), len as usize)?;
+                let read = std::io::copy(source, &mut std::io::sink());
+                read.map(drop).map_err(|error| Error::io("read a large value", error))
+            }
+        }
     }
 
     fn user_version(&mut self, _: u64) {}
@@ -172,8 +179,11 @@ impl Rescue for WriteTxn {
         self.create_table(name, schema)
     }
 
-    fn entry(&mut self, name: &str, key: &[u8], value: &[u8]) -> Result<()> {
-        self.raw_put_any(name, key, value)
+    fn entry(&mut self, name: &str, key: &[u8], value: Recovered<'_>) -> Result<()> {
+        match value {
+            Recovered::Bytes(value) => self.raw_put_any(name, key, value),
+            Recovered::Large(len, source) => self.raw_put_from(name, key, len, source).map(drop),
+        }
     }
 
     fn user_version(&mut self, version: u64) {
@@ -441,7 +451,15 @@ impl Judged<'_> {
         let (mut unreadable, mut ids) = (Vec::new(), BTreeSet::new());
         let (has_base, is_known) = (self.base.is_some(), self.is_known());
         let is_newest = has_base || self.survey.has_newest_catalog();
-        let mut sink = |name: &[u8], record: &[u8], found: Found| {
+        let mut sink = |name: &[u8], record: Recovered<'_>, found: Found| {
+            let record = match record {
+                Recovered::Bytes(record) => record,
+                // None of ours is that long.
+                Recovered::Large(len, _) => {
+                    unreadable.push(format!("the catalog: a record of {len} bytes"));
+                    return Ok(());
+                }
+            };
             match listed_table(name, record, page_size) {
                 // Of two names of one table the first to come is the newer.
                 Ok((name, schema, tree)) => {

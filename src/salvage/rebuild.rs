@@ -17,6 +17,7 @@ use crate::page::{Branch, LeafView, Stored};
 use crate::space::{Run, RunSet};
 use crate::tree::check::Behind;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::ops::Bound;
 
 /// How an entry was come by.
@@ -30,8 +31,16 @@ pub enum Found {
     Older,
 }
 
+/// A value that was found.
+pub enum Recovered<'v> {
+    /// In a page.
+    Bytes(&'v [u8]),
+    /// In pages of its own: it is read, and judged, as it is taken. Whoever takes it must not keep it before it has ended.
+    Large(u64, &'v mut dyn Read),
+}
+
 /// What gets the entries: key, value, and how they were come by.
-pub type Sink<'s> = dyn FnMut(&[u8], &[u8], Found) -> Result<()> + 's;
+pub type Sink<'s> = dyn FnMut(&[u8], Recovered<'_>, Found) -> Result<()> + 's;
 
 /// Which pages fill a hole, and what they are worth.
 pub struct Rules<'w> {
@@ -335,27 +344,20 @@ impl<'r, 's> Rebuild<'r, 's> {
     }
 
     fn entry(&mut self, key: &[u8], stored: Stored<'_>, within: Within<'_>) -> Result<()> {
-        let large;
-        let value = match stored {
-            Stored::Inline(set) if self.multi => return self.set(key, Set::read_any(set), within),
-            Stored::Set(set) if self.multi => return self.set_page(key, set.root, set.level, within),
+        match stored {
+            Stored::Inline(set) if self.multi => self.set(key, Set::read_any(set), within),
+            Stored::Set(set) if self.multi => self.set_page(key, set.root, set.level, within),
             Stored::Set(SetRef { root, .. }) => {
                 self.lose(key, &Error::corrupt(root.page, "a set of values in a table that is no multimap"));
-                return Ok(());
+                Ok(())
             }
-            Stored::Inline(value) => value,
-            Stored::Overflow(run) => match self.large_value(&run) {
-                Ok(value) => {
-                    large = value;
-                    &large
-                }
-                Err(error) => {
-                    self.lose(key, &error);
-                    return Ok(());
-                }
-            },
-        };
-        self.give(key, value, within)
+            Stored::Overflow(run) if self.multi => {
+                self.lose(key, &Error::corrupt(run.page, "a large value in a multimap"));
+                Ok(())
+            }
+            Stored::Inline(value) => self.give(key, value, within),
+            Stored::Overflow(run) => self.large_value(key, &run, within),
+        }
     }
 
     /// The values of a key that stand in its leaf.
@@ -398,7 +400,12 @@ impl<'r, 's> Rebuild<'r, 's> {
     }
 
     fn give(&mut self, key: &[u8], value: &[u8], within: Within<'_>) -> Result<()> {
-        match (self.sink)(key, value, within.found()) {
+        let given = (self.sink)(key, Recovered::Bytes(value), within.found());
+        self.given(key, given, within)
+    }
+
+    fn given(&mut self, key: &[u8], given: Result<()>, within: Within<'_>) -> Result<()> {
+        match given {
             Ok(()) => self.count(within),
             Err(
                 error @ (Error::KeyTooLong { .. } | Error::ValueTooLong { .. } | Error::WrongWidth { .. }),
@@ -409,14 +416,27 @@ impl<'r, 's> Rebuild<'r, 's> {
     }
 
     /// A value that no other entry has.
-    fn large_value(&mut self, run: &OverflowRef) -> Result<Vec<u8>> {
+    fn large_value(&mut self, key: &[u8], run: &OverflowRef, within: Within<'_>) -> Result<()> {
         let end = run.page.saturating_add(run.pages(self.copies.page_size)).min(self.copies.page_count);
-        if (run.page..end).any(|page| self.taken.contains(page)) {
-            return Err(Error::corrupt(run.page, "its pages belong to another value"));
+        let is_taken = (run.page..end).any(|page| self.taken.contains(page));
+        let copying = match is_taken {
+            true => Err(Error::corrupt(run.page, "its pages belong to another value")),
+            false => self.copies.copying(*run),
+        };
+        let mut copying = match copying {
+            Ok(copying) => copying,
+            Err(error) => {
+                self.lose(key, &error);
+                return Ok(());
+            }
+        };
+        let given = (self.sink)(key, Recovered::Large(run.len, &mut copying), within.found());
+        if let Some(failure) = copying.failure {
+            self.lose(key, &failure);
+            return Ok(());
         }
-        let value = self.copies.value(run)?;
         self.taken.insert(Run { start: run.page, len: end - run.page });
-        Ok(value)
+        self.given(key, given, within)
     }
 
     fn lose(&mut self, key: &[u8], error: &Error) {

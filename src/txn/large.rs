@@ -4,7 +4,7 @@
 //! and not before: a closure or a source that fails, or panics, leaves the txn as it was. Leaves to others: where values
 //! lie ([`crate::dirty`]).
 
-use super::WriteTxn;
+use super::{OpenTable, WriteTxn};
 use crate::catalog::check_lens;
 use crate::chunks::Chunks;
 use crate::codec::{Codec, Encode, Key};
@@ -81,7 +81,7 @@ impl WriteTxn {
         if len < WRITE_AT_ONCE {
             let mut value = self.zeros(len);
             let filled = fill(&mut value)?;
-            self.put_made(table, key.as_ref(), value)?;
+            self.put_taken(table, key.as_ref(), Taken::Memory(value))?;
             return Ok(filled);
         }
         let memory = MmapMut::map_anon(len);
@@ -125,24 +125,90 @@ impl WriteTxn {
     ) -> Result<bool> {
         let key = key.encode();
         self.check_put(table, key.as_ref(), len)?;
-        if len < WRITE_AT_ONCE as u64 {
-            let mut value = self.zeros(len as usize);
-            read_part(&mut source, &mut value, 0, len)?;
-            return Ok(self.put_made(table, key.as_ref(), value)? == Put::Replaced);
+        let value = self.take_in(len, &mut source)?;
+        Ok(self.put_taken(table, key.as_ref(), value)? == Put::Replaced)
+    }
+
+    /// Like [`WriteTxn::put_from`], of raw bytes into an existing table of any types.
+    /// ```
+    /// # use mapleaf::{Database, Schema};
+    /// # let db = Database::temporary()?;
+    /// let mut w = db.begin_write()?;
+    /// w.create_table("files", &Schema::bytes())?;
+    /// w.raw_put_from("files", b"zeros", 1 << 21, std::io::repeat(0))?;
+    /// assert_eq!(w.raw_table("files")?.unwrap().value_len(b"zeros")?, Some(1 << 21));
+    /// # Ok::<_, mapleaf::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `TableNotFound`, `InvalidArgument` for a multimap, and those of [`WriteTxn::put_from`]. The bytes are not checked
+    /// against the types.
+    pub fn raw_put_from(&mut self, table: &str, key: &[u8], len: u64, mut source: impl Read) -> Result<bool> {
+        self.not_poisoned()?;
+        let index = self.open_raw_single(table)?;
+        let OpenTable { schema, tree, .. } = &self.tables[index];
+        check_lens(schema, tree, key.len(), len as usize)?;
+        let value = self.take_in(len, &mut source)?;
+        Ok(self.put_taken_at(index, key, value)? == Put::Replaced)
+    }
+
+    /// The next `len` bytes of `source`.
+    fn take_in(&mut self, len: u64, source: &mut dyn Read) -> Result<Taken> {
+        if len >= WRITE_AT_ONCE as u64 {
+            let value = self.begin_value(len)?;
+            return stream(&mut self.dirty, value, len, source).map(Taken::File);
         }
-        let value = self.begin_value(len)?;
-        let run = stream(&mut self.dirty, value, len, &mut source)?;
-        let checked = self.check_written::<V>(&run).and_then(|()| self.open_or_create(table));
-        let index = match checked {
-            Ok(index) => index,
-            Err(error) => {
+        let mut value = self.zeros(len as usize);
+        read_part(source, &mut value, 0, len)?;
+        Ok(Taken::Memory(value))
+    }
+
+    /// Puts a value at `key`, if it is a `V`; else nothing is changed.
+    fn put_taken<K: Key + ?Sized, V: Codec + ?Sized>(
+        &mut self,
+        table: Table<K, V>,
+        key: &[u8],
+        value: Taken,
+    ) -> Result<Put> {
+        let checked = self.check_taken::<V>(&value).and_then(|()| self.open_or_create(table));
+        match (checked, value) {
+            (Ok(index), value) => self.put_taken_at(index, key, value),
+            (Err(error), Taken::Memory(_)) => Err(error),
+            (Err(error), Taken::File(run)) => {
                 self.dirty.drop_value(&run)?;
-                return Err(error);
+                Err(error)
             }
+        }
+    }
+
+    /// That a value is a `V`. Bytes always are, and are not touched.
+    fn check_taken<V: Codec + ?Sized>(&self, value: &Taken) -> Result<()> {
+        let decoded = match value {
+            _ if TypeId::of::<V>() == TypeId::of::<[u8]>() => return Ok(()),
+            Taken::Memory(value) => V::decode(value),
+            Taken::File(run) => V::decode(self.dirty.overflow(run)?),
         };
-        let put = self
-            .change(|dirty, tables, _| insert::put_run(dirty, &mut tables[index].tree, key.as_ref(), run))?;
-        Ok(put == Put::Replaced)
+        decoded.map(drop).map_err(|error| decode_error("value", error))
+    }
+
+    fn put_taken_at(&mut self, index: usize, key: &[u8], value: Taken) -> Result<Put> {
+        let tree = &self.tables[index].tree;
+        match value {
+            Taken::File(run) => {
+                self.change(|dirty, tables, _| insert::put_run(dirty, &mut tables[index].tree, key, run))
+            }
+            Taken::Memory(value) if insert::is_inline(tree, key.len(), value.len()) => {
+                self.put_at(index, key, &value, true)
+            }
+            // The memory becomes its place.
+            Taken::Memory(value) => {
+                self.redo.add(Change::Put { table: tree.table, key, value: &value });
+                self.change(|dirty, tables, _| {
+                    let run = dirty.keep_value(value);
+                    insert::put_run(dirty, &mut tables[index].tree, key, run)
+                })
+            }
+        }
     }
 
     /// Pages for a value of `len` bytes. Where there is no room for them nothing is changed.
@@ -166,41 +232,19 @@ impl WriteTxn {
         check_lens(&schema_of::<K, V>(), &self.tree(table)?, key.len(), len as usize)
     }
 
-    /// That a value in the file is a `V`. Bytes always are, and are not touched.
-    fn check_written<V: Codec + ?Sized>(&self, run: &OverflowRef) -> Result<()> {
-        if TypeId::of::<V>() == TypeId::of::<[u8]>() {
-            return Ok(());
-        }
-        let decoded = V::decode(self.dirty.overflow(run)?);
-        decoded.map(drop).map_err(|error| decode_error("value", error))
-    }
-
     /// Memory for a value, with room behind it for its table of checksums.
     fn zeros(&self, len: usize) -> Vec<u8> {
         let mut value = vec![0; Chunks::of(len as u64, self.dirty.page_size()).stored_len() as usize];
         value.truncate(len);
         value
     }
+}
 
-    /// Puts a value that was made in memory, which becomes its place unless it goes into the leaf.
-    fn put_made<K: Key + ?Sized, V: Codec + ?Sized>(
-        &mut self,
-        table: Table<K, V>,
-        key: &[u8],
-        value: Vec<u8>,
-    ) -> Result<Put> {
-        V::decode(&value).map_err(|error| decode_error("value", error))?;
-        let index = self.open_or_create(table)?;
-        let tree = &self.tables[index].tree;
-        if insert::is_inline(tree, key.len(), value.len()) {
-            return self.put_at(index, key, &value, true);
-        }
-        self.redo.add(Change::Put { table: tree.table, key, value: &value });
-        self.change(|dirty, tables, _| {
-            let run = dirty.keep_value(value);
-            insert::put_run(dirty, &mut tables[index].tree, key, run)
-        })
-    }
+/// A value that is there, but not in the tree yet.
+enum Taken {
+    Memory(Vec<u8>),
+    /// In pages of this txn.
+    File(OverflowRef),
 }
 
 /// A value that is being written; gives its pages back if that fails, or panics.
