@@ -2,6 +2,7 @@
 //! which of several entries wins; full pages; nothing changed after an error of the input.
 
 mod common;
+mod oracle;
 
 use common::TestDb;
 use mapleaf::{BulkOptions, Database, Duplicates, Durability, Error, Options, Table, WriteTxn};
@@ -308,6 +309,40 @@ fn appending_makes_full_pages() {
     assert!(fill(&db) > 99.0, "{}", fill(&db));
 }
 
+#[test]
+fn a_large_batch_is_merged_into_full_pages_and_a_small_one_is_put() {
+    let db = TestDb::new();
+    let text = |i: u64| format!("some text of {i}").into_bytes();
+    let load = |keys: &mut dyn Iterator<Item = u64>| {
+        db.write(|w| w.bulk_load(BYTES, keys.map(|i| (i.to_be_bytes(), text(i))))).unwrap()
+    };
+    assert_eq!(load(&mut shuffled(60_000).map(|i| i * 3)), 60_000);
+    let pages = db.stats().unwrap().tables[0].levels[0].pages;
+    assert_eq!(load(&mut shuffled(30_000).map(|i| i * 3 + 1)), 30_000);
+    assert!(fill(&db) > 97.0, "{}", fill(&db));
+    assert_eq!(load(&mut shuffled(100).map(|i| i * 1800 + 2)), 100);
+    let more = db.stats().unwrap().tables[0].levels[0].pages - pages * 3 / 2;
+    assert!(more <= 110, "a hundred entries split a hundred leaves at most, here {more}");
+    let r = db.begin_read().unwrap();
+    assert_eq!(r.len(BYTES).unwrap(), 90_100);
+    for entry in r.iter(BYTES).unwrap() {
+        let (key, value) = entry.unwrap();
+        assert_eq!(value, text(u64::from_be_bytes(key.try_into().unwrap())));
+    }
+}
+
+#[test]
+fn loads_that_follow_each_other_go_on_in_the_last_page() {
+    let db = TestDb::new();
+    for first in (0..20_000).step_by(100) {
+        let entries = (first..first + 100).map(|i| (i, i));
+        db.write(|w| w.bulk_load(NUMBERS, entries)).unwrap();
+    }
+    assert!(fill(&db) > 98.0, "{}", fill(&db));
+    assert!(db.counters().logged_commits > 100, "small loads are logged");
+    assert_eq!(db.after_death().begin_read().unwrap().len(NUMBERS).unwrap(), 20_000);
+}
+
 // ---- errors ----
 
 #[test]
@@ -458,5 +493,58 @@ fn large_values_go_through_temporary_files_too() {
     let r = db.begin_read().unwrap();
     for i in 0..40_u64 {
         assert_eq!(r.get(BYTES, &i.to_be_bytes()).unwrap().unwrap(), &value(i)[..]);
+    }
+}
+
+// ---- files that say what cannot be ----
+
+#[test]
+fn damaged_pages_are_errors_of_a_merge_and_nothing_worse() {
+    let mut scribe = oracle::Scribe::new(4096);
+    let long = |i: u64| format!("{i:04}{}", "-".repeat(300)).into_bytes();
+    scribe.write(true, |w| {
+        (0..3000).try_for_each(|i| {
+            w.put(BYTES, &long(i * 2), &vec![1; if i % 50 == 0 { 5000 } else { 40 }]).map(drop)
+        })
+    });
+    let oracle::Fixture { image, live, .. } = scribe.close();
+    let (table, root) = (live.table_named("bytes").0, live.table_named("bytes").1.root);
+    let load = |image: &oracle::Image, count: u64| {
+        let directory = oracle::memory_directory();
+        let path = directory.path().join("image.maple");
+        std::fs::write(&path, &image.bytes).unwrap();
+        let db = common::open(&Options::new(), &path);
+        // Not committed: in debug builds that verifies what was not read, too.
+        let mut w = db.begin_write()?;
+        w.bulk_load(BYTES, shuffled(count).map(|i| (long(i * 2 + 1), &b"new"[..])))
+    };
+    // Merged with all, and put.
+    for count in [1000, 20] {
+        assert_eq!(load(&image, count).unwrap(), count);
+        let pages = live.nodes.iter().filter(|(_, node)| node.table == table);
+        for (page, node) in pages.filter(|(page, node)| node.level > 1 || *page % 97 == 0) {
+            for at in [4, 5, 6, 7, 28, 30, 33, 40, 100, 300, 2000, 4000] {
+                let mut crafted = image.clone();
+                crafted.page_mut(*page)[at] ^= 0x81;
+                crafted.seal_page(*page);
+                let _ = load(&crafted, count);
+            }
+            if node.level == 0 {
+                continue;
+            }
+            // All of its references become the one in the middle.
+            let mut crafted = image.clone();
+            let bytes = crafted.page_mut(*page);
+            let (count_of, prefix) =
+                (oracle::number(bytes, 6, 2) as usize, oracle::number(bytes, 30, 2) as usize);
+            let shorts = 32 + prefix + 4 * count_of;
+            for (start, len) in [(shorts, 8), (shorts + 8 * count_of, 9)] {
+                let middle = bytes[start + len * (count_of / 2)..][..len].to_vec();
+                (0..count_of).for_each(|i| bytes[start + len * i..][..len].copy_from_slice(&middle));
+            }
+            crafted.seal_page(*page);
+            let loaded = load(&crafted, 1000);
+            assert!(matches!(loaded, Err(Error::Corrupt { .. })), "page {page} of {root}: {loaded:?}");
+        }
     }
 }

@@ -291,6 +291,9 @@ pub(super) fn drop_below(
     if level > 0 {
         let branch = fetch_branch(dirty, child, level, tree.table)?;
         let children: Vec<ChildRef> = (0..branch.count()).map(|i| branch.child(i)).collect::<Result<_>>()?;
+        if level > 1 || tree.overflow_pages > 0 {
+            read_ahead(dirty, &children);
+        }
         for below in children {
             written_below(child, below.page)?;
             drop_below(dirty, tree, below, level - 1, left)?;
@@ -301,6 +304,13 @@ pub(super) fn drop_below(
         held.into_iter().try_for_each(|held| held.give_up_within(dirty, tree, left))?;
     }
     dirty.drop_page(child)
+}
+
+/// Asks for pages that will be read, so that the disk works on many at once.
+fn read_ahead(dirty: &Dirty, children: &[ChildRef]) {
+    let pages = &dirty.store.pages;
+    let cold = children.iter().filter(|child| !pages.is_touched(child.page, child.birth));
+    pages.read_ahead(&mut cold.map(|child| child.page).collect::<Vec<_>>(), dirty.space.page_count());
 }
 
 /// Those of these entries of the leaf that `child` refers to that hold something beside the page.
