@@ -674,11 +674,18 @@ impl Dirty {
         undone.iter().flat_map(|since| since.taken.iter()).try_for_each(|run| self.release(run))
     }
 
-    /// Forgets the newest mark; what was changed since stays. O(pages replaced since).
+    /// Forgets the mark and later ones; what was changed since stays. O(pages replaced since).
     ///
     /// # Errors
     /// `Corrupt` as for [`Dirty::release`].
-    pub fn release_mark(&mut self) -> Result<()> {
+    pub fn release_mark(&mut self, mark: Mark) -> Result<()> {
+        while self.since.len() > mark.0 {
+            self.release_newest()?;
+        }
+        Ok(())
+    }
+
+    fn release_newest(&mut self) -> Result<()> {
         let Some(gone) = self.since.pop() else { return Ok(()) };
         self.begin_epoch();
         for slot in gone.replaced {

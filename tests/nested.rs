@@ -435,6 +435,22 @@ fn a_txn_over_several_tables_in_no_order_keeps_to_its_memory() {
 }
 
 #[test]
+fn bulk_loads_keep_nothing_twice_for_what_comes_after_them() {
+    let db = TestDb::with(Options::new().dirty_limit(0));
+    let mut w = db.begin_write().unwrap();
+    for round in 0..30u64 {
+        let mut n = w.begin_nested().unwrap();
+        n.bulk_load(NUMBERS, (0..2000u64).map(|key| (key * 3, vec![round as u8; 100]))).unwrap();
+        n.commit().unwrap();
+        for key in 0..300 {
+            w.put(NUMBERS, &(key * 20), &[round as u8; 90]).unwrap();
+        }
+        assert!(w.changed_bytes() < 3 << 20, "{} bytes after {round} rounds", w.changed_bytes());
+    }
+    w.commit().unwrap();
+}
+
+#[test]
 fn many_small_nested_txns_still_fit_into_the_log() {
     let db = TestDb::new();
     for round in 0..20u64 {

@@ -204,7 +204,7 @@ impl WriteTxn {
         if ended.is_err() {
             self.rollback_to(before)?;
         }
-        self.saved.pop();
+        self.release(before)?;
         ended.map_err(|ended| match ended {
             Ended::Input(error) => error,
             Ended::Store(error) => error.into(),

@@ -183,9 +183,9 @@ impl WriteTxn {
     /// Forgets what was saved as number `index` and later.
     fn release_from(&mut self, index: usize) -> Result<()> {
         (self.poisoned, self.changing) = (true, true);
-        for _ in self.saved.drain(index..) {
-            self.dirty.release_mark()?;
-        }
+        let mark = self.saved[index].mark;
+        self.saved.truncate(index);
+        self.dirty.release_mark(mark)?;
         (self.poisoned, self.changing) = (false, false);
         Ok(())
     }
