@@ -98,9 +98,8 @@
 //! const BY_CITY: Table<(String, u64), ()> = Table::new("users by city");
 //!
 //! fn put_user(w: &mut WriteTxn, id: u64, name: &str, city: &str) -> Result<()> {
-//!     if let Some((_, old)) = w.get(USERS, &id)? {
-//!         let entry = (old.into_owned(), id);
-//!         w.delete(BY_CITY, &entry)?;
+//!     if let Some(old) = w.remove(USERS, &id)? {
+//!         w.delete(BY_CITY, &(old.value().1, id))?;
 //!     }
 //!     w.put(BY_CITY, &(city, id), &())?;
 //!     w.put(USERS, &id, &(name, city))?;
@@ -557,7 +556,7 @@
 //!
 //! Entries drawn by rank, each as likely as any other, with a source of chance of your own. O(log n) each.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
@@ -578,7 +577,7 @@
 //! snapshot, and an uncommitted txn too, can be read by any number of threads; with rayon, `split(..,
 //! n)?.into_par_iter()` does the same.
 //!
-//! ```ignore
+//! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
