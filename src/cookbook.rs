@@ -574,23 +574,20 @@
 //! ## Scan on all cores
 //!
 //! [`split`](crate::TableView::split) cuts a range into parts of equal count, in O(parts × log n). A
-//! snapshot, and an uncommitted txn too, can be read by any number of threads; with rayon, `split(..,
-//! n)?.into_par_iter()` does the same.
+//! snapshot, and an uncommitted txn too, can be read by any number of threads; here they are rayon's.
 //!
 //! ```
 //! # use mapleaf::*;
 //! # fn main() -> Result<()> {
 //! # let db = Database::temporary()?;
+//! use rayon::prelude::*;
 //! const SALES: Table<u64, u64> = Table::new("sales");
 //!
 //! db.write(|w| w.bulk_load(SALES, (0..10_000).map(|id| (id, id % 10))))?;
 //! let r = db.begin_read()?;
-//! let parts = r.table(SALES)?.split(.., 4)?;
+//! let parts = r.table(SALES)?.split(.., 16)?;
 //! let sum = |part: Range<'_, u64, u64>| part.map(|sale| Ok(sale?.1)).sum::<Result<u64>>();
-//! let total: u64 = std::thread::scope(|threads| {
-//!     let threads: Vec<_> = parts.into_iter().map(|part| threads.spawn(move || sum(part))).collect();
-//!     threads.into_iter().map(|thread| thread.join().expect("no panic")).sum::<Result<_>>()
-//! })?;
+//! let total: u64 = parts.into_par_iter().map(sum).sum::<Result<_>>()?;
 //! assert_eq!(total, 45_000);
 //! # Ok(()) }
 //! ```

@@ -503,7 +503,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Iterator for Range<'t, K, V> {
     }
 
     fn nth(&mut self, n: usize) -> Option<Self::Item> {
-        self.jump(n)
+        self.jump(n, Self::next)
     }
 
     fn count(self) -> usize {
@@ -530,7 +530,7 @@ impl<K: Key + ?Sized, V: Codec + ?Sized> DoubleEndedIterator for Range<'_, K, V>
     }
 
     fn nth_back(&mut self, n: usize) -> Option<Self::Item> {
-        self.jump_back(n)
+        self.jump_back(n, Self::next_back)
     }
 }
 

@@ -52,6 +52,7 @@ proptest! {
         lens in lens(),
         (low, high) in (bound(), bound()),
         ends in prop::collection::vec(any::<bool>(), 1..20),
+        jumps in prop::collection::vec(0..50_usize, 0..8),
     ) {
         let db = TestDb::new();
         fill(&db, &lens);
@@ -74,6 +75,17 @@ proptest! {
                 break;
             }
         }
+        let (mut keys, mut model) = (r.range(BLOBS, (low, high)).unwrap().keys(), expected());
+        for (i, n) in jumps.into_iter().enumerate() {
+            let (a, b) = match i % 2 {
+                0 => (keys.nth(n), model.nth(n)),
+                _ => (keys.nth_back(n), model.nth_back(n)),
+            };
+            prop_assert_eq!(a.map(Result::unwrap), b);
+        }
+        prop_assert_eq!(keys.count(), model.count());
+        let last = r.range(NUMBERS, (low, high)).unwrap().keys().last().transpose().unwrap();
+        prop_assert_eq!(last, expected().next_back());
         let (keys, model) = (r.range(BLOBS, (low, high)).unwrap().keys(), expected());
         prop_assert_eq!(keys.rev().collect::<Result<Vec<_>, _>>().unwrap(), model.rev().collect::<Vec<_>>());
     }
@@ -100,4 +112,29 @@ fn keys_are_there_where_every_large_value_is_damaged() {
     assert!(matches!(r.iter(BLOBS).unwrap().next(), Some(Err(Error::Corrupt { .. }))));
     let keys: Vec<u16> = r.iter(BLOBS).unwrap().keys().collect::<Result<_, _>>().unwrap();
     assert!(keys.into_iter().eq(0..20));
+}
+
+#[test]
+fn jumping_keys_read_no_value_and_an_error_that_skip_drops_comes_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("damaged.maple");
+    let db = common::open(&Options::new(), &path);
+    db.write(|w| (0..2000).try_for_each(|key| w.put(BLOBS, &key, &[0x55; 20]).map(drop))).unwrap();
+    db.close().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let leaves: Vec<usize> = (0..bytes.len() / 4096)
+        .filter(|page| bytes[page * 4096..][..4096].windows(20).any(|window| window == [0x55; 20]))
+        .collect();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    for leaf in &leaves[leaves.len() / 2..] {
+        file.write_at(b"!", *leaf as u64 * 4096 + 2000).unwrap();
+    }
+    let db = common::open(&Options::new(), &path);
+    let r = db.begin_read().unwrap();
+    let keys = || r.iter(BLOBS).unwrap().keys();
+    assert_eq!(keys().count(), 2000);
+    assert_eq!(keys().nth(3).unwrap().unwrap(), 3);
+    assert!(matches!(keys().nth(1990), Some(Err(Error::Corrupt { .. }))));
+    let page: Result<Vec<u16>, Error> = keys().skip(1990).take(5).collect();
+    assert!(matches!(page, Err(Error::Corrupt { .. })));
 }

@@ -96,3 +96,13 @@ fn the_cookbook_has_many_short_tasks_and_lists_each() {
         assert!(text.contains(&format!("[{title}](#")), "{title} is not in the table");
     }
 }
+
+#[test]
+fn every_program_runs() {
+    for text in [SIDE_BY_SIDE, COOKBOOK] {
+        let fences = text.lines().filter_map(|line| line.trim_start_matches("//! ").strip_prefix("```"));
+        for fence in fences {
+            assert!(["", "rust"].contains(&fence), "a program is marked {fence:?}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! Owns: what [`Range`] does other than step by step. Promises: the same entries as stepping gives. Leaves that are
 //! jumped over are not read, so damage in them is not noticed.
 
-use super::{KeyValue, Range, Steps, confine_back, confine_front, high_place, low_place};
+use super::{Range, Steps, confine_back, confine_front, high_place, low_place};
 use crate::codec::{Codec, Key};
 use crate::error::{Error, Result};
 use crate::tree::cursor::{Cursor, Place, rank};
@@ -50,45 +50,44 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Range<'t, K, V> {
         }
     }
 
-    /// See [`Iterator::nth`].
-    pub(super) fn jump(&mut self, n: usize) -> Option<Result<KeyValue<'t, K, V>>> {
-        if self.again.is_some() {
-            return self.next();
-        }
-        let found = match self.pass(n as u64) {
-            Ok(true) => self.next(),
-            passed => self.stop(passed),
-        };
-        self.repeat_error(found)
+    /// See [`Iterator::nth`]; `next` takes the entry.
+    pub(super) fn jump<T>(
+        &mut self,
+        n: usize,
+        next: impl FnOnce(&mut Self) -> Option<Result<T>>,
+    ) -> Option<Result<T>> {
+        self.jump_over(next, |range| range.pass(n as u64))
     }
 
     /// See [`DoubleEndedIterator::nth_back`].
-    pub(super) fn jump_back(&mut self, n: usize) -> Option<Result<KeyValue<'t, K, V>>> {
-        if self.again.is_some() {
-            return self.next_back();
-        }
-        let found = match self.pass_back(n as u64) {
-            Ok(true) => self.next_back(),
-            passed => self.stop(passed),
-        };
-        self.repeat_error(found)
+    pub(super) fn jump_back<T>(
+        &mut self,
+        n: usize,
+        next: impl FnOnce(&mut Self) -> Option<Result<T>>,
+    ) -> Option<Result<T>> {
+        self.jump_over(next, |range| range.pass_back(n as u64))
     }
 
     /// `skip` drops what `nth` gives; an error that it meets must not be lost with it.
-    fn repeat_error(
+    fn jump_over<T>(
         &mut self,
-        found: Option<Result<KeyValue<'t, K, V>>>,
-    ) -> Option<Result<KeyValue<'t, K, V>>> {
+        next: impl FnOnce(&mut Self) -> Option<Result<T>>,
+        pass: impl FnOnce(&mut Self) -> Result<bool>,
+    ) -> Option<Result<T>> {
+        if self.again.is_some() {
+            return next(self);
+        }
+        let found = match pass(self) {
+            Ok(true) => next(self),
+            passed => {
+                self.end();
+                passed.err().map(Err)
+            }
+        };
         if let Some(Err(error)) = &found {
             self.again = Some(Box::new(copy_of(error)));
         }
         found
-    }
-
-    /// There are no more, or an error is the last.
-    fn stop(&mut self, passed: Result<bool>) -> Option<Result<KeyValue<'t, K, V>>> {
-        self.end();
-        passed.err().map(Err)
     }
 
     /// See [`Iterator::count`].

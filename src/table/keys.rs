@@ -14,7 +14,7 @@ pub struct Keys<'t, K: Codec + ?Sized, V: Codec + ?Sized> {
 
 impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Range<'t, K, V> {
     /// What is left of the range, keys only: values are not decoded, and large ones not read. A step costs what a step of
-    /// the range does, where values are small.
+    /// the range does, where values are small, and `nth`, `count` and `last` jump as its do.
     ///
     /// ```
     /// # use mapleaf::{Database, Table};
@@ -31,12 +31,22 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Range<'t, K, V> {
     }
 }
 
-impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Keys<'t, K, V> {
-    fn finish(&mut self, step: Result<Option<Pair<'t>>>) -> Option<Result<K::View<'t>>> {
-        let key =
-            step.transpose()?.and_then(|(key, _)| K::decode(key).map_err(|error| decode_error("key", error)));
+impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Range<'t, K, V> {
+    fn next_key(&mut self) -> Option<Result<K::View<'t>>> {
+        let step = self.again.take().map_or_else(|| self.step(), |error| Err(*error));
+        self.key(step)
+    }
+
+    fn next_key_back(&mut self) -> Option<Result<K::View<'t>>> {
+        let step = self.again.take().map_or_else(|| self.step_back(), |error| Err(*error));
+        self.key(step)
+    }
+
+    fn key(&mut self, step: Result<Option<Pair<'t>>>) -> Option<Result<K::View<'t>>> {
+        let decode = |(key, _)| K::decode(key).map_err(|error| decode_error("key", error));
+        let key = step.transpose()?.and_then(decode);
         if key.is_err() {
-            self.range.end();
+            self.end();
         }
         Some(key)
     }
@@ -45,18 +55,34 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Keys<'t, K, V> {
 impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Iterator for Keys<'t, K, V> {
     type Item = Result<K::View<'t>>;
 
-    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let step = self.range.step();
-        self.finish(step)
+        self.range.next_key()
+    }
+
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        self.range.jump(n, Range::next_key)
+    }
+
+    fn count(self) -> usize {
+        self.range.count()
+    }
+
+    fn last(mut self) -> Option<Self::Item> {
+        self.next_back()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.range.size_hint()
     }
 }
 
 impl<K: Key + ?Sized, V: Codec + ?Sized> DoubleEndedIterator for Keys<'_, K, V> {
-    #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
-        let step = self.range.step_back();
-        self.finish(step)
+        self.range.next_key_back()
+    }
+
+    fn nth_back(&mut self, n: usize) -> Option<Self::Item> {
+        self.range.jump_back(n, Range::next_key_back)
     }
 }
 
