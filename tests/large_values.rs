@@ -3,7 +3,7 @@
 mod common;
 
 use common::TestDb;
-use mapleaf::codec::{Encode, Key};
+use mapleaf::codec::{Codec, DecodeError, Encode, Key};
 use mapleaf::{
     Durability, Error, Observer, Op as DiskOp, Options, ReadTxn, Salvage, Savepoint, Table, TableView,
     Verdict, Verify, WriteTxn,
@@ -303,6 +303,38 @@ fn bytes_that_are_no_value_of_the_table_are_an_error_that_changes_nothing() {
     assert!(matches!(w.reserve(NUMBERS, &1, 7, |_| ()).unwrap_err(), Error::WrongWidth { .. }));
     assert!(matches!(w.put_from(NUMBERS, &1, 9, io::repeat(0)).unwrap_err(), Error::WrongWidth { .. }));
     w.commit().unwrap();
+}
+
+/// Values that cannot be decoded without a panic.
+struct Rude;
+
+impl Codec for Rude {
+    type View<'a> = ();
+    const WIDTH: Option<usize> = None;
+
+    fn type_name() -> std::borrow::Cow<'static, str> {
+        "rude".into()
+    }
+
+    fn decode(_: &[u8]) -> Result<(), DecodeError> {
+        panic!("the codec panics")
+    }
+}
+
+#[test]
+fn a_codec_that_panics_leaves_a_txn_that_can_only_be_aborted() {
+    const RUDE: Table<str, Rude> = Table::new("rude");
+    let db = TestDb::with(options(4096));
+    for len in [10, 100_000, 3 * MIB] {
+        let mut w = db.begin_write().unwrap();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            w.put_from(RUDE, "it", len, Source::new(len, 1))
+        }));
+        assert!(panicked.is_err());
+        assert!(matches!(w.put(FILES, "it", b"value"), Err(Error::Poisoned)));
+        assert!(matches!(w.commit(), Err(Error::Poisoned)));
+        db.write(|w| w.put(FILES, "it", b"value")).unwrap();
+    }
 }
 
 #[test]

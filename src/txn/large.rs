@@ -170,8 +170,11 @@ impl WriteTxn {
         key: &[u8],
         value: Taken,
     ) -> Result<Put> {
-        let checked = self.check_taken::<V>(&value).and_then(|()| self.open_or_create(table));
-        match (checked, value) {
+        // A codec of the caller's own may panic; nothing refers to the pages then.
+        self.poisoned = true;
+        let checked = self.check_taken::<V>(&value);
+        self.poisoned = false;
+        match (checked.and_then(|()| self.open_or_create(table)), value) {
             (Ok(index), value) => self.put_taken_at(index, key, value),
             (Err(error), Taken::Memory(_)) => Err(error),
             (Err(error), Taken::File(run)) => {
