@@ -329,6 +329,11 @@ struct Run {
     end: u64,
 }
 
+/// A run's file in an error message.
+fn place(directory: &Path) -> String {
+    format!("a temporary file in {} (BulkOptions::directory names another place)", directory.display())
+}
+
 /// The file of one pass.
 struct RunFile {
     file: Arc<File>,
@@ -340,10 +345,7 @@ struct RunFile {
 
 impl RunFile {
     fn new(directory: &Path) -> Result<Self> {
-        let fail = |error| {
-            let what = format!("create a temporary file in {} (another can be chosen)", directory.display());
-            Error::io(what, error)
-        };
+        let fail = |error| Error::io(format!("create {}", place(directory)), error);
         let file = Arc::new(descriptor::unlinked(directory).map_err(fail)?);
         Ok(RunFile { file, directory: directory.to_owned(), buffer: Vec::new(), end: 0 })
     }
@@ -369,11 +371,8 @@ impl RunFile {
     }
 
     fn write_out(&mut self, bytes: &[u8]) -> Result<()> {
-        let fail = |error| {
-            let what =
-                format!("write {} bytes to a temporary file in {}", bytes.len(), self.directory.display());
-            Error::io(what, error)
-        };
+        let fail =
+            |error| Error::io(format!("write {} bytes to {}", bytes.len(), place(&self.directory)), error);
         self.file.write_all_at(bytes, self.end).map_err(fail)?;
         self.end += bytes.len() as u64;
         Ok(())
@@ -451,7 +450,7 @@ impl Reader {
     }
 
     fn fail(&self, error: std::io::Error) -> Error {
-        Error::io(format!("read a temporary file in {}", self.directory.display()), error)
+        Error::io(format!("read {}", place(&self.directory)), error)
     }
 }
 

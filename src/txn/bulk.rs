@@ -201,8 +201,11 @@ impl WriteTxn {
             return Err(error.into());
         }
         self.poisoned = false;
-        if ended.is_err() {
-            self.rollback_to(before)?;
+        if ended.is_err()
+            && let Err(error) = self.rollback_to(before)
+        {
+            self.poisoned = true;
+            return Err(error.into());
         }
         self.release(before)?;
         ended.map_err(|ended| match ended {
@@ -309,7 +312,7 @@ impl Loading<'_> {
 
     /// Puts an entry, whose key is above that of the one before.
     fn put<E: From<Error>>(&mut self, key: &[u8], value: &[u8]) -> Result<(), Ended<E>> {
-        if self.limit.as_ref().is_none_or(|limit| key > &limit[..]) {
+        if self.builder.is_some() || self.limit.as_ref().is_none_or(|limit| key > &limit[..]) {
             return self.push(key, value).map_err(Ended::Store);
         }
         let replace = self.duplicates == Duplicates::LastWins;
