@@ -528,3 +528,27 @@ fn small_values_take_few_bytes() {
         assert!(each < if step == 1 { 10.5 } else { 15.5 }, "{each} bytes a value, of 8");
     }
 }
+
+/// The example in `docs/format.md`.
+#[test]
+fn a_page_tells_the_values_of_a_key_in_words() {
+    const SMALL: MultiTable<str, u32> = MultiTable::new("tags");
+    let db = TestDb::new();
+    db.write(|w| {
+        w.put_value(SMALL, "red", &7)?;
+        w.put_value(SMALL, "red", &9)
+    })
+    .unwrap();
+    let page = db.page(2).unwrap();
+    assert_eq!(page.kind, "leaf of a multimap");
+    let hex = |at: usize, len: usize| {
+        page.bytes[at..at + len].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+    };
+    let lines = page.fields.iter().filter(|field| field.offset >= 0xff3);
+    let lines = lines.map(|field| {
+        let bytes = hex(field.offset, field.len);
+        format!("{:04x}  {bytes:<23}  {}: {}\n", field.offset, field.label, field.value)
+    });
+    let lines: String = lines.collect();
+    assert!(include_str!("../docs/format.md").contains(&lines), "{lines}");
+}
