@@ -205,6 +205,12 @@ fn an_extraction_that_is_dropped_leaves_what_it_did_not_reach() {
     assert_eq!(w.len(NUMBERS).unwrap(), 4300);
     assert_eq!(w.count(NUMBERS, 1500..).unwrap(), 3500);
     assert_eq!(w.retain(NUMBERS, .., |number, _| number % 2 == 0).unwrap(), 1800);
+    assert_eq!(w.retain(NUMBERS, 2..=6, |_, _| false).unwrap(), 3);
+    let ends = (Bound::Excluded(0), Bound::Excluded(10));
+    assert_eq!(
+        w.extract_if(NUMBERS, ends, |_, _| true).unwrap().map(|e| e.unwrap().key()).collect::<Vec<_>>(),
+        [8]
+    );
     w.commit().unwrap();
     assert!(db.begin_read().unwrap().iter(NUMBERS).unwrap().all(|entry| entry.unwrap().0 % 2 == 0));
 }

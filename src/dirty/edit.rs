@@ -28,8 +28,9 @@ impl Dirty {
             sums.copy_from_slice(&table);
             return Ok((OverflowRef { checksum, ..*run }, result));
         }
+        let found = self.overflow(run)?;
         let mut bytes = Vec::with_capacity(chunks.stored_len() as usize);
-        bytes.extend_from_slice(self.overflow(run)?);
+        bytes.extend_from_slice(found);
         let result = edit(&mut bytes);
         self.drop_value(run)?;
         let run = if len < WRITE_AT_ONCE { self.keep_value(bytes) } else { self.write_value(&bytes)? };

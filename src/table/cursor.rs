@@ -48,8 +48,10 @@ use crate::tree::search::SourceObject;
 /// places are one. There is no wrapping around, and nothing is skipped.
 ///
 /// # Cost
-/// A seek reads one page a level; a step within a leaf that leaf alone, and one to the next leaf as a rule two pages.
-/// To go through many entries take [`Range`](super::Range), which decides once a leaf what a cursor decides at each step.
+/// A seek reads one page a level; a step within a leaf that leaf alone, and one to the next leaf as a rule two pages. A
+/// step within a leaf takes as many instructions as one of [`Range`](super::Range) (44 and 42 for numbers), but a range
+/// knows where it ends, counts, skips and splits, and is an iterator: to go through entries take a range, to go where
+/// the entries say take a cursor.
 pub struct Cursor<'t, K: ?Sized, V: ?Sized> {
     view: TableView<'t, K, V>,
     /// Nowhere until it is first used.

@@ -7,7 +7,7 @@
 use super::WriteTxn;
 use super::removed::Removed;
 use crate::codec::{Codec, Encode, Key};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::page::Pair;
 use crate::table::cursor::Stand;
 use crate::table::{KeyValue, Table, decode, decode_value};
@@ -56,9 +56,10 @@ use crate::tree::spot::Spot;
 /// following entry then, and `MDB_NEXT` and `MDB_GET_CURRENT` both give that; in bbolt `Next` skips it.)
 ///
 /// # Cost
-/// As for [`Cursor`](crate::Cursor) while nothing is changed. A change costs what [`WriteTxn::put`] and
-/// [`WriteTxn::delete`] do; a run of them in one leaf descends twice, and the steps between them do not descend at
-/// all, but for those behind a change that split or joined pages: O(log n).
+/// A seek costs what one of [`Cursor`](crate::Cursor) does. A step looks its leaf up anew but does not descend: ten times
+/// the instructions of a `Cursor`'s step, a quarter of a change's. A change costs what [`WriteTxn::put`] and
+/// [`WriteTxn::delete`] do; a run of them in one leaf descends twice, and the steps between them not at all, but for
+/// those behind a change that split or joined pages: O(log n).
 pub struct CursorMut<'w, K: ?Sized, V: ?Sized> {
     txn: &'w mut WriteTxn,
     table: Table<K, V>,
@@ -231,7 +232,9 @@ impl<'w, K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'w, K, V> {
     /// # Errors
     /// Those of [`WriteTxn::put`].
     pub fn replace(&mut self, value: &(impl Encode<V> + ?Sized)) -> Result<bool> {
-        self.at_key(|txn, index, key| txn.put_at(index, key, value.encode().as_ref(), true).map(drop))
+        self.at_key(|txn, index, key| {
+            Ok(txn.put_at(index, key, value.encode().as_ref(), true)? == Put::Replaced)
+        })
     }
 
     /// Deletes the entry that it stands on. Returns false, and changes nothing, where it stands on none.
@@ -239,7 +242,7 @@ impl<'w, K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'w, K, V> {
     /// # Errors
     /// Those of [`WriteTxn::delete`].
     pub fn delete(&mut self) -> Result<bool> {
-        self.at_key(|txn, index, key| txn.delete_at(index, key).map(drop))
+        self.at_key(WriteTxn::delete_at)
     }
 
     /// Deletes the entry that it stands on, and returns it; `None` where it stands on none.
@@ -362,29 +365,38 @@ impl<'w, K: Key + ?Sized, V: Codec + ?Sized> CursorMut<'w, K, V> {
         Ok(())
     }
 
-    /// Changes the entry that it stands on. False where it stands on none.
-    fn at_key(&mut self, change: impl FnOnce(&mut WriteTxn, usize, &[u8]) -> Result<()>) -> Result<bool> {
+    /// Changes the entry that it stands on, which the change must find by its key. False where it stands on none.
+    fn at_key(&mut self, change: impl FnOnce(&mut WriteTxn, usize, &[u8]) -> Result<bool>) -> Result<bool> {
         let Some(index) = self.index else { return Ok(false) };
-        let mut key = std::mem::take(&mut self.key);
-        let is_known = matches!(self.position, Position::Known(_));
-        if is_known {
-            let Some((of_entry, _)) = self.pair()? else { return Ok(false) };
-            key.clear();
-            key.extend_from_slice(of_entry);
-        }
-        self.key = key;
-        if !is_known && self.pair()?.is_none() {
-            return Ok(false);
+        match self.position {
+            Position::Known(_) => {
+                let mut key = std::mem::take(&mut self.key);
+                let Some((of_entry, _)) = self.pair()? else { return Ok(false) };
+                key.clear();
+                key.extend_from_slice(of_entry);
+                self.key = key;
+            }
+            _ if self.pair()?.is_none() => return Ok(false),
+            _ => {}
         }
         if let Position::Known(Stand::Before) = self.position {
             self.spot.at -= 1;
             self.position = Position::Known(Stand::Behind);
         }
         let changed = change(self.txn, index, &self.key);
-        if changed.is_ok() || self.txn.poisoned {
-            self.position = Position::Changed;
+        if !matches!(changed, Ok(true)) && !self.txn.poisoned {
+            // Nothing was changed, unless the tree is damaged.
+            self.txn.poisoned |= changed.is_ok();
+            return changed.and_then(|_| Err(self.not_found()));
         }
-        changed.map(|()| true)
+        self.position = Position::Changed;
+        changed
+    }
+
+    #[cold]
+    fn not_found(&self) -> Error {
+        let page = self.tree().map_or(0, |tree| tree.root.page);
+        Error::corrupt(page, "an entry that a cursor stands on is not found by its key")
     }
 }
 

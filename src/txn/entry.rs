@@ -104,7 +104,7 @@ impl WriteTxn {
             None if expected.is_none() => {}
             None => {
                 let index = self.open_or_create(table)?;
-                self.delete_at(index, key.as_ref())?;
+                return self.delete_at(index, key.as_ref());
             }
             Some(value) => {
                 let index = self.open_or_create(table)?;

@@ -141,8 +141,7 @@ impl WriteTxn {
     ) -> Result<Option<Removed<K, V>>> {
         let Some(stored) = find(&*self, &self.tables[index].tree, key)? else { return Ok(None) };
         let removed = Removed::of(&*self, key, stored)?;
-        self.delete_at(index, key)?;
-        Ok(Some(removed))
+        Ok(self.delete_at(index, key)?.then_some(removed))
     }
 
     /// Removes the first entry and returns it; `None` where there is none. O(log n).
