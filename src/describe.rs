@@ -283,8 +283,10 @@ fn describe_set(dump: &mut PageDump, at: usize, i: usize, bytes: &[u8]) {
         width => dump.field(at, 2, format!("values {i}: width"), width.to_string()),
     }
     for (j, value) in set.values().enumerate() {
-        match value {
-            Some(value) => dump.field(at + set.place(j), value.len(), format!("value {i}.{j}"), text(value)),
+        match value.zip(set.place(j)) {
+            Some((value, place)) => {
+                dump.field(at + place, value.len(), format!("value {i}.{j}"), text(value));
+            }
             None => dump.problems.push(format!("entry {i}: value {j} does not lie in the set")),
         }
     }

@@ -74,13 +74,10 @@ impl<'a> Set<'a> {
         self.values.get(start..end(i)?)
     }
 
-    /// Where value `i` stands in the bytes of the set, which is one of its values.
-    pub fn place(&self, i: usize) -> usize {
-        let end = |i: usize| usize::from(u16::from_le_bytes(self.ends[i]));
-        match self.width {
-            0 => ENDS_AT + 2 * self.count + if i == 0 { 0 } else { end(i - 1) },
-            width => HEAD_LEN + i * width,
-        }
+    /// Where value `i` begins in the bytes of the set, or the last one ends; `None` behind that.
+    pub fn place(&self, i: usize) -> Option<usize> {
+        let head = if self.width == 0 { ENDS_AT + 2 * self.count } else { HEAD_LEN };
+        Some(head + self.start(i)?)
     }
 
     /// `Ok(i)` where the value is number `i`, `Err(i)` where it would become number `i`; `None` where a value
@@ -125,18 +122,46 @@ impl<'a> Set<'a> {
 
     /// The bytes of the set with `value` before value `i`.
     pub fn with(&self, i: usize, value: &[u8]) -> Option<Vec<u8>> {
-        let values = (0..self.count + 1).map(|j| match j.cmp(&i) {
-            Ordering::Less => self.value(j),
-            Ordering::Equal => Some(value),
-            Ordering::Greater => self.value(j - 1),
-        });
-        Some(build(self.width, &values.collect::<Option<Vec<_>>>()?))
+        self.edited(i, 0, Some(value))
     }
 
     /// The bytes of the set without value `i`, of at least two.
     pub fn without(&self, i: usize) -> Option<Vec<u8>> {
-        let values = (0..self.count).filter(|j| *j != i).map(|j| self.value(j));
-        Some(build(self.width, &values.collect::<Option<Vec<_>>>()?))
+        self.edited(i, 1, None)
+    }
+
+    /// The bytes with `value` in the place of so many values from number `i` on.
+    fn edited(&self, i: usize, removed: usize, value: Option<&[u8]>) -> Option<Vec<u8>> {
+        let (start, end) = (self.start(i)?, self.start(i + removed)?);
+        let (before, _) = self.values.split_at_checked(start)?;
+        let behind = self.values.get(end..)?;
+        let inserted = value.unwrap_or_default();
+        let mut set = Vec::with_capacity(self.len_with(inserted.len()));
+        set.extend_from_slice(&(self.width as u16).to_le_bytes());
+        if self.width == 0 {
+            let count = self.count - removed + usize::from(value.is_some());
+            set.extend_from_slice(&(count as u16).to_le_bytes());
+            set.extend_from_slice(self.ends.get(..i)?.as_flattened());
+            if value.is_some() {
+                set.extend_from_slice(&u16::try_from(start + inserted.len()).ok()?.to_le_bytes());
+            }
+            for end in self.ends.get(i + removed..)? {
+                let moved = usize::from(u16::from_le_bytes(*end)) + inserted.len();
+                let moved = moved.checked_sub(self.start(i + removed)? - start)?;
+                set.extend_from_slice(&u16::try_from(moved).ok()?.to_le_bytes());
+            }
+        }
+        [before, inserted, behind].into_iter().for_each(|part| set.extend_from_slice(part));
+        Some(set)
+    }
+
+    /// Where value `i` begins among the values, or the last one ends.
+    fn start(&self, i: usize) -> Option<usize> {
+        match (self.width, i.checked_sub(1)) {
+            (0, None) => Some(0),
+            (0, Some(last)) => self.ends.get(last).map(|end| usize::from(u16::from_le_bytes(*end))),
+            (width, _) => i.checked_mul(width),
+        }
     }
 }
 
@@ -184,7 +209,7 @@ mod tests {
             assert!(set.is_ordered());
             for (i, value) in values.iter().enumerate() {
                 assert_eq!(set.search(value), Some(Ok(i)));
-                assert_eq!(&bytes[set.place(i)..][..value.len()], *value);
+                assert_eq!(&bytes[set.place(i).unwrap()..][..value.len()], *value);
                 if values.len() > 1 {
                     let less = set.without(i).unwrap();
                     let less = Set::read(&less, width).unwrap();

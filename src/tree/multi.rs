@@ -156,20 +156,22 @@ fn add_to_few(dirty: &mut Dirty, tree: &mut Tree, i: usize, key: &[u8], value: &
     if !is_inline(tree, key.len(), set.len_with(value.len())) {
         let values = set.with(at, value).ok_or_else(|| no_set(tree))?;
         let values = Set::read_any(&values).expect("just built");
-        let planted = plant(dirty, tree, values.values().map(|value| value.expect("just built")))?;
+        let values = values.values().collect::<Option<Vec<_>>>().ok_or_else(|| no_set(tree))?;
+        let planted = plant(dirty, tree, values.into_iter())?;
         path::change_counts(dirty, tree, |count| count.saturating_add(1));
         return replace(dirty, tree, i, key, Stored::Set(planted)).map(|()| true);
     }
-    let place = set.place(at);
-    let values = set.with(at, value).ok_or_else(|| no_set(tree))?;
-    let width = set.width();
+    let place = set.place(at).filter(|_| set.width() > 0);
     path::change_counts(dirty, tree, |count| count.saturating_add(1));
-    let page = dirty.heap_page_mut(dirty.path.leaf);
-    let is_done = match width {
-        0 => leaf_splice(page, i, 0, len, &values),
-        _ => leaf_splice(page, i, place, 0, value),
-    };
-    if !is_done {
+    let leaf = dirty.path.leaf;
+    if let Some(place) = place
+        && leaf_splice(dirty.heap_page_mut(leaf), i, place, 0, value)
+    {
+        return Ok(true);
+    }
+    let (set, _) = few(dirty, tree, i)?;
+    let values = set.with(at, value).ok_or_else(|| no_set(tree))?;
+    if place.is_some() || !leaf_splice(dirty.heap_page_mut(leaf), i, 0, len, &values) {
         replace(dirty, tree, i, key, Stored::Inline(&values))?;
     }
     Ok(true)
@@ -253,12 +255,12 @@ fn delete_from_few(dirty: &mut Dirty, tree: &mut Tree, i: usize, value: &[u8]) -
     if set.count() == 1 {
         return remove_at(dirty, tree, i, 1).map(|()| true);
     }
-    let (place, width) = (set.place(at), set.width());
-    let values = set.without(at).ok_or_else(|| no_set(tree))?;
-    let page = dirty.heap_page_mut(dirty.path.leaf);
-    let is_done = match width {
-        0 => leaf_splice(page, i, 0, len, &values),
-        width => leaf_splice(page, i, place, width, &[]),
+    let (place, width, leaf) = (set.place(at).ok_or_else(|| no_set(tree))?, set.width(), dirty.path.leaf);
+    let is_done = if width > 0 {
+        leaf_splice(dirty.heap_page_mut(leaf), i, place, width, &[])
+    } else {
+        let values = set.without(at).ok_or_else(|| no_set(tree))?;
+        leaf_splice(dirty.heap_page_mut(leaf), i, 0, len, &values)
     };
     assert!(is_done, "there is room for less");
     path::change_counts(dirty, tree, |count| count.saturating_sub(1));
