@@ -11,10 +11,12 @@ use crate::dirty::{Dirty, heap_slot, held_for, is_no_room};
 use crate::disk::WRITE_UNIT;
 use crate::error::{Error, Result};
 use crate::format::{
-    CATALOG_ID, ChildRef, DIRTY_BIT, LOG_EXTENTS, Layout, SET_BIT, Schema, SetRef, TableRecord, header,
+    CATALOG_ID, ChildRef, DIRTY_BIT, LOG_EXTENTS, Layout, SET_BIT, SNAPSHOTS_ID, Schema, SetRef, TableRecord,
+    header,
 };
 use crate::group::Lead;
 use crate::log::{self, Log};
+use crate::named;
 use crate::options::Durability;
 use crate::page::{Branch, LeafView, Stored, branch, leaf_overwrite};
 use crate::redo::Redo;
@@ -22,10 +24,11 @@ use crate::shared::State;
 use crate::space::{Chunk, GivenUp, Run, RunSet, join_given};
 use crate::store::{MIN_LOG, Store};
 use crate::tree::multi::set_tree;
-use crate::tree::{Tree, insert};
+use crate::tree::{Tree, insert, remove};
 use std::borrow::Cow;
 use std::io::IoSlice;
 use std::ops::Range;
+use zerocopy::IntoBytes;
 
 /// A redo record of up to so many bytes is cheaper than a second flush, whatever the pages take.
 const SMALL_RECORD: usize = 64 << 10;
@@ -76,6 +79,8 @@ pub struct Changes<'t> {
     pub next_table: u32,
     /// The application's number.
     pub user_version: u64,
+    /// Which snapshots are made and dropped.
+    pub snapshots: &'t named::Changes,
 }
 
 /// What a txn does to the log's pages, and how much its space record tells of the pages in general.
@@ -118,7 +123,7 @@ pub fn commit(
     }
     let len = dirty.base.page_count * dirty.page_size() as u64;
     store.pages.disk.check_in_place(len).map_err(Failure::Clean)?;
-    let state = match choose(dirty, &log, redo, durability) {
+    let state = match choose(dirty, &log, redo, durability, changes.snapshots) {
         Way::Logged => {
             // 1. and 2. Number the pages and write them.
             let state = write(dirty, changes, &Detail::logged()).map_err(Failure::Clean)?;
@@ -201,10 +206,11 @@ fn write(dirty: &mut Dirty, changes: &mut Changes<'_>, detail: &Detail<'_>) -> R
 }
 
 /// The cheaper way that keeps the promise.
-fn choose(dirty: &Dirty, log: &Log, redo: &Redo, durability: Durability) -> Way {
+fn choose(dirty: &Dirty, log: &Log, redo: &Redo, durability: Durability, snapshots: &named::Changes) -> Way {
     let (store, base) = (&dirty.store, &dirty.base);
     let counters = &store.counters;
-    if durability == Durability::Ordered {
+    // What the log repeats would not lie in the pages that a snapshot names.
+    if durability == Durability::Ordered || !snapshots.is_empty() {
         counters.asked_checkpoints.add(1);
         return Way::Checkpoint { more_log: 0 };
     }
@@ -332,7 +338,7 @@ fn number(
     changes: &mut Changes<'_>,
     detail: &Detail<'_>,
 ) -> Result<State> {
-    let Changes { tables, catalog, next_table, user_version } = changes;
+    let Changes { tables, catalog, next_table, user_version, snapshots } = changes;
     let catalog: &mut Tree = catalog;
     // The catalog entries have their final length now and their final content when roots are known.
     for table in tables.iter_mut() {
@@ -342,6 +348,11 @@ fn number(
         plan.collect(dirty, table.tree, None)?;
     }
     plan.collect(dirty, catalog, None)?;
+    let mut named = named::snapshots_tree(&dirty.base, dirty.page_size());
+    let base = dirty.base;
+    snapshots.keys().try_for_each(|name| remove::remove(dirty, &mut named, name.as_bytes()).map(drop))?;
+    put_snapshots(dirty, &mut named, snapshots, &base)?;
+    plan.collect(dirty, &named, None)?;
     let mut given = dirty.finish()?;
     let pages = plan.leaf_pages + plan.other_pages + plan.values.len() as u64;
     given.extend(dirty.space.retire_records(detail.chunk, given.len(), pages));
@@ -381,6 +392,19 @@ fn number(
     catalog.root = root;
 
     let txn = dirty.txn;
+    let state = State {
+        txn,
+        page_count: dirty.space.page_count(),
+        catalog: catalog.root,
+        catalog_level: catalog.level,
+        next_table: *next_table,
+        user_version: *user_version,
+        ..dirty.base
+    };
+    // Now it is known what they name.
+    put_snapshots(dirty, &mut named, snapshots, &state)?;
+    let (mut root, layout) = (named.root, named.layout);
+    plan.assign_tree(dirty, tables.len() + 1, &mut root, &layout, &mut numbers, &values)?;
     let checkpoint = dirty.store.readers.checkpoint().map_or(0, |(txn, _)| txn);
     if detail.chunk == Chunk::Little {
         dirty.store.unwritten.lock().note(plan.pages_written(), &given, checkpoint);
@@ -402,16 +426,22 @@ fn number(
         crate::format::header_mut(page).checksum.set(checksum);
     }
     Ok(State {
-        txn,
-        page_count: dirty.space.page_count(),
-        catalog: catalog.root,
-        catalog_level: catalog.level,
-        next_table: *next_table,
         space: (first, txn, record_pages),
-        user_version: *user_version,
-        log: dirty.base.log,
         held: dirty.base.held + held_for(&given, checkpoint),
+        snapshots: root,
+        snapshots_level: named.level,
+        ..state
     })
+}
+
+/// Writes the entries of the snapshots that are made, of this state.
+fn put_snapshots(dirty: &mut Dirty, named: &mut Tree, changes: &named::Changes, state: &State) -> Result<()> {
+    let made = changes.iter().filter_map(|(name, created)| created.map(|created| (name, created)));
+    for (name, created) in made {
+        let record = named::record_of(state, created);
+        insert::put(dirty, named, name.as_bytes(), record.as_bytes(), true)?;
+    }
+    Ok(())
 }
 
 fn put_record(dirty: &mut Dirty, catalog: &mut Tree, table: &mut Changed<'_>) -> Result<()> {
@@ -640,7 +670,7 @@ impl Plan {
             }
             return Ok(false);
         }
-        let is_leaf = level == 0 && tree.table != CATALOG_ID;
+        let is_leaf = level == 0 && ![CATALOG_ID, SNAPSHOTS_ID].contains(&tree.table);
         found.written.push((slot, is_leaf));
         *(if is_leaf { &mut self.leaf_pages } else { &mut self.other_pages }) += 1;
         Ok(true)

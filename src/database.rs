@@ -520,6 +520,30 @@ impl Database {
         ReadTxn::begin(Arc::clone(self.store()?))
     }
 
+    /// The snapshot that [`WriteTxn::create_snapshot`] has stored under this name, for reading, in any process, also in
+    /// handles that only read. It stays whole for as long as this lives, also when the name is dropped meanwhile. Costs a
+    /// search in the list of snapshots.
+    ///
+    /// ```
+    /// # use mapleaf::{Database, Error, Table};
+    /// # const STOCK: Table<str, u64> = Table::new("stock");
+    /// # let db = Database::temporary()?;
+    /// db.write(|w| {
+    ///     w.put(STOCK, "tea", &5)?;
+    ///     w.create_snapshot("monday")
+    /// })?;
+    /// db.write(|w| w.put(STOCK, "tea", &1))?;
+    /// assert_eq!(db.read_snapshot("monday")?.get(STOCK, "tea")?, Some(5));
+    /// assert!(matches!(db.read_snapshot("sunday"), Err(Error::SnapshotNotFound { .. })));
+    /// # Ok::<_, Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `SnapshotNotFound`; `Corrupt` where the list is damaged; those of [`Database::begin_read`].
+    pub fn read_snapshot(&self, name: &str) -> Result<ReadTxn> {
+        ReadTxn::begin_stored(self.store()?, name)
+    }
+
     /// The turn to write, waiting for other writers, in this process and others, as long as it takes. A
     /// thread that holds a write txn and begins another waits for itself.
     ///

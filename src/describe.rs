@@ -120,10 +120,14 @@ fn describe_slot(dump: &mut PageDump, at: usize, slot: usize, meta: &Meta) {
         (104, 8, "space record birth", meta.space_birth.to_string()),
         (112, 4, "space record pages", meta.space_pages.to_string()),
         (116, 1, "catalog root level", meta.catalog_level.to_string()),
-        (117, 3, "reserved", "0".into()),
+        (117, 1, "snapshots root level", meta.snapshots_level.to_string()),
+        (118, 2, "reserved", "0".into()),
         (120, 8, "user version", meta.user_version.to_string()),
         (128, 8, "log seed", format!("{:016x}", meta.log_seed)),
-        (392, 120, "reserved", "0".into()),
+        (392, 8, "snapshots root page", meta.snapshots_page.to_string()),
+        (400, 8, "snapshots root birth", meta.snapshots_birth.to_string()),
+        (408, 8, "snapshots", meta.snapshots_count.to_string()),
+        (416, 96, "reserved", "0".into()),
     ];
     for (offset, len, label, value) in fields {
         dump.field(at + offset, len, format!("slot {slot} {label}"), value);

@@ -177,6 +177,8 @@ pub struct Dirty {
     count_held_at: usize,
     /// Everything allocated, less what was released.
     taken: RunSet,
+    /// The txns of the stored snapshots that it began with, ascending.
+    pub stored: Vec<u64>,
     /// Number of failed flushes when the txn began.
     pub failures: u64,
     /// Quota in bytes.
@@ -217,6 +219,7 @@ impl Dirty {
             given_up: Vec::new(),
             count_held_at,
             taken: RunSet::default(),
+            stored: Vec::new(),
             failures,
             max_size,
             is_hurried: false,
@@ -596,7 +599,7 @@ impl Dirty {
     fn reclaim_all(&mut self) -> Result<()> {
         self.store.readers.reap()?;
         let published = self.store.readers.published().txn;
-        self.space.reclaim(&self.store.needed()?, published);
+        self.space.reclaim(&self.store.needed(&self.stored)?, published);
         Ok(())
     }
 

@@ -61,6 +61,18 @@ pub enum Error {
         /// The name that was asked for.
         table: String,
     },
+    /// No snapshot has this name; another process may just have dropped it.
+    SnapshotNotFound {
+        /// The name that was asked for.
+        name: String,
+        /// Those that there are, in order.
+        known: Vec<String>,
+    },
+    /// A snapshot with this name exists already.
+    SnapshotExists {
+        /// The name that was asked for.
+        name: String,
+    },
     /// Stored bytes are not an encoding of the table's type.
     Decode {
         /// Expected and found.
@@ -208,6 +220,15 @@ impl fmt::Display for Error {
             }
             Error::TableExists { table } => {
                 write!(f, "there is a table {table:?} already; drop or rename it first")
+            }
+            Error::SnapshotNotFound { name, known } if known.is_empty() => {
+                write!(f, "no snapshot {name:?}; the store has none")
+            }
+            Error::SnapshotNotFound { name, known } => {
+                write!(f, "no snapshot {name:?}; there are {known:?}")
+            }
+            Error::SnapshotExists { name } => {
+                write!(f, "there is a snapshot {name:?} already; drop it first, or take another name")
             }
             Error::Decode { detail } => {
                 write!(

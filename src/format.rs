@@ -51,6 +51,8 @@ pub const LOG_EXTENTS: usize = 16;
 pub const MAX_LOG: u64 = 1 << 30;
 /// Id of the catalog, the table of tables.
 pub const CATALOG_ID: u32 = 1;
+/// Id of the table of stored snapshots; tables have lower ones.
+pub const SNAPSHOTS_ID: u32 = SET_BIT - 1;
 /// Table id that space records carry.
 pub const SPACE_ID: u32 = 0;
 /// Set in the table id of pages that hold values of a multimap's keys: a page of a key's values cannot pass for one of
@@ -323,16 +325,24 @@ pub struct Meta {
     pub space_pages: U32,
     /// Level of the catalog's root.
     pub catalog_level: u8,
+    /// Level of the root of the table of stored snapshots.
+    pub snapshots_level: u8,
     /// Zero.
-    pub reserved_a: [u8; 3],
+    pub reserved_a: [u8; 2],
     /// A number of the application's own.
     pub user_version: U64,
     /// Random, for every checkpoint anew: the redo log's checksum chain starts with it.
     pub log_seed: U64,
     /// The redo log: the extents that are in use come first, in the order in which they are filled.
     pub log: [Extent; LOG_EXTENTS],
+    /// Root page of the table of stored snapshots, 0 when there is none.
+    pub snapshots_page: U64,
+    /// Birth of that page.
+    pub snapshots_birth: U64,
+    /// Number of stored snapshots.
+    pub snapshots_count: U64,
     /// Zero.
-    pub reserved_b: [u8; 120],
+    pub reserved_b: [u8; 96],
 }
 
 /// Contiguous pages of the redo log.
@@ -385,6 +395,15 @@ impl Meta {
         }
     }
 
+    /// The root of the table of stored snapshots.
+    pub fn snapshots(&self) -> ChildRef {
+        ChildRef {
+            page: self.snapshots_page.get(),
+            birth: self.snapshots_birth.get(),
+            count: self.snapshots_count.get(),
+        }
+    }
+
     /// Judges a slot's 512 bytes by themselves.
     ///
     /// # Errors
@@ -424,7 +443,7 @@ impl Meta {
         if self.features.get() != 0 {
             return Err(format!("needs features {:#x} that this library does not know", self.features));
         }
-        if self.reserved_a != [0; 3] || self.reserved_b != [0; 120] {
+        if self.reserved_a != [0; 2] || self.reserved_b != [0; 96] {
             return Err("reserved bytes of the meta slot are not zero".into());
         }
         let pages = self.page_count.get();
@@ -449,7 +468,21 @@ impl Meta {
         if usize::from(self.catalog_level) >= MAX_LEVELS {
             return Err(format!("claims a catalog of {} levels", self.catalog_level));
         }
+        self.check_snapshots()?;
         self.check_log()
+    }
+
+    fn check_snapshots(&self) -> Result<(), String> {
+        let ChildRef { page, birth, count } = self.snapshots();
+        let is_possible = page < self.page_count.get()
+            && birth < LIMIT_48
+            && count < LIMIT_48
+            && usize::from(self.snapshots_level) < MAX_LEVELS
+            && (page != 0 || (birth, count, self.snapshots_level) == (0, 0, 0));
+        match is_possible {
+            true => Ok(()),
+            false => Err(format!("claims {count} snapshots at page {page}, birth {birth}")),
+        }
     }
 
     /// Extents lie inside the file, apart from each other, and the unused ones are zero.
@@ -477,6 +510,72 @@ impl Meta {
     pub fn log_extents(&self) -> Vec<(u64, u64)> {
         let used = self.log.iter().take_while(|extent| extent.pages.get() != 0);
         used.map(|extent| (extent.page.get(), extent.pages.get())).collect()
+    }
+}
+
+/// What the table of stored snapshots says of one; key: the name, value: this.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SnapshotRecord {
+    /// The txn whose state it is.
+    pub txn: U64,
+    /// When it was made, in seconds since 1970.
+    pub created: U64,
+    /// Pages of the file at that time.
+    pub page_count: U64,
+    /// Root page of the catalog, 0 when there was no table.
+    pub catalog_page: U64,
+    /// Birth of that page.
+    pub catalog_birth: U64,
+    /// Number of tables.
+    pub catalog_count: U64,
+    /// The application's number.
+    pub user_version: U64,
+    /// The id that the next new table would have got.
+    pub next_table: U32,
+    /// Level of the catalog's root.
+    pub catalog_level: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// Bytes of a [`SnapshotRecord`].
+pub const SNAPSHOT_RECORD_LEN: usize = 64;
+const _: () = assert!(size_of::<SnapshotRecord>() == SNAPSHOT_RECORD_LEN);
+
+impl SnapshotRecord {
+    /// Reads a record in a store whose state is of `newest` and has so many pages.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn parse(bytes: &[u8], newest: u64, page_count: u64) -> Result<Self, String> {
+        let Ok(record) = SnapshotRecord::read_from_bytes(bytes) else {
+            return Err(format!(
+                "a snapshot's record has {} bytes, expected {SNAPSHOT_RECORD_LEN}",
+                bytes.len()
+            ));
+        };
+        let (txn, pages, root) = (record.txn.get(), record.page_count.get(), record.catalog());
+        let is_possible = (1..=newest).contains(&txn)
+            && pages <= page_count
+            && (root.page == 0 || root.page < pages)
+            && root.birth <= txn
+            && root.count < LIMIT_48
+            && usize::from(record.catalog_level) < MAX_LEVELS
+            && record.reserved == [0; 3];
+        match is_possible {
+            true => Ok(record),
+            false => Err(format!("a snapshot's record cannot be right: {record:?}")),
+        }
+    }
+
+    /// The catalog's root.
+    pub fn catalog(&self) -> ChildRef {
+        ChildRef {
+            page: self.catalog_page.get(),
+            birth: self.catalog_birth.get(),
+            count: self.catalog_count.get(),
+        }
     }
 }
 
@@ -668,7 +767,7 @@ impl<'a> RecordView<'a> {
             return Err(format!("table record of version {} flags {}", head.version, head.flags));
         }
         let can_align = if head.flags & MULTI == 0 { 16 } else { 1 };
-        if head.id.get() & SET_BIT != 0 {
+        if head.id.get() >= SNAPSHOTS_ID {
             return Err(format!("table record with id {}", head.id));
         }
         if !matches!(head.align, 1 | 2 | 4 | 8 | 16)

@@ -38,6 +38,7 @@ mod heritage;
 mod group;
 mod dirty;
 mod tree;
+mod named;
 mod commit;
 mod catalog;
 mod recover;
@@ -72,6 +73,7 @@ pub use listen::NextCommit;
 #[cfg(feature = "derive")]
 pub use mapleaf_derive::{Key, Value};
 pub use multi::{Groups, MultiTable, MultiView, Pairs, Values};
+pub use named::SnapshotInfo;
 pub use options::Durability;
 pub use pins::Reader;
 pub use salvage::{BadPage, LostRange, LostValue, Salvage, SalvageReport, SalvagedTable};

@@ -3,6 +3,7 @@
 //! Owns: the list of snapshots that are held, in all processes, with what each of them costs.
 
 use crate::error::Result;
+use crate::named;
 use crate::readers;
 use crate::shared::{Pinned, State};
 use crate::space::{Space, Status};
@@ -35,11 +36,14 @@ pub struct Reader {
 /// # Errors
 /// `Io`; `Corrupt` when the space records are damaged.
 pub fn list(store: &Store, state: &State, mut found: Vec<(Pinned, bool)>) -> Result<Vec<Reader>> {
+    let source = Snapshot { pages: &store.pages, page_count: state.page_count };
+    let stored = named::txns(&source, state, store.pages.page_size)?;
     let now = readers::now();
     found.sort_by_key(|(pinned, _)| (pinned.txn, pinned.since));
     let mut txns: Vec<u64> = found.iter().map(|(pinned, _)| pinned.txn).collect();
-    // The checkpoint needs its pages too, but is nobody's.
+    // The checkpoint and the stored snapshots need their pages too, but are nobody's.
     txns.extend(store.readers.checkpoint().map(|(txn, _)| txn));
+    txns.extend(stored);
     txns.sort_unstable();
     let retained = retained(store, state, &txns)?;
     let reader = |(pinned, is_dead): (Pinned, bool)| {

@@ -253,6 +253,22 @@ impl Readers {
         }
     }
 
+    /// Pins a txn that is not the newest. Its pages are safe only if a state that is looked at afterwards still needs
+    /// them.
+    ///
+    /// # Errors
+    /// As for [`Readers::pin`].
+    pub fn pin_older(&self, txn: u64) -> Result<Pin> {
+        loop {
+            let seen = self.own.count();
+            if let Some(pin) = self.claim_slot(&self.own, txn) {
+                self.set_since(pin, now());
+                return Ok(pin);
+            }
+            self.claim_own_block(seen)?;
+        }
+    }
+
     /// Gets this process one more block, unless another thread did since `seen` was read.
     #[cold]
     fn claim_own_block(&self, seen: usize) -> Result<()> {

@@ -30,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::format::{Meta, RecordView, Schema};
 use crate::group::Lead;
 use crate::log::{Record, Records};
+use crate::named;
 use crate::redo::{Change, next_change};
 use crate::shared::{FlushState, State};
 use crate::space::{GivenUp, Run, Space};
@@ -137,7 +138,8 @@ fn rebuild(
     let mut space = Space::load(&source, &checkpoint, page_size)?;
     store.check_log(&space)?;
     // First, so that what the checkpoint still calls pending, and later txns have reused, is set aside too.
-    space.reclaim(&store.needed()?, checkpoint.txn);
+    let stored = named::txns(&source, &checkpoint, page_size)?;
+    space.reclaim(&store.needed(&stored)?, checkpoint.txn);
     let mut given = Vec::new();
     if !lead.is_first() {
         given.extend(set_aside(store, &mut space, &base)?);
@@ -145,6 +147,7 @@ fn rebuild(
     }
     space.quarantine(&writer.quarantine);
     let mut dirty = Dirty::new(Arc::clone(store), base, writer.next_txn, space, Vec::new());
+    dirty.stored = stored;
     // What was acknowledged has a right to its place.
     dirty.max_size = u64::MAX;
     dirty.is_hurried = true;
@@ -153,8 +156,13 @@ fn rebuild(
         let Replay { dirty, mut tables, mut catalog, next_table, user_version } = replay;
         let tables = tables.values_mut().filter(|table| table.tree != table.stored);
         let tables = tables.map(|table| Changed::new(&table.name, &table.schema, &mut table.tree));
-        let mut changes =
-            Changes { tables: tables.collect(), catalog: &mut catalog, next_table, user_version };
+        let mut changes = Changes {
+            tables: tables.collect(),
+            catalog: &mut catalog,
+            next_table,
+            user_version,
+            snapshots: &named::Changes::new(),
+        };
         commit::commit_recovered(dirty, &mut changes, lead, &given)
     });
     match committed {

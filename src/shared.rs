@@ -50,7 +50,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"mapleafL");
-const LAYOUT: u64 = 3;
+const LAYOUT: u64 = 4;
 const MAGIC_WORD: usize = 0;
 const LAYOUT_WORD: usize = 1;
 const STORE_ID_WORD: usize = 2;
@@ -113,6 +113,10 @@ pub struct State {
     pub log: Tail,
     /// Pages given up since the checkpoint that it still needs.
     pub held: u64,
+    /// Root of the table of stored snapshots.
+    pub snapshots: ChildRef,
+    /// Level of that root.
+    pub snapshots_level: u8,
 }
 
 /// Whether a flush is under way or has failed.
@@ -159,6 +163,8 @@ impl State {
             user_version: meta.user_version.get(),
             log: Log::of(meta).start(),
             held: 0,
+            snapshots: meta.snapshots(),
+            snapshots_level: meta.snapshots_level,
         }
     }
 
@@ -176,20 +182,24 @@ impl State {
         meta.space_birth.set(self.space.1);
         meta.space_pages.set(self.space.2 as u32);
         meta.user_version.set(self.user_version);
+        meta.snapshots_page.set(self.snapshots.page);
+        meta.snapshots_birth.set(self.snapshots.birth);
+        meta.snapshots_count.set(self.snapshots.count);
+        meta.snapshots_level = self.snapshots_level;
         log.put_into(&mut meta);
         meta.seal()
     }
 
     /// As words.
     pub fn to_words(self) -> [u64; STATE_WORDS] {
-        let mut words = [0; STATE_WORDS];
-        words[..14].copy_from_slice(&[
+        [
             self.txn,
             self.page_count,
             self.catalog.page,
             self.catalog.birth,
             self.catalog.count,
-            u64::from(self.catalog_level),
+            // Neither has more than 48 bits, or more than 32 levels.
+            u64::from(self.catalog_level) | u64::from(self.snapshots_level) << 8 | self.snapshots.count << 16,
             u64::from(self.next_table),
             self.space.0,
             self.space.1,
@@ -198,8 +208,9 @@ impl State {
             self.log.offset,
             self.log.chain,
             self.held,
-        ]);
-        words
+            self.snapshots.page,
+            self.snapshots.birth,
+        ]
     }
 
     /// From the words of [`State::to_words`].
@@ -215,6 +226,8 @@ impl State {
             user_version: words[10],
             log: Tail { offset: words[11], chain: words[12] },
             held: words[13],
+            snapshots: ChildRef { page: words[14], birth: words[15], count: words[5] >> 16 },
+            snapshots_level: (words[5] >> 8) as u8,
         }
     }
 }
@@ -513,9 +526,10 @@ impl<W: Words> Shared<W> {
         self.words.word(pin.word).store(FREE, Release);
     }
 
-    /// Takes a free slot, first the one that this thread had last.
+    /// Takes a free slot for this txn, first the one that this thread had last. Its pages are safe from then on if
+    /// something behind it shows that they were not given up before.
     #[inline]
-    fn claim_slot(&self, own: &OwnBlocks, txn: u64) -> Option<Pin> {
+    pub fn claim_slot(&self, own: &OwnBlocks, txn: u64) -> Option<Pin> {
         let slots = own.count() * SLOTS_PER_BLOCK;
         let hint = HINT.get();
         let first = if hint < slots { hint } else { 0 };

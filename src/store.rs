@@ -18,7 +18,7 @@ use crate::descriptor;
 use crate::disk::{Disk, Mapped};
 use crate::error::{Error, Result};
 use crate::fork;
-use crate::format::{LIMIT_48, MAX_LOG, META_LEN, META_OFFSETS, Meta, check_page_size};
+use crate::format::{ChildRef, LIMIT_48, MAX_LOG, META_LEN, META_OFFSETS, Meta, check_page_size};
 use crate::lock::{self, Mode};
 use crate::log::Log;
 use crate::options::Config;
@@ -96,6 +96,8 @@ pub struct Writer {
     pub space: Option<Space>,
     /// Pages of commits whose flush failed.
     pub quarantine: Vec<Run>,
+    /// The table of stored snapshots that was read last, and their txns, ascending.
+    pub stored: (ChildRef, Vec<u64>),
     /// Heap memory of the last txn, for the next one.
     pub heap: Vec<Piece>,
     /// No txn gets an id below this: lower ones may stand in pages that were written in vain.
@@ -401,7 +403,13 @@ impl Store {
         let page_size = meta.page_size.get() as usize;
         let mut disk = Disk::new(file, mapped, path, config.observer.clone(), create::MIN_LEN)?;
         disk.needs_name &= !config.outlives_name;
-        let writer = Writer { space: None, quarantine: Vec::new(), heap: Vec::new(), next_txn: 0 };
+        let writer = Writer {
+            space: None,
+            quarantine: Vec::new(),
+            stored: (ChildRef::default(), Vec::new()),
+            heap: Vec::new(),
+            next_txn: 0,
+        };
         Ok(Store {
             pages: Pages::new(disk, page_size, config.verify, config.guarded),
             readers,
@@ -461,16 +469,17 @@ impl Store {
         Ok(Arc::clone(&log))
     }
 
-    /// The txns whose pages must stay: those that are pinned, and the checkpoint.
+    /// The txns whose pages must stay, ascending: those that are pinned, the checkpoint, and these, of the `stored`
+    /// snapshots.
     ///
     /// # Errors
     /// `Io` when the sidecar cannot be examined: nothing may be reused then.
-    pub fn needed(&self) -> Result<Vec<u64>> {
+    pub fn needed(&self, stored: &[u64]) -> Result<Vec<u64>> {
         let mut needed = self.readers.pinned()?;
-        if let Some((txn, _)) = self.readers.checkpoint()
-            && let Err(place) = needed.binary_search(&txn)
-        {
-            needed.insert(place, txn);
+        for txn in self.readers.checkpoint().iter().map(|(txn, _)| txn).chain(stored) {
+            if let Err(place) = needed.binary_search(txn) {
+                needed.insert(place, *txn);
+            }
         }
         Ok(needed)
     }
@@ -654,8 +663,13 @@ impl Store {
         Ok(!held && !self.flushers.is_busy() && is_under_way())
     }
 
-    /// With the turn: makes the view of the space current. Returns the state to build on.
-    pub fn prepare(&self, writer: &mut Writer) -> Result<State> {
+    /// With the turn: makes the view of the space current. `read_stored` reads the txns of a state's stored snapshots.
+    /// Returns the state to build on.
+    pub fn prepare(
+        &self,
+        writer: &mut Writer,
+        read_stored: impl FnOnce(&Snapshot<'_>, &State) -> Result<Vec<u64>>,
+    ) -> Result<State> {
         let state = self.head()?;
         if let Some(txn) = self.readers.open_turn() {
             self.take_over(writer, &state, txn)?;
@@ -665,6 +679,9 @@ impl Store {
         self.readers.set_open_turn(writer.next_txn);
         self.pages.disk.admit(state.page_count.saturating_mul(self.pages.page_size as u64))?;
         let source = Snapshot { pages: &self.pages, page_count: state.page_count };
+        if writer.stored.0 != state.snapshots {
+            writer.stored = (state.snapshots, read_stored(&source, &state)?);
+        }
         match &mut writer.space {
             Some(space) => space.catch_up(&source, &state)?,
             None => {
@@ -677,7 +694,7 @@ impl Store {
         if let Some(space) = &mut writer.space {
             // In this order: whoever is published later is judged later.
             let published = self.readers.published().txn;
-            space.reclaim(&self.needed()?, published);
+            space.reclaim(&self.needed(&writer.stored.1)?, published);
         }
         Ok(state)
     }

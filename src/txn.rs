@@ -10,6 +10,7 @@ pub(crate) mod entry;
 pub(crate) mod nested;
 pub(crate) mod removed;
 mod large;
+mod stored;
 
 use crate::catalog::{
     TableInfo, catalog_tree, check_entry, check_name, check_possible, find_record, list_tables,
@@ -19,9 +20,10 @@ use crate::commit::{self, Changed, Changes, Failure, record_of};
 use crate::dirty::{Dirty, Mark};
 use crate::error::{Error, Result};
 use crate::fork;
-use crate::format::{OverflowRef, RecordView, SET_BIT, Schema, ShortRef};
+use crate::format::{OverflowRef, RecordView, SNAPSHOTS_ID, Schema, ShortRef};
 use crate::group::Ticket;
 use crate::multi::{MultiTable, MultiView, Values};
+use crate::named;
 use crate::options::Durability;
 use crate::recover::recover;
 use crate::redo::{Change, Redo};
@@ -352,6 +354,8 @@ pub struct ReadTxn {
     /// The generation of the process that is known to hold the pin.
     generation: AtomicU64,
     has_label: bool,
+    /// Whether it is of a stored snapshot.
+    is_stored: bool,
     state: State,
     /// Made with the first table, so that beginning writes little memory.
     cache: OnceLock<Box<[OnceLock<CachedTable>; 4]>>,
@@ -426,7 +430,15 @@ impl ReadTxn {
             return Err(error);
         }
         let generation = AtomicU64::new(store.generation());
-        Ok(ReadTxn { pin, generation, has_label: false, state, cache: OnceLock::new(), store })
+        Ok(ReadTxn {
+            pin,
+            generation,
+            has_label: false,
+            is_stored: false,
+            state,
+            cache: OnceLock::new(),
+            store,
+        })
     }
 
     /// In a forked process the pin may be the parent's alone; then nothing keeps the pages for this one.
@@ -619,6 +631,7 @@ struct Saved {
     tables: Arc<Vec<OpenTable>>,
     next_table: u32,
     user_version: u64,
+    snapshots: named::Changes,
     redo: usize,
 }
 
@@ -640,6 +653,8 @@ pub struct WriteTxn {
     tables: OpenTables,
     next_table: u32,
     user_version: u64,
+    /// Which snapshots its commit makes and drops.
+    snapshots: named::Changes,
     redo: Redo,
     durability: Durability,
     saved: Vec<Saved>,
@@ -663,6 +678,7 @@ impl WriteTxn {
         let heap = std::mem::take(&mut writer.heap);
         let mut dirty = Dirty::new(Arc::clone(store), state, writer.next_txn, space, heap);
         dirty.failures = failures;
+        dirty.stored.clone_from(&writer.stored.1);
         Ok(Some(WriteTxn {
             dirty,
             writer: Some(writer),
@@ -670,6 +686,7 @@ impl WriteTxn {
             tables: OpenTables::Own(Vec::new()),
             next_table: state.next_table,
             user_version: state.user_version,
+            snapshots: named::Changes::new(),
             redo: Redo::new((store.log_limit(&state) as usize).min(store.config.dirty_limit / 4)),
             durability: store.config.durability,
             saved: Vec::new(),
@@ -930,7 +947,7 @@ impl WriteTxn {
         check_name(name)?;
         check_possible(&schema)?;
         let id = self.next_table;
-        if id >= SET_BIT {
+        if id >= SNAPSHOTS_ID {
             return Err(Error::invalid("all table ids are used; dump and load the store"));
         }
         let tree = Tree::empty(id, schema.layout(self.dirty.page_size()));
@@ -1029,6 +1046,7 @@ impl WriteTxn {
             tables: self.tables.share(),
             next_table: self.next_table,
             user_version: self.user_version,
+            snapshots: self.snapshots.clone(),
             redo: self.redo.mark(),
         });
         Savepoint { id }
@@ -1073,7 +1091,8 @@ impl WriteTxn {
         let tables = self.tables.to_mut();
         let unchanged = tables.iter().all(|table| table.tree == table.stored)
             && self.catalog == catalog_tree(&self.dirty.base, self.dirty.page_size())
-            && self.user_version == self.dirty.base.user_version;
+            && self.user_version == self.dirty.base.user_version
+            && self.snapshots.is_empty();
         let eventual = self.durability == Durability::Eventual;
         if unchanged {
             // What it has read need not be published yet.
@@ -1088,6 +1107,7 @@ impl WriteTxn {
             catalog: &mut self.catalog,
             next_table: self.next_table,
             user_version: self.user_version,
+            snapshots: &self.snapshots,
         };
         self.committing = true;
         match commit::commit(&mut self.dirty, &mut changes, &self.redo, self.durability) {
@@ -1232,7 +1252,9 @@ pub(crate) fn settle(store: &Arc<Store>) -> Result<()> {
 /// before: if there is one more at the commit, the state may be lost. The caller has the turn.
 fn prepare(store: &Arc<Store>, writer: &mut Writer) -> Result<(State, u64)> {
     let failures = recover_where_needed(store, writer)?;
-    Ok((store.prepare(writer)?, failures))
+    let page_size = store.pages.page_size;
+    let state = store.prepare(writer, |source, state| named::txns(source, state, page_size))?;
+    Ok((state, failures))
 }
 
 /// Returns how many flushes had failed when nothing was open any more. The caller has the turn.

@@ -7,7 +7,8 @@ use crate::catalog::{TableInfo, catalog_tree, listed_table};
 use crate::copies::{Copies, Kept, is_unreadable};
 use crate::create::{problems_of, slots_in};
 use crate::error::{Error, Result};
-use crate::format::{Schema, header, meta_pages};
+use crate::format::{Schema, SnapshotRecord, header, meta_pages};
+use crate::named;
 use crate::page::{LeafView, Stored};
 use crate::shared::State;
 use crate::snapshot::check_page;
@@ -16,6 +17,7 @@ use crate::store::Store;
 use crate::tree::Tree;
 pub use crate::tree::check::{Behind, LevelStats, Problem};
 use crate::tree::check::{Findings, check_tree};
+use std::cmp::Reverse;
 
 /// How often what looks damaged is read again.
 const SECOND_LOOKS: usize = 5;
@@ -79,6 +81,8 @@ pub struct Stats {
     pub space_pages: u64,
     /// Pages of the catalog.
     pub catalog_pages: u64,
+    /// Pages of the list of stored snapshots. What only the snapshots see is among the pending pages.
+    pub snapshots_pages: u64,
     /// The application's own number.
     pub user_version: u64,
     /// Txns that are pinned by open snapshots, in any process.
@@ -116,7 +120,7 @@ pub(crate) fn verify(
     if let Err(error) = look_again(|| log_problem(store)) {
         findings.report_error(None, error);
     }
-    let walk = walk(&copies(store, state), state, &mut findings);
+    let walk = walk(&copies(store, state), state, &mut findings, true);
     Ok(VerifyReport {
         txn: state.txn,
         page_count,
@@ -136,7 +140,7 @@ fn copies<'s>(store: &'s Store, state: &State) -> Copies<'s> {
 pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
     let mut ignore = |_| {};
     let mut findings = Findings::new(state.page_count, &mut ignore);
-    let walk = walk(&copies(store, state), state, &mut findings);
+    let walk = walk(&copies(store, state), state, &mut findings, false);
     if let Some(problem) = findings.problems.first() {
         return Err(Error::corrupt(problem.page.unwrap_or(0), problem.detail.clone()));
     }
@@ -151,6 +155,7 @@ pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
         log_pages: walk.log,
         space_pages: walk.space_pages,
         catalog_pages: walk.catalog.iter().map(|level| level.pages).sum(),
+        snapshots_pages: walk.snapshots_pages,
         user_version: state.user_version,
         pinned_txns: store.readers.pinned()?,
         meta_problems: meta_problems(store),
@@ -199,12 +204,25 @@ struct Walk {
     pending: u64,
     log: u64,
     space_pages: u64,
+    snapshots_pages: u64,
 }
 
-/// Walks over everything that a state refers to and marks each page once.
-fn walk(copies: &Copies<'_>, state: &State, findings: &mut Findings<'_>) -> Walk {
-    let mut walk =
-        Walk { tables: Vec::new(), catalog: Vec::new(), free: 0, pending: 0, log: 0, space_pages: 0 };
+/// Walks over everything that a state refers to and marks each page once; with `all`, also over what the stored snapshots
+/// refer to, each for itself.
+fn walk(copies: &Copies<'_>, state: &State, findings: &mut Findings<'_>, all: bool) -> Walk {
+    let mut walk = Walk {
+        tables: Vec::new(),
+        catalog: Vec::new(),
+        free: 0,
+        pending: 0,
+        log: 0,
+        space_pages: 0,
+        snapshots_pages: 0,
+    };
+    let all = all && state.snapshots.page != 0;
+    if all {
+        findings.remember();
+    }
     findings.mark(0, meta_pages(copies.page_size), "the meta area");
     let mut listed = Vec::new();
     let mut list = |leaf: &LeafView<'_>| listed.extend((0..leaf.count()).map(|i| table_in(copies, leaf, i)));
@@ -224,7 +242,14 @@ fn walk(copies: &Copies<'_>, state: &State, findings: &mut Findings<'_>) -> Walk
             Err(error) => findings.report_error(None, error),
         }
     }
-    match Space::load(&Kept::new(*copies), state, copies.page_size) {
+    let mut snapshots = Vec::new();
+    let mut list = |leaf: &LeafView<'_>| {
+        snapshots.extend((0..leaf.count()).map(|i| snapshot_in(copies, leaf, i, state)))
+    };
+    let tree = named::snapshots_tree(state, copies.page_size);
+    walk.snapshots_pages =
+        check_tree(copies, &tree, findings, &mut list).0.iter().map(|level| level.pages).sum();
+    let space = match Space::load(&Kept::new(*copies), state, copies.page_size) {
         Ok(space) => {
             for run in space.record_runs() {
                 walk.space_pages += run.len;
@@ -234,14 +259,87 @@ fn walk(copies: &Copies<'_>, state: &State, findings: &mut Findings<'_>) -> Walk
                 count(&mut walk, run, status);
                 findings.mark(run.start, run.len, word_for(status));
             }
+            Some(space)
         }
-        Err(error) => findings.report_error(None, error),
+        Err(error) => {
+            findings.report_error(None, error);
+            None
+        }
+    };
+    // The newest first: what it needs, and an older one has too, that one needs as well.
+    snapshots.sort_by_key(|listed| Reverse(listed.as_ref().map_or(0, |(_, record)| record.txn.get())));
+    for snapshot in snapshots {
+        match snapshot {
+            Ok((name, record)) if all => {
+                let mut ignore = |_| {};
+                let mut own = findings.of_other(record.page_count.get(), &mut ignore);
+                judge_snapshot(copies, &record, space.as_ref(), &mut own);
+                findings.add_other(own, &format!("in the snapshot {name:?}"));
+            }
+            Ok(_) => {}
+            Err(error) => findings.report_error(None, error),
+        }
     }
     match findings.problems.is_empty() {
         true => report_lost(findings),
         false => judge_unreached(copies, findings),
     }
     walk
+}
+
+/// Walks over what a stored snapshot refers to; none of it may have been given to others.
+fn judge_snapshot(
+    copies: &Copies<'_>,
+    record: &SnapshotRecord,
+    space: Option<&Space>,
+    findings: &mut Findings<'_>,
+) {
+    let state = named::state_of(record);
+    let mut listed = Vec::new();
+    let mut list = |leaf: &LeafView<'_>| listed.extend((0..leaf.count()).map(|i| table_in(copies, leaf, i)));
+    check_tree(copies, &catalog_tree(&state, copies.page_size), findings, &mut list);
+    for table in listed {
+        match table {
+            Ok((name, _, tree)) => {
+                findings.table = Some(name);
+                if tree.root.birth > state.txn {
+                    let detail =
+                        format!("txn {} cannot refer to a page of txn {}", state.txn, tree.root.birth);
+                    findings.report(Some(tree.root.page), detail);
+                }
+                check_tree(copies, &tree, findings, &mut |_| {});
+                findings.table = None;
+            }
+            Err(error) => findings.report_error(None, error),
+        }
+    }
+    let Some(space) = space else { return };
+    let is_kept = |status: Status| match status {
+        Status::Pending { birth, death } => (birth..death).contains(&state.txn),
+        _ => false,
+    };
+    let others = space.extents().filter(|(_, status)| !is_kept(*status));
+    let others = others.map(|(run, status)| (run, word_for(status)));
+    for (run, what) in others.chain(space.record_runs().map(|run| (run, "a space record"))) {
+        if let Some(page) = (run.start..run.end()).find(|page| findings.is_marked(*page)) {
+            findings.report(Some(page), format!("is needed, and is {what}"));
+        }
+    }
+}
+
+/// What entry `i` of a leaf of the list of snapshots says.
+fn snapshot_in(
+    copies: &Copies<'_>,
+    leaf: &LeafView<'_>,
+    i: usize,
+    state: &State,
+) -> Result<(String, SnapshotRecord)> {
+    let (name, stored) = leaf.entry(i)?;
+    match stored {
+        Stored::Inline(record) => named::listed_snapshot(name, record, state),
+        Stored::Overflow(run) => named::listed_snapshot(name, &copies.value(&run)?, state),
+        Stored::Set(set) => Err(Error::corrupt(set.root.page, "a set of values in the list of snapshots")),
+    }
 }
 
 /// What entry `i` of a leaf of the catalog says.
@@ -308,7 +406,7 @@ pub(crate) fn assert_accounting(store: &Store, state: &State, space: &Space) {
     let mut ignore = |_| {};
     let mut findings = Findings::new(state.page_count, &mut ignore);
     let copies = Copies { mapped: Some(&store.pages), ..copies(store, state) };
-    walk(&copies, state, &mut findings);
+    walk(&copies, state, &mut findings, true);
     if findings.unreadable {
         return;
     }

@@ -7,7 +7,7 @@ use crate::copies::Copies;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::{
-    CATALOG_ID, MAX_LEVELS, MAX_PAGE_SIZE, MIN_PAGE_SIZE, PageKind, SET_BIT, header, meta_pages,
+    CATALOG_ID, MAX_LEVELS, MAX_PAGE_SIZE, MIN_PAGE_SIZE, PageKind, SET_BIT, SNAPSHOTS_ID, header, meta_pages,
 };
 use crate::snapshot::check_page;
 use std::cmp::Reverse;
@@ -120,7 +120,9 @@ fn look(copies: &Copies<'_>, page: u64) -> Result<Option<Page>> {
     if head.kind == PageKind::Space as u8 {
         return Ok(Some(Page::OfSpace(birth)));
     }
-    Ok(fits.then_some(Page::OfTree(Whole { table, level, birth, page })))
+    // The older states that have names stay behind.
+    let is_of_table = fits && table != SNAPSHOTS_ID;
+    Ok(is_of_table.then_some(Page::OfTree(Whole { table, level, birth, page })))
 }
 
 /// The page size in which the most pages are whole; `None`: none is, in any.

@@ -9,6 +9,7 @@ use crate::copies::Copies;
 use crate::error::Error;
 use crate::format::{ChildRef, HEADER_LEN, MAX_LEVELS, OverflowRef, SetRef};
 use crate::page::{Branch, LeafView, Stored, leaf_used};
+use std::collections::BTreeMap;
 
 /// Something in a file that is not as it must be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,7 +74,22 @@ pub struct Findings<'p> {
     pub table: Option<String>,
     /// What is behind the page being checked.
     behind: Option<Behind>,
+    /// Where several states are judged: subtrees of branches, and trees, in which nothing was found, with the pages of
+    /// their large values.
+    right: Option<BTreeMap<Subtree, u64>>,
     progress: &'p mut dyn FnMut(u64),
+}
+
+/// Whatever leads to it, and in whatever state, there is the same to be found below it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Subtree {
+    page: u64,
+    birth: u64,
+    count: u64,
+    level: u8,
+    table: u32,
+    low: Option<Box<[u8]>>,
+    high: Option<Box<[u8]>>,
 }
 
 /// Problems beyond this many are not kept: a file of noise must not fill the memory.
@@ -92,6 +108,7 @@ impl<'p> Findings<'p> {
             unreadable: false,
             table: None,
             behind: None,
+            right: None,
             progress,
         }
     }
@@ -140,6 +157,39 @@ impl<'p> Findings<'p> {
         self.pages_seen += pages;
         (self.progress)(self.pages_seen);
         true
+    }
+
+    /// Whether a page was seen.
+    pub fn is_marked(&self, page: u64) -> bool {
+        self.used.get(page as usize / 64).is_some_and(|word| word & 1 << (page % 64) != 0)
+    }
+
+    /// From here on remembers what is right, for other states that share pages with this one.
+    pub fn remember(&mut self) {
+        self.right = Some(BTreeMap::new());
+    }
+
+    /// Nothing seen of an older state of the same file. What is right here is not judged again there.
+    pub fn of_other<'o>(&mut self, page_count: u64, progress: &'o mut dyn FnMut(u64)) -> Findings<'o> {
+        Findings { right: self.right.take(), ..Findings::new(page_count, progress) }
+    }
+
+    /// Takes over what was found in that other state, `what`; what was found here too is not repeated.
+    pub fn add_other(&mut self, other: Findings<'_>, what: &str) {
+        self.right = other.right;
+        self.unreadable |= other.unreadable;
+        self.omitted += other.omitted;
+        for problem in other.problems {
+            let is_known = |known: &Problem| known.page.is_some() && known.page == problem.page;
+            if self.problems.iter().any(|known| is_known(known) && known.detail.ends_with(&problem.detail)) {
+                continue;
+            }
+            if self.problems.len() == MAX_PROBLEMS {
+                self.omitted += 1;
+                continue;
+            }
+            self.problems.push(Problem { detail: format!("{what}: {}", problem.detail), ..problem });
+        }
     }
 
     /// The pages that nobody has marked.
@@ -200,8 +250,34 @@ struct Check<'c> {
 type Bounds<'b> = (Option<&'b [u8]>, Option<&'b [u8]>);
 
 impl Check<'_> {
-    /// Checks what `child` refers to.
-    fn page(&mut self, findings: &mut Findings<'_>, child: ChildRef, level: u8, (low, high): Bounds<'_>) {
+    /// Checks what `child` refers to, unless the same was found to be right in another state.
+    fn page(&mut self, findings: &mut Findings<'_>, child: ChildRef, level: u8, bounds: Bounds<'_>) {
+        let is_root = child.page == self.tree.root.page;
+        if findings.right.is_none() || (level == 0 && !is_root) {
+            return self.judge(findings, child, level, bounds);
+        }
+        let subtree = self.subtree(child, level, bounds);
+        if let Some(overflow_pages) = findings.right.as_ref().and_then(|right| right.get(&subtree)).copied() {
+            findings.mark(child.page, 1, "a tree page");
+            self.overflow_pages = self.overflow_pages.saturating_add(overflow_pages);
+            return;
+        }
+        let before = (findings.problems.len(), findings.omitted, self.overflow_pages);
+        self.judge(findings, child, level, bounds);
+        if (findings.problems.len(), findings.omitted) == (before.0, before.1)
+            && let Some(right) = &mut findings.right
+        {
+            right.insert(subtree, self.overflow_pages - before.2);
+        }
+    }
+
+    fn subtree(&self, child: ChildRef, level: u8, (low, high): Bounds<'_>) -> Subtree {
+        let ChildRef { page, birth, count } = child;
+        let table = self.tree.table;
+        Subtree { page, birth, count, level, table, low: low.map(Box::from), high: high.map(Box::from) }
+    }
+
+    fn judge(&mut self, findings: &mut Findings<'_>, child: ChildRef, level: u8, (low, high): Bounds<'_>) {
         let behind = match self.owner {
             Some(key) => Behind::of_key(key, child.count),
             None => Behind::new(low, high, child.count),
@@ -247,6 +323,11 @@ impl Check<'_> {
         let mut entries: u64 = 0;
         for i in 0..count {
             let below = branch.child(i)?;
+            if below.birth > child.birth {
+                let detail =
+                    format!("is of txn {}, but refers to a page of txn {}", child.birth, below.birth);
+                findings.report(Some(child.page), detail);
+            }
             entries = entries.saturating_add(below.count);
             let low = if i == 0 { low } else { Some(&separators[i][..]) };
             let high = separators.get(i + 1).map(|separator| &separator[..]).or(high);

@@ -175,6 +175,7 @@ impl WriteTxn {
         self.dirty.roll_back(mark)?;
         self.tables = OpenTables::Shared(Arc::clone(tables));
         (self.catalog, self.next_table, self.user_version) = (catalog, next_table, user_version);
+        self.snapshots.clone_from(&self.saved[index].snapshots);
         self.redo.roll_back(redo);
         (self.poisoned, self.changing) = (false, false);
         Ok(())
