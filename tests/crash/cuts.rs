@@ -140,6 +140,11 @@ fn a_cut_while_readers_stay_over_checkpoints_is_survived() {
 }
 
 #[test]
+fn a_cut_while_snapshots_are_stored_and_dropped_is_survived() {
+    survives("stored", &Options::new(), &stored(), LONG);
+}
+
+#[test]
 fn a_cut_in_checkpoints_that_were_asked_for_is_survived() {
     survives("checkpoints", &Options::new(), &checkpoints(), Effort { at_flush: 30, ..LONG });
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// All tables with all entries.
+/// All tables with all entries; those of the stored snapshot `s` as `@s/table`.
 pub type Contents = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 /// One change within a txn.
@@ -29,6 +29,9 @@ pub enum Step {
     },
     DropTable(&'static str),
     Rename(&'static str, &'static str),
+    /// A stored snapshot, of what there is when the step comes: nothing is changed behind it.
+    Store(&'static str),
+    Forget(&'static str),
     /// Steps behind a savepoint, to which the txn is rolled back.
     Undone(Vec<Step>),
 }
@@ -78,6 +81,8 @@ impl Step {
             Step::Delete { table, key } => txn.raw_delete(table, &key.to_be_bytes()).map(|_| ()),
             Step::DropTable(table) => txn.drop_table(table).map(|_| ()),
             Step::Rename(from, to) => txn.rename_table(from, to).map(|_| ()),
+            Step::Store(name) => txn.create_snapshot(name),
+            Step::Forget(name) => txn.drop_snapshot(name).map(|_| ()),
             Step::Undone(steps) => {
                 let savepoint = txn.savepoint();
                 steps.iter().try_for_each(|step| step.carry_out(txn))?;
@@ -102,9 +107,20 @@ impl Step {
                 let table = contents.remove(*from).expect("there is such a table");
                 contents.insert((*to).to_owned(), table);
             }
+            Step::Store(name) => {
+                let now = without_stored(contents).into_iter();
+                contents.extend(now.map(|(table, entries)| (format!("@{name}/{table}"), entries)));
+            }
+            Step::Forget(name) => contents.retain(|table, _| !table.starts_with(&format!("@{name}/"))),
             Step::Undone(_) => {}
         }
     }
+}
+
+/// What a reader of the newest state sees.
+fn without_stored(contents: &Contents) -> Contents {
+    let tables = contents.iter().filter(|(name, _)| !name.starts_with('@'));
+    tables.map(|(name, entries)| (name.clone(), entries.clone())).collect()
 }
 
 /// What is in a snapshot.
@@ -218,7 +234,7 @@ impl Session {
             Action::Checkpoint => self.checkpoint(),
             Action::Reopen => self.reopen(),
             Action::Pin => self.db().begin_read().map(|reader| {
-                self.pinned = Some((reader, self.model().clone()));
+                self.pinned = Some((reader, without_stored(self.model())));
             }),
             Action::Unpin => {
                 self.pinned = None;
@@ -472,7 +488,12 @@ impl Session {
 /// The number of the newest txn and what it left.
 pub fn look(db: &Database) -> Result<(u64, Contents)> {
     let reader = db.begin_read()?;
-    Ok((reader.user_version(), contents(&reader)?))
+    let mut found = contents(&reader)?;
+    for snapshot in reader.snapshots()? {
+        let stored = contents(&db.read_snapshot(&snapshot.name)?)?.into_iter();
+        found.extend(stored.map(|(table, entries)| (format!("@{}/{table}", snapshot.name), entries)));
+    }
+    Ok((reader.user_version(), found))
 }
 
 pub fn open(path: &Path, options: &Options) -> Result<Database> {

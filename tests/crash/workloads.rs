@@ -130,3 +130,24 @@ pub fn checkpoints() -> Vec<Action> {
     }
     actions
 }
+
+/// Snapshots that are stored and dropped while pages of all kinds are replaced, logged and in place.
+pub fn stored() -> Vec<Action> {
+    let with = |number: u32, entries: u32, last: Step| {
+        Action::Commit(record(number, entries).into_iter().chain([last]).collect())
+    };
+    let mut actions = beginning();
+    actions.extend([with(2, 4, Step::Store("one")), Action::Commit(record(3, 20))]);
+    actions.extend((4..8).map(|i| Action::Commit(record(i, 8))));
+    actions.push(Action::Commit(vec![put("large", 1, 40_000, 1), Step::Store("two")]));
+    actions.push(Action::CommitAs(Durability::Eventual, vec![Step::DropTable("large")]));
+    actions.push(Action::Pin);
+    actions.extend([Action::Checkpoint, Action::Commit(vec![Step::Forget("one")])]);
+    actions.extend((8..12).map(|i| Action::CommitAs(Durability::Eventual, record(i, 8))));
+    actions.extend([Action::Reopen, Action::Commit(vec![Step::Store("three"), Step::Forget("two")])]);
+    actions.extend((12..20).map(|i| Action::Commit(record(i, 8))));
+    actions.extend([Action::Abort(vec![Step::Forget("three")]), Action::Hand(vec![Step::Store("four")])]);
+    actions.extend([Action::Wait, Action::Commit(vec![Step::Forget("three"), Step::Forget("four")])]);
+    actions.extend((20..24).map(|i| Action::Commit(record(i, 8))));
+    actions
+}
