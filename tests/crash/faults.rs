@@ -8,7 +8,7 @@ use crate::LARGE;
 use crate::judge::{Effort, Judge, Permitted, sound};
 use crate::report;
 use crate::script::{Action, Session, Step, delete, put};
-use crate::workloads::{beginning, record, spilling};
+use crate::workloads::{beginning, record, spilling, stored};
 use mapleaf::{Durability, Options};
 use mapleaf_crash::{BLOCK, Disk, Event, FailedFlush, Failure, Image, Recorder, memory_directory};
 use std::ops::Range;
@@ -324,6 +324,12 @@ fn a_failing_operation_while_readers_stay_is_survived() {
     actions.extend((10..13).map(|i| Action::Commit(record(i, 12))));
     let plan = Plan { failures: &FAILURES[..1], every: 1, count: 1 };
     survives_failures("failures, readers", Faults::new(&Options::new(), &actions), &plan);
+}
+
+#[test]
+fn a_failing_operation_while_snapshots_are_stored_and_dropped_is_survived() {
+    let plan = Plan { failures: &FAILURES[..2], every: 1, count: 1 };
+    survives_failures("failures, snapshots", Faults::new(&Options::new(), &stored()), &plan);
 }
 
 #[test]

@@ -152,10 +152,19 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "checkpoint_not_needed",
         changes: &[
-            ("src/store.rs", "            needed.insert(place, txn);\n", "            let _ = place;\n"),
+            ("src/store.rs", "self.readers.checkpoint().iter().map(|(txn, _)| txn).chain(stored) {", "stored {"),
         ],
         target: CRASH,
         tests: &["in_small_logged_commits", "in_any_round_of_the_log"],
+    },
+    // Pages that only a stored snapshot needs are written over.
+    Mutation {
+        name: "stored_not_needed",
+        changes: &[
+            ("src/store.rs", "map(|(txn, _)| txn).chain(stored) {", "map(|(txn, _)| txn).chain(&stored[..0]) {"),
+        ],
+        target: CRASH,
+        tests: &["while_snapshots_are_stored"],
     },
     // What was in flight when a flush failed comes back, where taking it back has failed too.
     Mutation {
