@@ -15,8 +15,8 @@
 //! | [Queue](#queue) | [Join](#join) | [Values that may not be wanted](#values-that-may-not-be-wanted) | [Any store, without its types](#any-store-without-its-types) |
 //! | [Priority queue](#priority-queue) | [Names of large things](#names-of-large-things) | [Blobs](#blobs) | [A quota](#a-quota) |
 //! | [Bounded cache](#bounded-cache) | [Autocomplete](#autocomplete) | [Tables of keys only](#tables-of-keys-only) | [A report beside writers](#a-report-beside-writers) |
-//! | [Optimistic edit](#optimistic-edit) | [Full-text search](#full-text-search) | | |
-//! | [Undo a part](#undo-a-part) | [What was valid at a time](#what-was-valid-at-a-time) | | |
+//! | [Optimistic edit](#optimistic-edit) | [Full-text search](#full-text-search) | | [A snapshot a day](#a-snapshot-a-day) |
+//! | [Undo a part](#undo-a-part) | [What was valid at a time](#what-was-valid-at-a-time) | | [Back to how it was](#back-to-how-it-was) |
 //! | [Load a million rows](#load-a-million-rows) | [Time series](#time-series) | | |
 //! | [A txn larger than memory](#a-txn-larger-than-memory) | [Graph](#graph) | | |
 //! | [Many small commits](#many-small-commits) | [Near a place](#near-a-place) | | |
@@ -1256,5 +1256,60 @@
 //! db.write(|w| w.put(ACCOUNTS, &1, &-990))?;
 //! let sum = report.iter(ACCOUNTS)?.map(|account| Ok(account?.1)).sum::<Result<i64>>()?;
 //! assert_eq!(sum, 1000);
+//! # Ok(()) }
+//! ```
+//!
+//! ## A snapshot a day
+//!
+//! A snapshot with a name stays, over restarts too, until it is dropped. It costs what has changed since it
+//! was made ([`snapshots`](crate::Database::snapshots) says how much); the newest seven are kept here.
+//!
+//! ```
+//! # use mapleaf::*;
+//! # fn main() -> Result<()> {
+//! # let db = Database::temporary()?;
+//! const STOCK: Table<str, u64> = Table::new("stock");
+//!
+//! fn keep(w: &mut WriteTxn, day: &str) -> Result<()> {
+//!     w.create_snapshot(day)?;
+//!     for old in w.snapshots()?.iter().rev().skip(7) {
+//!         w.drop_snapshot(&old.name)?;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! for day in 1..=20 {
+//!     db.write(|w| {
+//!         w.put(STOCK, "tea", &day)?;
+//!         keep(w, &format!("2026-11-{day:02}"))
+//!     })?;
+//! }
+//! assert_eq!(db.read_snapshot("2026-11-14")?.get(STOCK, "tea")?, Some(14));
+//! assert!(matches!(db.read_snapshot("2026-11-13"), Err(Error::SnapshotNotFound { .. })));
+//! # Ok(()) }
+//! ```
+//!
+//! ## Back to how it was
+//!
+//! A table of a snapshot is put back by copying it, within one txn; the other tables stay as they are.
+//!
+//! ```
+//! # use mapleaf::*;
+//! # fn main() -> Result<()> {
+//! # let db = Database::temporary()?;
+//! const STOCK: Table<str, u64> = Table::new("stock");
+//!
+//! db.write(|w| {
+//!     w.put(STOCK, "tea", &5)?;
+//!     w.create_snapshot("before the sale")
+//! })?;
+//! db.write(|w| w.delete(STOCK, "tea"))?;
+//!
+//! let before = db.read_snapshot("before the sale")?;
+//! db.write(|w| {
+//!     w.drop_table("stock")?;
+//!     w.copy_table(&before, "stock")
+//! })?;
+//! assert_eq!(db.begin_read()?.get(STOCK, "tea")?, Some(5));
 //! # Ok(()) }
 //! ```

@@ -14,7 +14,7 @@ use crate::heritage;
 use crate::listen::{Listeners, NextCommit};
 use crate::lock;
 use crate::options::{Config, Durability};
-use crate::pins::{self, Reader};
+use crate::pins::{self, Reader, StoredSnapshot};
 use crate::session::{Sidecars, name_beside};
 use crate::shared::FlushState;
 use crate::snapshot::Verify;
@@ -759,6 +759,33 @@ impl Database {
         // So that the space records stay; it is not among them.
         let txn = self.begin_read()?;
         pins::list(store, txn.state(), found)
+    }
+
+    /// The stored snapshots, in order of their names, with what each keeps from being reused. Reads the space records:
+    /// O(free extents); [`ReadTxn::snapshots`] lists them without.
+    ///
+    /// ```
+    /// # use mapleaf::{Database, Table};
+    /// # const BLOBS: Table<u64, [u8]> = Table::new("blobs");
+    /// # let db = Database::temporary()?;
+    /// db.write(|w| {
+    ///     w.put(BLOBS, &1, &[7; 100_000])?;
+    ///     w.create_snapshot("monday")
+    /// })?;
+    /// db.write(|w| w.delete(BLOBS, &1))?;
+    /// let monday = &db.snapshots()?[0];
+    /// assert!(monday.pages_alone > 100_000 / 4096);
+    /// # Ok::<_, mapleaf::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Database::begin_read`]; `Corrupt` when the space records or the list are damaged.
+    pub fn snapshots(&self) -> Result<Vec<StoredSnapshot>> {
+        let store = self.store()?;
+        let found = store.readers.list()?;
+        // As for the readers.
+        let txn = self.begin_read()?;
+        pins::stored(store, txn.state(), &found)
     }
 
     /// Frees the snapshots of processes that died. Returns how many. Writers do so by themselves before the file would

@@ -75,7 +75,7 @@ pub use mapleaf_derive::{Key, Value};
 pub use multi::{Groups, MultiTable, MultiView, Pairs, Values};
 pub use named::SnapshotInfo;
 pub use options::Durability;
-pub use pins::Reader;
+pub use pins::{Reader, StoredSnapshot};
 pub use salvage::{BadPage, LostRange, LostValue, Salvage, SalvageReport, SalvagedTable};
 pub use snapshot::Verify;
 pub use sort::Duplicates;

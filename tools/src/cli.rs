@@ -1,12 +1,12 @@
 //! The command line: the list of commands, and the arguments that several of them share.
 
 use crate::commands::{
-    checkpoint, del, dump, get, load, page, put, readers, salvage, scan, stat, tables, verify,
+    checkpoint, del, dump, get, load, page, put, readers, salvage, scan, snapshot, stat, tables, verify,
 };
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
 use clap::{Args, Parser, Subcommand};
-use mapleaf::TableInfo;
+use mapleaf::{Database, ReadTxn, TableInfo};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
@@ -59,6 +59,8 @@ pub enum Command {
     Tables(tables::Args),
     /// List the snapshots that are held, in all processes, with what each keeps from being reused
     Readers(readers::Args),
+    /// List, make and drop the snapshots that are stored under names
+    Snapshot(snapshot::Args),
     /// Print a page byte by byte, labelled as in the format document
     Page(page::Args),
     /// Bring everything committed to its place, replaying the log of a store that was not closed
@@ -80,6 +82,7 @@ impl Command {
             Command::Scan(args) => scan::run(args),
             Command::Tables(args) => tables::run(args),
             Command::Readers(args) => readers::run(args),
+            Command::Snapshot(args) => snapshot::run(args),
             Command::Page(args) => page::run(args),
             Command::Checkpoint(args) => checkpoint::run(args),
         }
@@ -99,6 +102,7 @@ impl Command {
             Command::Scan(args) => &args.file,
             Command::Tables(args) => &args.file,
             Command::Readers(args) => &args.file,
+            Command::Snapshot(args) => args.file(),
             Command::Page(args) => &args.file,
             Command::Checkpoint(args) => &args.file,
         }
@@ -126,6 +130,24 @@ pub struct LogArg {
     /// Where a log waits to be replayed, show the last checkpoint, without the txns in the log
     #[arg(long)]
     pub ignore_log: bool,
+}
+
+/// `--snapshot NAME`.
+#[derive(Debug, Args)]
+pub struct SnapshotArg {
+    /// As the store was when this snapshot was made ("mapleaf snapshot list" has the names)
+    #[arg(long, value_name = "NAME")]
+    snapshot: Option<String>,
+}
+
+impl SnapshotArg {
+    /// Begins at the snapshot that was asked for, or at the newest state.
+    pub fn begin(&self, db: &Database) -> Result<ReadTxn> {
+        Ok(match &self.snapshot {
+            Some(name) => db.read_snapshot(name)?,
+            None => db.begin_read()?,
+        })
+    }
 }
 
 /// `--json`.

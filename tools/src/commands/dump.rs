@@ -3,7 +3,7 @@
 //! Promises: a file written with `-f` is there whole or as it was before; a dump to standard output that could not be finished
 //! has no `DATA=END`, so that no load takes it.
 
-use crate::cli::{LogArg, TableArg};
+use crate::cli::{LogArg, SnapshotArg, TableArg};
 use crate::dump_text::{Format, Header, LmdbLines, Writer, fits_a_header_line};
 use crate::failure::{Failure, Result, tell};
 use crate::output::print;
@@ -26,6 +26,8 @@ pub struct Args {
     pub file: PathBuf,
     #[command(flatten)]
     log: LogArg,
+    #[command(flatten)]
+    snapshot: SnapshotArg,
     /// Printable characters as they are (format=print), not everything in hex (format=bytevalue)
     #[arg(short = 'p', long = "print")]
     print: bool,
@@ -62,7 +64,7 @@ pub fn run(args: &Args) -> Result {
         return Err(Failure::Usage("--mapsize goes with --compat lmdb".into()));
     }
     let db = open_to_read(&args.file, args.log)?;
-    let txn = db.begin_read()?;
+    let txn = args.snapshot.begin(&db)?;
     let tables = txn.tables()?;
     if args.list {
         return print(|output| {

@@ -1,6 +1,6 @@
 //! `mapleaf get`: the value at a key, or its values in a multimap.
 
-use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg, TableArg};
+use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg, SnapshotArg, TableArg};
 use crate::failure::{Failure, Result};
 use crate::output::{print, print_json, print_line};
 use crate::store::{choose, open_to_read, shown};
@@ -21,6 +21,8 @@ pub struct Args {
     pub file: PathBuf,
     #[command(flatten)]
     log: LogArg,
+    #[command(flatten)]
+    snapshot: SnapshotArg,
     /// The key
     #[arg(allow_negative_numbers = true)]
     key: OsString,
@@ -46,7 +48,7 @@ struct Document<'t> {
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let db = open_to_read(&args.file, args.log)?;
-    let txn = db.begin_read()?;
+    let txn = args.snapshot.begin(&db)?;
     let tables = txn.tables()?;
     let table = choose(&tables, args.table.asked())?;
     let codecs = args.formats.codecs(Some(table));

@@ -10,6 +10,7 @@ pub mod put;
 pub mod readers;
 pub mod salvage;
 pub mod scan;
+pub mod snapshot;
 pub mod stat;
 pub mod tables;
 pub mod verify;

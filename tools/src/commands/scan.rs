@@ -2,7 +2,7 @@
 //!
 //! Skipping is not reading: `--offset` and `--count` go by the counts in the tree, in O(log n).
 
-use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg, TableArg};
+use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg, SnapshotArg, TableArg};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, print};
 use crate::store::{choose, open_to_read, shown};
@@ -24,6 +24,8 @@ pub struct Args {
     pub file: PathBuf,
     #[command(flatten)]
     log: LogArg,
+    #[command(flatten)]
+    snapshot: SnapshotArg,
     /// Begin at this key
     #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
     from: Option<OsString>,
@@ -70,7 +72,7 @@ struct Pair<'t> {
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let db = open_to_read(&args.file, args.log)?;
-    let txn = db.begin_read()?;
+    let txn = args.snapshot.begin(&db)?;
     let tables = txn.tables()?;
     let chosen: Vec<&TableInfo> = match args.all {
         true => tables.iter().collect(),

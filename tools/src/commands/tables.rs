@@ -1,6 +1,6 @@
 //! `mapleaf tables`: what tables there are.
 
-use crate::cli::{JsonArg, LogArg};
+use crate::cli::{JsonArg, LogArg, SnapshotArg};
 use crate::failure::Result;
 use crate::output::{print, print_json};
 use crate::store::{open_to_read, shown};
@@ -19,6 +19,8 @@ pub struct Args {
     pub file: PathBuf,
     #[command(flatten)]
     log: LogArg,
+    #[command(flatten)]
+    snapshot: SnapshotArg,
     #[command(flatten)]
     json: JsonArg,
 }
@@ -62,7 +64,7 @@ impl<'t> Document<'t> {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    let tables = open_to_read(&args.file, args.log)?.begin_read()?.tables()?;
+    let tables = args.snapshot.begin(&open_to_read(&args.file, args.log)?)?.tables()?;
     if args.json.json {
         return print_json(&tables.iter().map(Document::of).collect::<Vec<_>>());
     }
