@@ -630,7 +630,7 @@
 //! #     db.write(|w| w.put(IMAGES, name, &[7; 100_000]))?;
 //! # }
 //! let r = db.begin_read()?;
-//! let cats: Vec<&str> = r.prefix(IMAGES, "cats/")?.keys().collect::<Result<_>>()?;
+//! let cats: Vec<&str> = r.range(IMAGES, Prefix("cats/"))?.keys().collect::<Result<_>>()?;
 //! assert_eq!(cats, ["cats/1.jpg", "cats/2.jpg"]);
 //! # Ok(()) }
 //! ```
@@ -647,7 +647,7 @@
 //!
 //! # db.write(|w| w.bulk_load(TERMS, [("apple", 3), ("apply", 9), ("apricot", 2), ("banana", 5)]))?;
 //! let r = db.begin_read()?;
-//! let mut terms: Vec<(&str, u64)> = r.prefix(TERMS, "app")?.collect::<Result<_>>()?;
+//! let mut terms: Vec<(&str, u64)> = r.range(TERMS, Prefix("app"))?.collect::<Result<_>>()?;
 //! terms.sort_by_key(|term| std::cmp::Reverse(term.1));
 //! assert_eq!(terms, [("apply", 9), ("apple", 3)]);
 //! # Ok(()) }
@@ -769,7 +769,7 @@
 //!
 //! The bits of x and y in turn (Morton's order) make one number in which a square cell is a range: a few
 //! ranges cover any rectangle, and what lies just outside is filtered. The same goes for geohash text and
-//! [`prefix`](crate::ReadTxn::prefix).
+//! [`Prefix`](crate::Prefix).
 //!
 //! ```
 //! # use mapleaf::*;

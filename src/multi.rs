@@ -4,7 +4,7 @@
 //! same over a snapshot and over a write txn; what it returns borrows from either, for as long as it is not
 //! changed. Leaves to others: where the values of a key are ([`crate::tree::multi`]).
 
-use crate::codec::{Encode, Key, KeyRange, prefix_end};
+use crate::codec::{Encode, Key, KeyRange};
 use crate::error::{Error, Result};
 use crate::format::Schema;
 use crate::page::Pair;
@@ -178,14 +178,6 @@ impl<'t, K: Key + ?Sized, V: Key + ?Sized> MultiView<'t, K, V> {
     /// empty or inverted range gives nothing.
     pub fn range(&self, range: impl KeyRange<K>) -> Pairs<'t, K, V> {
         Pairs { groups: self.groups(range), front: None, back: None }
-    }
-
-    /// The pairs whose encoded key begins with `prefix`: for `str` and byte keys, the text.
-    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Pairs<'t, K, V> {
-        let prefix = prefix.as_ref();
-        let high = prefix_end(prefix).map_or(Bound::Unbounded, Bound::Excluded);
-        let groups = self.groups_between(Bound::Included(prefix.to_vec()), high);
-        Pairs { groups, front: None, back: None }
     }
 
     /// The keys in `range`, in order, each with its values; from either end. Nothing is read before the first

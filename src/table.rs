@@ -11,7 +11,7 @@ mod jump;
 mod split;
 pub use large::ValueReader;
 
-use crate::codec::{Codec, Encode, Key, KeyRange, prefix_end};
+use crate::codec::{Codec, Encode, Key, KeyRange};
 use crate::error::{Error, Result};
 use crate::format::Schema;
 use crate::page::{Entries, Pair, Stored};
@@ -179,13 +179,6 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     pub fn range(&self, range: impl KeyRange<K>) -> Range<'t, K, V> {
         let (low, high) = range.to_bounds();
         self.between(low, high)
-    }
-
-    /// The entries whose encoded key begins with `prefix`: for `str` and byte keys, the text.
-    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range<'t, K, V> {
-        let prefix = prefix.as_ref();
-        let high = prefix_end(prefix).map_or(Bound::Unbounded, Bound::Excluded);
-        self.between(Bound::Included(prefix.to_vec()), high)
     }
 
     pub(crate) fn between(&self, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Range<'t, K, V> {

@@ -178,18 +178,6 @@ macro_rules! reading {
             Ok(self.table(table)?.iter())
         }
 
-        /// The entries whose encoded key begins with `prefix`. See [`TableView::prefix`].
-        ///
-        /// # Errors
-        /// `SchemaMismatch`; the steps have errors of their own.
-        pub fn prefix<K: Key + ?Sized, V: Codec + ?Sized>(
-            &self,
-            table: Table<K, V>,
-            prefix: impl AsRef<[u8]>,
-        ) -> Result<Range<'_, K, V>> {
-            Ok(self.table(table)?.prefix(prefix))
-        }
-
         /// A cursor, which stands before the first entry. See [`Cursor`].
         ///
         /// # Errors

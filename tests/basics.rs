@@ -2,7 +2,7 @@
 
 mod common;
 use common::TestDb;
-use mapleaf::{Database, Error, Options, Table};
+use mapleaf::{Database, Error, Options, Prefix, Table};
 
 const NUMBERS: Table<u64, u64> = Table::new("numbers");
 const WORDS: Table<str, [u8]> = Table::new("words");
@@ -35,7 +35,7 @@ fn what_was_put_is_there_after_reopening() {
     assert_eq!(r.rank(NUMBERS, &4000).unwrap(), 4000);
     assert_eq!(r.first(NUMBERS).unwrap(), Some((0, 0)));
     assert_eq!(r.last(NUMBERS).unwrap().map(|e| e.0), Some(4999));
-    assert_eq!(r.prefix(WORDS, "word 49").unwrap().count(), 111);
+    assert_eq!(r.range(WORDS, Prefix("word 49")).unwrap().count(), 111);
     let both: Vec<u64> = r.range(NUMBERS, 10..15).unwrap().map(|e| e.unwrap().0).collect();
     assert_eq!(both, [10, 11, 12, 13, 14]);
 }

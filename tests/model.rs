@@ -9,7 +9,9 @@ mod common;
 
 use common::TestDb;
 use mapleaf::codec::Pod;
-use mapleaf::{Durability, Error, Options, ReadTxn, Savepoint, Schema, Table, TableView, Ticket, WriteTxn};
+use mapleaf::{
+    Durability, Error, Options, Prefix, ReadTxn, Savepoint, Schema, Table, TableView, Ticket, WriteTxn,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{FileFailurePersistence, RngAlgorithm, RngSeed, TestRng, TestRunner};
@@ -967,8 +969,8 @@ fn check_range(
 
 fn check_prefix(view: TableView<'_, [u8], [u8]>, map: &Map, prefix: &[u8], turns: u64) {
     let expected: Vec<_> = map.iter().filter(|(key, _)| key.starts_with(prefix)).collect();
-    assert_eq!(view.prefix(prefix).count(), expected.len());
-    check_turns(view.prefix(prefix), &expected, turns);
+    assert_eq!(view.range(Prefix(prefix)).count(), expected.len());
+    check_turns(view.range(Prefix(prefix)), &expected, turns);
 }
 
 /// Steps from both ends, as the bits of `turns` say, until both have met and twice more.

@@ -2,7 +2,7 @@
 
 use super::input::Input;
 use super::plan::Contents;
-use mapleaf::{Database, Error, ReadTxn, Result, Table, TableView};
+use mapleaf::{Database, Error, Prefix, ReadTxn, Result, Table, TableView};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -207,7 +207,7 @@ fn look_up(view: &View<'_>, map: Option<&Map>, key: &[u8]) {
     let prefix = &key[..key.len().min(7)];
     let right =
         map.map(|map| map.range(prefix.to_vec()..).take_while(|(k, _)| k.starts_with(prefix)).count());
-    let found: Result<Vec<_>> = view.prefix(prefix).take(MANY).collect();
+    let found: Result<Vec<_>> = view.range(Prefix(prefix)).take(MANY).collect();
     match found {
         Ok(found) => assert!(right.is_none_or(|right| found.len() == right)),
         Err(error) => judge(&error),

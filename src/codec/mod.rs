@@ -187,7 +187,7 @@ pub use lazy::{Lazy, LazyValue};
 pub use plain::{Plain, Pod, Value};
 pub use prefix::{EncodePrefix, Prefix};
 pub use range::KeyRange;
-pub(crate) use range::prefix_end;
+use range::prefix_end;
 #[cfg(feature = "serde")]
 pub use serde::Serde;
 

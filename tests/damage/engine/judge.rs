@@ -3,7 +3,7 @@
 use super::damages::Good;
 use super::shapes::{Change, Contents, Entries, apply};
 use super::{Mode, Outcome, Reason};
-use mapleaf::{Database, Error, Options, ReadTxn, Salvage, Table, TableView, Verify, WriteTxn};
+use mapleaf::{Database, Error, Options, Prefix, ReadTxn, Salvage, Table, TableView, Verify, WriteTxn};
 use rand::prelude::*;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -400,7 +400,7 @@ impl<'a> Judge<'a> {
             self.walk(name, "range", range, slice.take(PROBES))?;
             let prefix = &low_key[..low_key.len().min(6)];
             let begins = entries.iter().filter(|(key, _)| key.starts_with(prefix));
-            self.walk(name, "prefix", view.prefix(prefix), begins)?;
+            self.walk(name, "prefix", view.range(Prefix(prefix)), begins)?;
         }
         Ok(())
     }
