@@ -206,7 +206,8 @@ fn a_txn_of_two_tables_in_random_order_may_outgrow_its_memory() {
     })
     .unwrap();
     let [written, ..] = counter.take();
-    assert!(written < 4 * db.file_len(), "{written} bytes for a file of {}", db.file_len());
+    // The memory is less than a quarter of the pages: every second put finds its leaf written already.
+    assert!(written < 6 * db.file_len(), "{written} bytes for a file of {}", db.file_len());
     let r = db.begin_read().unwrap();
     for i in 0..5000 {
         let is_deleted = (0..5000).step_by(3).any(|at| at / 2 == i);
