@@ -13,8 +13,10 @@ use crate::map::prefetch;
 use std::cmp::Ordering;
 
 /// Entries that fit in a page.
+#[inline]
 pub fn capacity(page_size: usize, key_width: usize, value_width: usize) -> usize {
-    (page_size - HEADER_LEN) / (key_width + value_width)
+    // Of 32 bits, which processors divide in half the time.
+    ((page_size - HEADER_LEN) as u32 / (key_width + value_width) as u32) as usize
 }
 
 /// Begins to bring what a search for the entry that may be number `guess` touches nearer to the processor, and need not

@@ -108,8 +108,10 @@ impl<S: PageSource> Lookup for S {
                     }
                 }
             }
-            for ((page, place), key) in pages.iter().zip(&mut places).zip(keys) {
-                *place = LeafView::new(page)?.prefetch(key).unwrap_or(*place);
+            if tree.layout.fixed.is_none() {
+                for ((page, place), key) in pages.iter().zip(&mut places).zip(keys) {
+                    *place = LeafView::new(page)?.prefetch(key).unwrap_or(*place);
+                }
             }
             for (i, ((page, place), key)) in pages.iter().zip(places).zip(keys).enumerate() {
                 each(first + i, LeafView::new(page)?.find_near(key, place)?)?;
