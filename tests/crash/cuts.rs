@@ -149,6 +149,28 @@ fn a_cut_in_checkpoints_that_were_asked_for_is_survived() {
     survives("checkpoints", &Options::new(), &checkpoints(), Effort { at_flush: 30, ..LONG });
 }
 
+#[test]
+fn a_cut_in_logged_ranges_loads_multimaps_and_nested_txns_is_survived() {
+    let effort = Effort { at_flush: 20, recover_every: 40, ..LONG };
+    let run = survives("operations", &Options::new(), &operations(), effort);
+    assert!(run.counters.logged_commits >= 9, "{:?}", run.counters);
+}
+
+#[test]
+fn a_cut_in_large_ranges_loads_multimaps_and_values_is_survived() {
+    survives("large operations", &ordered(), &large_operations(), LONG);
+}
+
+#[test]
+fn a_cut_while_values_go_to_the_file_as_they_are_read_is_survived() {
+    survives("streamed", &Options::new(), &streamed(), LARGE);
+}
+
+#[test]
+fn a_cut_while_snapshots_keep_ranges_and_sets_is_survived() {
+    survives("stored operations", &Options::new(), &stored_operations(), LONG);
+}
+
 /// Txns in flight, any part of whose records may be on the disk; what is committed after the cut has
 /// records of the same length, so that what is left of them lies where the next record would.
 #[test]
@@ -205,6 +227,18 @@ fn a_second_and_a_third_cut_while_a_full_log_is_replayed_are_survived() {
     let effort = Effort { all_up_to: 16, at_flush: 4, elsewhere: 0, recover_every: 2, third_every: 9, from };
     judge.accept(Disk::empty(), &recording.log, recording.permitted, effort);
     report("F1", "cuts in replay", &judge, begun);
+}
+
+#[test]
+fn a_second_and_a_third_cut_while_ranges_and_multimaps_are_replayed_are_survived() {
+    let recording = run(&Options::new(), &operations());
+    let mut judge = Judge::new(&Options::new());
+    let begun = Instant::now();
+    let from = recording.log.len() - 12;
+    let effort = Effort { all_up_to: 16, at_flush: 4, elsewhere: 0, recover_every: 2, third_every: 9, from };
+    judge.accept(Disk::empty(), &recording.log, recording.permitted, effort);
+    assert!(judge.again > 3, "{} images were cut again", judge.again);
+    report("F1", "cuts in the replay of operations", &judge, begun);
 }
 
 // ---- killed writers ----
@@ -297,6 +331,11 @@ fn a_writer_killed_anywhere_and_a_cut_in_the_next_process_are_survived() {
 fn a_writer_killed_anywhere_in_logged_commits_and_a_cut_in_the_next_process_are_survived() {
     let actions = [&blend()[..19], &logged_growth()[2..4], &blend()[2..9]].concat();
     survives_kills("killed writer, logged", &Options::new(), &actions, 2);
+}
+
+#[test]
+fn a_writer_killed_anywhere_in_ranges_and_multimaps_and_a_cut_in_the_next_process_are_survived() {
+    survives_kills("killed writer, operations", &Options::new(), &operations(), 6);
 }
 
 #[test]

@@ -6,9 +6,10 @@
 
 use crate::LARGE;
 use crate::judge::{Effort, Judge, Permitted, sound};
+use crate::operations::delete_range;
 use crate::report;
 use crate::script::{Action, Session, Step, delete, put};
-use crate::workloads::{beginning, record, spilling, stored};
+use crate::workloads::*;
 use mapleaf::{Durability, Options};
 use mapleaf_crash::{BLOCK, Disk, Event, FailedFlush, Failure, Image, Recorder, memory_directory};
 use std::ops::Range;
@@ -106,12 +107,17 @@ impl Faults {
     }
 
     /// The same, from a store whose process died with a log that is to be replayed.
-    pub fn killed(mut self) -> Self {
+    pub fn killed(self) -> Self {
+        let actions: Vec<Action> =
+            (0..6).map(|i| Action::Commit(record(i, if i < 2 { 6 } else { 12 }))).collect();
+        self.killed_after(&actions)
+    }
+
+    /// The same with these actions in the log.
+    pub fn killed_after(mut self, actions: &[Action]) -> Self {
         let path = self.base.with_extension("killed");
         let mut session = Session::open(&path, &self.options, Arc::new(Recorder::default())).unwrap();
-        for i in 0..6 {
-            session.act(&Action::Commit(record(i, if i < 2 { 6 } else { 12 }))).unwrap();
-        }
+        actions.iter().for_each(|action| session.act(action).unwrap());
         std::fs::copy(&path, &self.base).unwrap();
         self.before = self.judge.image_of(&self.base);
         self
@@ -340,6 +346,41 @@ fn a_failing_operation_while_the_log_is_replayed_is_survived() {
         let plan = Plan { failures: &FAILURES[..3 - count], every: 1, count };
         let faults = Faults::new(&Options::new(), &actions).killed();
         survives_failures(&format!("{count} failures, replay"), faults, &plan);
+    }
+}
+
+#[test]
+fn a_failing_operation_in_logged_ranges_loads_multimaps_and_nested_txns_is_survived() {
+    let plan = Plan { failures: &FAILURES[..1], every: 3, count: 1 };
+    survives_failures("failures, operations", Faults::new(&Options::new(), &operations()), &plan);
+}
+
+#[test]
+fn a_failing_operation_in_large_ranges_loads_multimaps_and_values_is_survived() {
+    let plan = Plan { failures: &FAILURES[..1], every: 3, count: 1 };
+    survives_failures("failures, large operations", Faults::new(&ordered(), &large_operations()), &plan);
+}
+
+#[test]
+fn a_failing_operation_while_values_go_to_the_file_is_survived() {
+    let plan = Plan { failures: &FAILURES[..1], every: 23, count: 1 };
+    survives_failures("failures, streamed", Faults::new(&Options::new(), &streamed()), &plan);
+}
+
+#[test]
+fn a_failing_operation_while_snapshots_keep_ranges_and_sets_is_survived() {
+    let plan = Plan { failures: &FAILURES[..1], every: 12, count: 1 };
+    survives_failures("failures, stored", Faults::new(&Options::new(), &stored_operations()), &plan);
+}
+
+#[test]
+fn a_failing_operation_while_ranges_and_multimaps_are_replayed_is_survived() {
+    let actions = [Action::Commit(record(20, 6)), Action::Commit(vec![delete_range("labels", 0..2)])];
+    for count in [1, 2] {
+        let plan = Plan { failures: &FAILURES[..1], every: 1, count };
+        let all = operations();
+        let faults = Faults::new(&Options::new(), &actions).killed_after(&all[..all.len() - 1]);
+        survives_failures(&format!("{count} failures, replay of operations"), faults, &plan);
     }
 }
 

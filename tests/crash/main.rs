@@ -22,6 +22,8 @@
 //!
 //! Samples follow a seed, `MAPLEAF_SEED` or a default; a failure prints it.
 //!
+//! Workloads are made of the steps of [`script`] and [`operations`].
+//!
 //! Where the tests are: [`cuts`] power cuts and killed writers, [`phases`] three cuts in each phase of a store's
 //! life, [`faults`] failing operations, [`forever`] those that do not end, [`reverts`] a cache that forgets, [`lies`] a
 //! disk that lies, [`rot`] rotten meta slots, [`settled`] opening without a flush, [`threads`] commits of several threads, [`turns`] real processes that
@@ -37,6 +39,7 @@ mod forever;
 mod judge;
 mod lies;
 mod mutations;
+mod operations;
 mod phases;
 mod reverts;
 mod rot;

@@ -326,7 +326,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "value_checksum_left_out",
         changes: &[
-            ("src/snapshot.rs", "    if found == expected {", "    if found == expected || run.len > 0 {"),
+            ("src/snapshot.rs", "    if found == expected {\n", "    if found == expected || run.len > 0 {\n"),
         ],
         target: DAMAGE,
         tests: &["rot_gives_the_right_answer"],

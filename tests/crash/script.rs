@@ -4,6 +4,7 @@
 //! after every action that readers see exactly what they may.
 
 use crate::judge::sound;
+use crate::operations::{self, Operation};
 use mapleaf::{Database, Durability, Error, Options, ReadTxn, Result, Schema, Ticket, WriteTxn};
 use mapleaf_crash::{Event, Recorder};
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ pub enum Step {
     Forget(&'static str),
     /// Steps behind a savepoint, to which the txn is rolled back.
     Undone(Vec<Step>),
+    /// One of the larger operations.
+    Run(Operation),
 }
 
 /// One thing that a workload does.
@@ -65,7 +68,7 @@ pub fn delete(table: &'static str, key: u32) -> Step {
     Step::Delete { table, key }
 }
 
-fn value(key: u32, len: usize, seed: u8) -> Vec<u8> {
+pub fn value(key: u32, len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|i| (i as u32 / 7 + key).wrapping_mul(31) as u8 ^ seed).collect()
 }
 
@@ -88,6 +91,7 @@ impl Step {
                 steps.iter().try_for_each(|step| step.carry_out(txn))?;
                 txn.rollback_to(savepoint)
             }
+            Step::Run(operation) => operation.carry_out(txn),
         }
     }
 
@@ -113,6 +117,7 @@ impl Step {
             }
             Step::Forget(name) => contents.retain(|table, _| !table.starts_with(&format!("@{name}/"))),
             Step::Undone(_) => {}
+            Step::Run(operation) => operation.model(contents),
         }
     }
 }
@@ -127,9 +132,8 @@ fn without_stored(contents: &Contents) -> Contents {
 pub fn contents(txn: &ReadTxn) -> Result<Contents> {
     let mut contents = Contents::new();
     for info in txn.tables()? {
-        let table = txn.raw_table(&info.name)?.expect("it was listed");
-        let entries = table.iter().map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
-        contents.insert(info.name, entries.collect::<Result<_>>()?);
+        let entries = operations::read(txn, &info)?;
+        contents.insert(info.name, entries);
     }
     Ok(contents)
 }

@@ -3,6 +3,7 @@
 //! Owns: lists of actions. For the log to be full soon, records have some KiB: the first extent of the
 //! log holds three of [`record`] with 20 entries.
 
+use crate::operations::*;
 use crate::script::{Action, Step, delete, put};
 use mapleaf::Durability;
 
@@ -149,5 +150,85 @@ pub fn stored() -> Vec<Action> {
     actions.extend([Action::Abort(vec![Step::Forget("three")]), Action::Hand(vec![Step::Store("four")])]);
     actions.extend([Action::Wait, Action::Commit(vec![Step::Forget("three"), Step::Forget("four")])]);
     actions.extend((20..24).map(|i| Action::Commit(record(i, 8))));
+    actions
+}
+
+/// The larger operations, each in txns small enough for the log: what follows the last checkpoint is replayed.
+pub fn operations() -> Vec<Action> {
+    let mut actions = beginning();
+    actions.push(Action::Commit(vec![put_values("tags", 1, 0..5, 60), put_values("tags", 2, 0..45, 70)]));
+    actions.push(Action::Commit(vec![
+        delete_range("words", 10..40),
+        put("words", 20, 300, 3),
+        delete_range("words", 2..5),
+        put("words", 3, 20, 4),
+    ]));
+    actions.push(Action::Checkpoint);
+    // From a tree into the leaf, and the other way.
+    actions.push(Action::Commit(vec![delete_values("tags", 2, 3..42, 70)]));
+    let undone = vec![delete_range("words", 0..99), put_values("tags", 1, 0..60, 60), delete_key("tags", 2)];
+    actions.push(Action::Commit(vec![put_values("tags", 1, 3..50, 60), dropped(undone)]));
+    actions.push(Action::Hand(vec![load("words", 0..60, 4, 500, 5), append("rows", 0..12, 400, 1)]));
+    actions.push(Action::Hand(vec![delete_range("rows", 3..11), append("rows", 40..43, 99, 2)]));
+    actions.push(Action::Wait);
+    let inner = vec![put_values("tags", 3, 0..5, 500), dropped(vec![edit("words", 4, 9)])];
+    actions.push(Action::Commit(vec![edit("words", 8, 7), kept(inner), edit("words", 12, 1)]));
+    let eventual = vec![delete_key("tags", 1), put_values("tags", 1, 7..9, 60), delete_range("tags", 2..3)];
+    actions.push(Action::CommitAs(Durability::Eventual, eventual));
+    actions.push(Action::Commit(vec![Step::Rename("tags", "labels"), put_values("labels", 2, 0..40, 70)]));
+    actions.push(Action::Abort(vec![delete_range("labels", 0..9), load("words", 0..60, 5, 500, 8)]));
+    actions.push(Action::Commit(vec![delete_range("labels", 1..3), delete_range("words", 5..99)]));
+    actions
+}
+
+/// The same in txns that are too large for it, and values whose chunks have checksums of their own.
+pub fn large_operations() -> Vec<Action> {
+    let mut actions = vec![Action::Commit(vec![put("words", 1, 10, 1)])];
+    actions.push(Action::Commit(vec![load("words", 0..80, 2, 1900, 2), put_from("large", 1, 140_000, 3)]));
+    actions.push(Action::Commit(vec![reserve("large", 2, 66_000, 4), load("words", 1..80, 3, 2500, 5)]));
+    let nested = vec![put_from("large", 3, 70_000, 6), dropped(vec![delete_range("large", 0..9)])];
+    let undone = vec![reserve("large", 1, 80_000, 7), delete_range("words", 0..99), edit("large", 2, 8)];
+    actions.push(Action::Commit(vec![kept(nested), dropped(undone), edit("large", 1, 9)]));
+    actions.push(Action::CommitAs(Durability::Eventual, vec![delete_range("words", 10..70)]));
+    let sets = vec![put_values("tags", 1, 0..60, 900), put_values("tags", 2, 0..40, 900)];
+    actions.push(Action::Commit(sets));
+    actions.push(Action::Abort(vec![delete_range("tags", 0..9), put_from("large", 1, 90_000, 2)]));
+    let few = delete_values("tags", 1, 1..60, 900);
+    actions.push(Action::Commit(vec![append("words", 200..240, 1900, 1), few]));
+    actions.push(Action::Commit(vec![delete_range("large", 1..3), delete_key("tags", 2)]));
+    actions.push(Action::Commit(vec![put("words", 5, 100, 9), put_values("tags", 2, 0..3, 100)]));
+    actions
+}
+
+/// Values that go to the file while they are read, kept, taken back and replaced.
+pub fn streamed() -> Vec<Action> {
+    const LONG: usize = 1 << 20;
+    let twice = vec![put_from("large", 1, LONG, 2), dropped(vec![put_from("large", 2, LONG + 9, 3)])];
+    vec![
+        Action::Commit(vec![put("words", 1, 10, 1)]),
+        Action::Commit(twice),
+        Action::Abort(vec![put_from("large", 1, LONG + 4096, 4)]),
+        Action::Commit(vec![put("words", 2, 10, 2)]),
+        Action::Commit(vec![kept(vec![put_from("large", 1, LONG + 1, 5)]), delete_range("words", 0..2)]),
+        Action::Commit(vec![put("words", 3, 10, 3)]),
+    ]
+}
+
+/// Snapshots that keep what ranges, keys with sets, and loads have taken away.
+pub fn stored_operations() -> Vec<Action> {
+    let mut actions = beginning();
+    let sets = vec![put_values("tags", 1, 0..40, 90), put_values("tags", 2, 0..3, 90)];
+    actions.push(Action::Commit([sets, vec![put_from("large", 1, 70_000, 1)]].concat()));
+    actions.push(Action::Commit(vec![append("words", 100..110, 1700, 1), Step::Store("one")]));
+    actions.push(Action::Commit(vec![delete_range("words", 5..105), delete_key("tags", 1)]));
+    actions.push(Action::Commit(vec![put_values("tags", 1, 30..60, 90), delete_range("large", 0..9)]));
+    actions.push(Action::Commit(vec![load("words", 0..200, 8, 800, 2)]));
+    actions.push(Action::Commit(vec![dropped(vec![Step::Forget("one")]), kept(vec![Step::Store("two")])]));
+    actions.extend((4..6).map(|i| Action::Commit(record(i, 12))));
+    actions.push(Action::Commit(vec![delete_values("tags", 1, 31..60, 90), delete_range("words", 0..50)]));
+    actions.extend([Action::Reopen, Action::Commit(vec![Step::Forget("one")])]);
+    actions.extend((8..12).map(|i| Action::Commit(record(i, 14))));
+    actions.push(Action::Commit(vec![delete_range("tags", 0..9), Step::Forget("two")]));
+    actions.extend((14..16).map(|i| Action::Commit(record(i, 14))));
     actions
 }
