@@ -46,10 +46,10 @@ fn place() -> PathBuf {
 
 /// Copies the sources and the tests, as a workspace of their own.
 fn copy_sources(to: &Path) {
-    for part in ["src", "tests", "crash"] {
+    for part in ["src", "tests", "derive", "crash"] {
         let _ = std::fs::remove_dir_all(to.join(part));
     }
-    for part in ["src", "tests/crash", "tests/damage", "tests/common", "crash"] {
+    for part in ["src", "tests/crash", "tests/damage", "tests/common", "derive", "crash"] {
         copy_directory(&root().join(part), &to.join(part));
     }
     for file in ["Cargo.lock", "README.md"] {
@@ -59,8 +59,9 @@ fn copy_sources(to: &Path) {
     let is_list =
         |line: &&str| !["members", "default-members", "exclude"].contains(&line.split(' ').next().unwrap());
     let manifest: Vec<&str> = manifest.lines().filter(is_list).collect();
-    let manifest =
-        manifest.join("\n").replace("[workspace]\n", "[workspace]\nmembers = [\".\", \"crash\"]\n");
+    let manifest = manifest
+        .join("\n")
+        .replace("[workspace]\n", "[workspace]\nmembers = [\".\", \"derive\", \"crash\"]\n");
     std::fs::write(to.join("Cargo.toml"), manifest).unwrap();
 }
 
@@ -375,6 +376,132 @@ const MUTATIONS: &[Mutation] = &[
         ],
         target: CRASH,
         tests: &["while_a_reader_is_open", "while_readers_stay"],
+    },
+    // A range that was deleted is back after a cut: it is not in the log.
+    Mutation {
+        name: "range_not_logged",
+        changes: &[
+            ("src/txn/delete_range.rs", "        if removed > 0 {", "        if removed > u64::MAX / 2 {"),
+        ],
+        target: CRASH,
+        tests: &["in_logged_ranges"],
+    },
+    // So is the value of a multimap's key.
+    Mutation {
+        name: "deleted_value_not_logged",
+        changes: &[
+            ("src/txn/multi.rs", "        if was_there {", "        if was_there && key.is_empty() {"),
+        ],
+        target: CRASH,
+        tests: &["in_logged_ranges"],
+    },
+    // What was edited in its place is not in the log.
+    Mutation {
+        name: "edit_not_logged",
+        changes: &[
+            ("src/txn/entry.rs", "        if result.is_some() {", "        if result.is_some() && key.is_empty() {"),
+        ],
+        target: CRASH,
+        tests: &["in_logged_ranges"],
+    },
+    // What was put before a range was deleted is replayed behind that.
+    Mutation {
+        name: "range_replayed_too_early",
+        changes: &[
+            ("src/recover.rs", "let filed = entries.remove(&table).unwrap_or_default();", "let filed = Vec::new();"),
+        ],
+        target: CRASH,
+        tests: &["in_logged_ranges"],
+    },
+    // Of all that was done to a key of a multimap only the last is replayed.
+    Mutation {
+        name: "sets_replayed_as_values",
+        changes: &[
+            ("src/recover.rs", "schema.multi || entries", "entries"),
+        ],
+        target: CRASH,
+        tests: &["in_logged_ranges"],
+    },
+    // The pages of a set stay behind when its key is deleted.
+    Mutation {
+        name: "set_not_given_up",
+        changes: &[
+            ("src/tree/remove.rs", "drop_below(dirty, &mut set, root, level, left)?;", "let _ = (&mut set, root, level, &left);"),
+        ],
+        target: CRASH,
+        tests: &["in_large_ranges", "in_logged_ranges"],
+    },
+    // So does the page of a set that comes back into the leaf.
+    Mutation {
+        name: "page_of_a_set_stays",
+        changes: &[
+            ("src/tree/multi.rs", "            aside(dirty, |dirty| dirty.drop_page(values.root))?;\n", ""),
+        ],
+        target: CRASH,
+        tests: &["in_large_ranges", "in_logged_ranges"],
+    },
+    // A large value's pages are given up twice.
+    Mutation {
+        name: "value_given_up_twice",
+        changes: &[
+            ("src/tree/remove.rs", "                dirty.drop_value(&run)?;\n", "                dirty.drop_value(&run)?;\n                dirty.drop_value(&run)?;\n"),
+        ],
+        target: CRASH,
+        tests: &["in_large_ranges"],
+    },
+    // The second chunk of a large value has no checksum.
+    Mutation {
+        name: "chunk_without_a_checksum",
+        changes: &[
+            ("src/chunks.rs", "        self.table.extend_from_slice(&sum.to_le_bytes());\n", "        let sum = if self.table.len() == 4 { 0 } else { sum };\n        self.table.extend_from_slice(&sum.to_le_bytes());\n"),
+        ],
+        target: CRASH,
+        tests: &["in_large_ranges"],
+    },
+    // A load does not count the pages of its large values.
+    Mutation {
+        name: "loaded_pages_not_counted",
+        changes: &[
+            ("src/tree/build.rs", "            tree.overflow_pages += run.pages(tree.layout.page_size);\n", "            let _ = run;\n"),
+        ],
+        target: CRASH,
+        tests: &["in_large_ranges"],
+    },
+    // A value that was streamed to its pages is not in the log, and the commit is logged nevertheless.
+    Mutation {
+        name: "streamed_value_logged",
+        changes: &[
+            ("src/commit.rs", ".filter(|_| !dirty.has_allocated())", ""),
+        ],
+        target: CRASH,
+        tests: &["go_to_the_file"],
+    },
+    // What a dropped nested txn has done is in the log.
+    Mutation {
+        name: "nested_leaves_its_record",
+        changes: &[
+            ("src/txn/nested.rs", "        self.redo.roll_back(redo);\n", "        let _ = redo;\n"),
+        ],
+        target: CRASH,
+        tests: &["in_logged_ranges"],
+    },
+    // What a dropped nested txn has given up stays so, though it is used.
+    Mutation {
+        name: "nested_gives_up_for_good",
+        changes: &[
+            ("src/dirty.rs", "        self.given_up.truncate(given_up);\n", "        let _ = given_up;\n"),
+        ],
+        target: CRASH,
+        tests: &["in_large_ranges", "in_logged_ranges"],
+    },
+    // The pages of a snapshot are reused by the txn that drops it, before its name is gone from the disk.
+    Mutation {
+        name: "snapshot_freed_too_early",
+        changes: &[
+            ("src/txn/stored.rs", "            Some(_) => self.snapshots.insert(name.to_owned(), None),\n", "            Some(_) => {\n                let needed = self.dirty.store.needed(&[])?;\n                self.dirty.space.reclaim(&needed, self.dirty.base.txn);\n                self.snapshots.insert(name.to_owned(), None)\n            }\n"),
+        ],
+        target: CRASH,
+        tests: &["while_snapshots_keep", "while_snapshots_are_stored"],
     },
 ];
 
