@@ -382,21 +382,33 @@ fn unreadable(record: &Record, what: &str) -> Error {
 mod tests {
     use super::*;
     use crate::format::{ChildRef, TableRecord};
+    use crate::multi::MultiTable;
     use crate::options::Config;
     use crate::store::Wait;
     use crate::table;
     use crate::txn::{ReadTxn, WriteTxn};
+    use crate::verify;
 
     const NUMBERS: table::Table<u64, u64> = table::Table::new("numbers");
     const BYTES: table::Table<[u8], [u8]> = table::Table::new("bytes");
+    const TAGS: MultiTable<[u8], [u8]> = MultiTable::new("tags");
+    const PAIRS: MultiTable<u64, u64> = MultiTable::new("pairs");
 
     fn config() -> Config {
         Config { dirty_limit: 1 << 20, ..Config::default() }
     }
 
     /// Opens a store whose log ends with a record of these changes, of the txn so many ids on, with the right
-    /// checksum. They get the ids of the two tables.
+    /// checksum. They get the ids of the two tables; those of the multimaps come behind the second.
     fn open_with(ahead: u64, changes: impl Fn(u32, u32) -> Vec<Change<'static>>) -> Result<()> {
+        open_with_bytes(ahead, |numbers, bytes| {
+            let mut list = Vec::new();
+            changes(numbers, bytes).into_iter().for_each(|change| change.put_into(&mut list));
+            list
+        })
+    }
+
+    fn open_with_bytes(ahead: u64, changes: impl Fn(u32, u32) -> Vec<u8>) -> Result<()> {
         let directory = tempfile::tempdir().unwrap();
         let (path, copy) = (directory.path().join("a.maple"), directory.path().join("b.maple"));
         let store = Store::open_apart(&path, &config())?;
@@ -404,11 +416,12 @@ mod tests {
             let mut w = WriteTxn::begin(&store, Wait::Forever)?.unwrap();
             w.put(NUMBERS, &i, &i)?;
             w.put(BYTES, &[i as u8][..], &[1; 9][..])?;
+            w.put_value(TAGS, &[i as u8 / 4][..], &[i as u8; 900][..])?;
+            w.put_value(PAIRS, &(i / 2), &i)?;
             w.commit()?;
         }
         let tables = ReadTxn::begin(Arc::clone(&store))?.tables()?;
-        let mut list = Vec::new();
-        changes(tables[1].id, tables[0].id).into_iter().for_each(|change| change.put_into(&mut list));
+        let list = changes(tables[1].id, tables[0].id);
         let (log, head) = (store.log()?, store.readers.head());
         let txn = head.txn.saturating_add(ahead);
         let (record, _) = log.frame(head.log, txn, head.txn, head.txn, &list);
@@ -417,6 +430,8 @@ mod tests {
         let copied = Store::open_apart(&copy, &config())?;
         drop(WriteTxn::begin(&copied, Wait::Forever)?);
         assert_eq!(copied.readers.published().txn > txn, ahead < 1 << 47, "the record counts");
+        let report = verify::verify(&copied, &copied.readers.published(), &mut |_| {})?;
+        assert!(report.is_clean(), "{:?}", report.problems);
         Ok(())
     }
 
@@ -450,10 +465,73 @@ mod tests {
             Box::new(|_, _| vec![Change::Rename { from: "bytes", to: "numbers" }]),
             Box::new(|_, _| vec![Change::Drop { name: "nobody" }]),
             Box::new(|_, b| vec![Change::DeleteValue { table: b, key: b"k", value: b"v" }]),
+            Box::new(|n, _| vec![Change::DeleteValue { table: n, key: &[0; 8], value: &[0; 8] }]),
+            Box::new(|_, _| vec![Change::DeleteValue { table: 999, key: b"k", value: b"v" }]),
+            Box::new(|_, b| vec![Change::Put { table: b + 1, key: &[7; 3000], value: b"v" }]),
+            Box::new(|_, b| vec![Change::Put { table: b + 1, key: b"k", value: &[7; 3000] }]),
+            Box::new(|_, b| vec![Change::Put { table: b + 2, key: &[0; 8], value: &[0; 9] }]),
+            Box::new(|_, b| vec![Change::Put { table: b + 2, key: &[0; 7], value: &[0; 8] }]),
+            Box::new(|_, _| vec![Change::DeleteRange { table: 999, from: b"", to: None }]),
+            Box::new(|_, b| {
+                vec![Change::Drop { name: "tags" }, Change::DeleteRange { table: b + 1, from: b"", to: None }]
+            }),
+            Box::new(|n, b| {
+                let put = Change::Put { table: b + 1, key: b"k", value: &[7; 3000] };
+                vec![put, Change::DeleteRange { table: b + 1, from: b"", to: None }, put_number(n)]
+            }),
         ];
         for (i, changes) in crafted.into_iter().enumerate() {
             let opened = open_with(1, changes);
             assert!(matches!(opened, Err(Error::Corrupt { .. })), "{i}: {opened:?}");
         }
+    }
+    fn put_number(numbers: u32) -> Change<'static> {
+        Change::Put { table: numbers, key: &[9; 8], value: &[9; 8] }
+    }
+
+    /// What a record says of keys and values that cannot be there finds none; of bytes that are no list nothing is
+    /// carried out.
+    #[test]
+    fn crafted_ranges_and_values_find_nothing_or_are_refused() {
+        type Crafted = fn(u32, u32) -> Vec<Change<'static>>;
+        let harmless: [Crafted; 9] = [
+            |_, b| vec![Change::DeleteRange { table: b, from: b"\x05", to: Some(b"\x01") }],
+            |_, b| vec![Change::DeleteRange { table: b, from: b"", to: Some(b"") }],
+            |_, b| vec![Change::DeleteRange { table: b, from: &[0; 5000], to: Some(&[0xff; 5000]) }],
+            |n, _| vec![Change::DeleteRange { table: n, from: b"\0", to: Some(&[0; 9]) }],
+            |n, _| vec![Change::DeleteRange { table: n, from: &[0, 0, 0, 0, 0, 0, 0, 1, 0], to: None }],
+            |_, b| vec![Change::DeleteRange { table: b + 1, from: b"\0\0", to: Some(&[9; 4000]) }],
+            |_, b| vec![Change::DeleteRange { table: b + 2, from: &[0; 9], to: None }, put_pair(b)],
+            |_, b| vec![Change::DeleteValue { table: b + 2, key: b"k", value: &[1; 3000] }, put_pair(b)],
+            |_, b| vec![Change::DeleteValue { table: b + 1, key: &[1; 5000], value: b"" }, put_pair(b)],
+        ];
+        for (i, changes) in harmless.into_iter().enumerate() {
+            open_with(1, changes).unwrap_or_else(|error| panic!("{i}: {error}"));
+        }
+        let long = [0xff; 9];
+        for kind in [1, 2, 3, 4, 5, 7, 8] {
+            let table = |bytes: u32| vec![kind, bytes as u8 + 1];
+            let crafted = [
+                [&[kind][..], &[0x80; 12]].concat(),
+                [&[kind][..], &long, &[1], &long, &[1], &long, &[1]].concat(),
+                [&table(2)[..], &long, &[1]].concat(),
+                [&table(2)[..], &[1], &long, &[1], &[7; 20]].concat(),
+                [&table(2)[..], &[200, 1], &[200, 1], &[7; 20]].concat(),
+                [&table(2)[..], &[0xff, 0xff, 0xff, 0xff, 0x0f, 0xff, 0xff, 0xff, 0xff, 0x0f], &[7; 20]]
+                    .concat(),
+            ];
+            for (i, bytes) in crafted.into_iter().enumerate() {
+                let opened = open_with_bytes(1, |_, _| bytes.clone());
+                assert!(matches!(opened, Err(Error::Corrupt { .. })), "{kind}, {i}: {opened:?}");
+            }
+        }
+        for kind in [9, 10, 0x7f, 0x80, 0xff] {
+            let opened = open_with_bytes(1, |_, bytes| vec![kind, bytes as u8, 0, 0]);
+            assert!(matches!(opened, Err(Error::Corrupt { .. })), "{kind}: {opened:?}");
+        }
+    }
+
+    fn put_pair(bytes: u32) -> Change<'static> {
+        Change::Put { table: bytes + 2, key: &[9; 8], value: &[9; 8] }
     }
 }
