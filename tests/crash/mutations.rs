@@ -431,15 +431,6 @@ const MUTATIONS: &[Mutation] = &[
         target: CRASH,
         tests: &["in_large_ranges", "in_logged_ranges"],
     },
-    // So does the page of a set that comes back into the leaf.
-    Mutation {
-        name: "page_of_a_set_stays",
-        changes: &[
-            ("src/tree/multi.rs", "            aside(dirty, |dirty| dirty.drop_page(values.root))?;\n", ""),
-        ],
-        target: CRASH,
-        tests: &["in_large_ranges", "in_logged_ranges"],
-    },
     // A large value's pages are given up twice.
     Mutation {
         name: "value_given_up_twice",
@@ -472,6 +463,7 @@ const MUTATIONS: &[Mutation] = &[
         name: "streamed_value_logged",
         changes: &[
             ("src/commit.rs", ".filter(|_| !dirty.has_allocated())", ""),
+            ("src/dirty.rs", "        self.has_allocated || (self", "        (self"),
         ],
         target: CRASH,
         tests: &["go_to_the_file"],
