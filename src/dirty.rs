@@ -393,8 +393,11 @@ impl Dirty {
         Ok(())
     }
 
-    /// A run that this txn has written is no longer part of the tree.
-    fn drop_own(&mut self, run: Run) -> Result<()> {
+    /// Gives back a run that this txn has allocated, unless a savepoint needs it.
+    ///
+    /// # Errors
+    /// `Corrupt` as for [`Dirty::release`].
+    pub fn drop_own(&mut self, run: Run) -> Result<()> {
         if let Some(since) = self.since.last_mut()
             && !since.taken.remove(run)
         {
@@ -408,7 +411,7 @@ impl Dirty {
     ///
     /// # Errors
     /// `Corrupt` when it did not: a reference in the file claims to be of this txn.
-    pub fn release(&mut self, run: Run) -> Result<()> {
+    fn release(&mut self, run: Run) -> Result<()> {
         if !self.taken.remove(run) {
             return Err(Error::corrupt(
                 run.start,

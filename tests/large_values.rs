@@ -399,6 +399,30 @@ fn what_a_nested_txn_has_taken_from_a_source_stays_or_goes_with_it() {
 }
 
 #[test]
+fn behind_a_source_that_failed_a_savepoint_can_be_rolled_back_to_and_released() {
+    let db = TestDb::with(options(4096));
+    db.write(|w| w.put(FILES, "it", b"small")).unwrap();
+    let mut w = db.begin_write().unwrap();
+    for round in 0..6 {
+        let savepoint = w.savepoint();
+        assert!(w.put_from(FILES, "it", 2 * MIB, Source::new(MIB, 7)).is_err());
+        if round % 2 == 0 {
+            // In the pages that were given back.
+            w.put_from(FILES, "it", MIB, Source::new(MIB, round)).unwrap();
+        }
+        if round < 4 {
+            w.rollback_to(savepoint).unwrap();
+            assert_eq!(w.get(FILES, "it").unwrap(), Some(&b"small"[..]));
+        }
+        w.release(savepoint).unwrap();
+    }
+    let undone = w.nested(|n| n.put_from(FILES, "it", 2 * MIB, Source::new(MIB, 7)));
+    assert!(undone.is_err());
+    w.commit().unwrap();
+    assert!(db.begin_read().unwrap().get(FILES, "it").unwrap() == Some(&bytes(0..MIB, 4)[..]));
+}
+
+#[test]
 fn a_reader_reads_from_any_place_and_seeks_like_a_file() {
     let db = TestDb::with(options(4096));
     let len = 300_001;

@@ -271,7 +271,7 @@ impl Unfinished<'_> {
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        self.dirty.release(self.run).expect("they were allocated for it");
+        self.dirty.drop_own(self.run).expect("they were allocated for it");
     }
 }
 
