@@ -143,7 +143,20 @@ fn ops_seeds() -> Seeds {
         }
         seeds.push(seed);
     }
+    seeds.extend(changes_seeds());
     seeds
+}
+
+/// What a write txn can do, at random; in every fourth with little room.
+fn changes_seeds() -> Seeds {
+    (0..12u64)
+        .map(|i| {
+            let mut dice = Dice(1000 + i);
+            let flags = 128 | [0, 2, 1, 4][i as usize % 4];
+            let rest = (0..700 + 100 * (i % 4)).map(|_| dice.roll() as u8);
+            [0, flags, 0].into_iter().chain(rest).collect()
+        })
+        .collect()
 }
 
 fn sidecar_seeds() -> Seeds {

@@ -4,12 +4,15 @@
 //! functions, without a fuzzer.
 #![allow(dead_code, missing_docs)]
 
+pub mod changes;
 pub mod codec;
+pub mod contents;
 pub mod dump_text;
 pub mod file;
 pub mod image;
 pub mod input;
 pub mod log;
+pub mod look;
 pub mod ops;
 #[cfg(fuzzing)]
 pub mod page;

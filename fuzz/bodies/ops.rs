@@ -7,90 +7,24 @@
 //! finds clean and can be written to. After a failed flush the failed txns may be there after a crash, but for a
 //! process that goes on never.
 //!
-//! Input: page size, options, then operations of a few bytes each.
+//! Input: page size, options, then operations of a few bytes each. What a write txn can do beyond putting and deleting
+//! is in [`super::changes`], for inputs that say so in the options.
 
+use super::changes::{Changing, is_trouble, refused};
+use super::contents::{Contents, LABELS, NAMES, TableModel, key, member, schemas, value};
 use super::input::{Dice, Input};
+use super::look::{assert_holds, assert_table};
 use super::shadow::{Fault, Shadow};
 use mapleaf::{Database, Durability, Error, Options, ReadTxn, Result, Savepoint, Schema, Ticket, WriteTxn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
-const NAMES: [&str; 4] = ["a", "b", "", "another table"];
 const MOST_OPS: usize = 150;
-
-/// A value: so many times this byte.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Value {
-    len: u32,
-    fill: u8,
-}
-
-#[derive(Clone, PartialEq, Debug)]
-struct TableModel {
-    schema: usize,
-    entries: BTreeMap<Rc<[u8]>, Value>,
-}
-
-type Contents = BTreeMap<&'static str, TableModel>;
-
-fn schemas() -> &'static [Schema] {
-    static SCHEMAS: OnceLock<Vec<Schema>> = OnceLock::new();
-    SCHEMAS.get_or_init(|| {
-        let fixed = |key: usize, value: usize, align: usize| Schema {
-            key_width: Some(key),
-            value_width: Some(value),
-            value_align: align,
-            ..Schema::bytes()
-        };
-        vec![
-            Schema::bytes(),
-            fixed(4, 12, 1),
-            Schema { value_align: 8, ..Schema::bytes() },
-            fixed(2, 0, 1),
-            Schema { key_width: Some(6), ..Schema::bytes() },
-        ]
-    })
-}
-
-/// Key `i` of a table of this schema; the same number is the same key.
-fn key(schema: usize, i: u16, page_size: usize) -> Rc<[u8]> {
-    if let Some(width) = schemas()[schema].key_width {
-        let mut key = vec![0; width];
-        key[width - 2..].copy_from_slice(&i.to_be_bytes());
-        return key.into();
-    }
-    let mut key = match i % 4 {
-        0 => Vec::new(),
-        1 => b"prefix/".to_vec(),
-        2 => b"prefix/of/some/length/".to_vec(),
-        _ => vec![b'p'; 40],
-    };
-    key.extend_from_slice(&i.to_be_bytes());
-    if i % 16 == 7 {
-        key.resize(page_size / 4 + usize::from(i) % 900, b'x');
-    }
-    if i == 0 { Rc::default() } else { key.into() }
-}
-
-fn value(schema: usize, kind: u8, page_size: usize) -> Value {
-    let fixed = schemas()[schema].value_width;
-    let lens = [0, 1, 9, 100, 250, page_size / 3, page_size / 2, page_size + 1, 3 * page_size, 20_000];
-    let len = fixed.unwrap_or(lens[usize::from(kind) % lens.len()]);
-    Value { len: len as u32, fill: kind }
-}
-
-impl Value {
-    fn bytes(self) -> Vec<u8> {
-        vec![self.fill; self.len as usize]
-    }
-
-    fn is(self, bytes: &[u8]) -> bool {
-        bytes.len() == self.len as usize && bytes.iter().all(|byte| *byte == self.fill)
-    }
-}
+/// Operations of inputs that know nothing of [`super::changes`].
+const FEW: u8 = 36;
+const MANY: u8 = 74;
 
 /// A write txn, and what it must see.
 struct Open {
@@ -128,6 +62,8 @@ struct World {
     open: Option<Open>,
     readers: Vec<(ReadTxn, usize)>,
     tickets: Vec<(Ticket, usize)>,
+    /// How many kinds of operations there are.
+    kinds: u8,
 }
 
 /// Files of empty stores, by page size; with `room` one that has free pages and may begin a log.
@@ -196,7 +132,7 @@ pub fn run(bytes: &[u8]) {
         page_size,
         shadow,
         db: Some(db),
-        states: vec![Contents::new()],
+        states: vec![Contents::default()],
         chain: vec![first],
         seen: 0,
         alive: 0,
@@ -205,6 +141,7 @@ pub fn run(bytes: &[u8]) {
         open: None,
         readers: Vec::new(),
         tickets: Vec::new(),
+        kinds: if flags & 128 == 0 { FEW } else { MANY },
     };
     for _ in 0..MOST_OPS {
         if input.is_empty() {
@@ -215,15 +152,10 @@ pub fn run(bytes: &[u8]) {
     world.end();
 }
 
-/// Errors that a fault or the quota may give to whoever writes.
-fn is_trouble(error: &Error) -> bool {
-    matches!(error, Error::Io { .. } | Error::Full { .. } | Error::Poisoned)
-}
-
 /// Judges errors of input that the model knows to be wrong.
 fn assert_refused<T: std::fmt::Debug>(result: Result<T>, is_right: impl FnOnce(&Error) -> bool) {
-    let error = result.expect_err("it was refused by the model");
-    assert!(is_right(&error) || is_trouble(&error), "another error: {error:?}");
+    // Trouble is noticed by whoever comes next.
+    let _ = refused(result, is_right);
 }
 
 impl World {
@@ -232,7 +164,7 @@ impl World {
     }
 
     fn step(&mut self, input: &mut Input<'_>) {
-        match input.u8() % 36 {
+        match input.u8() % self.kinds {
             0..4 => self.put(input, 1),
             4 | 5 => {
                 let count = input.u16() % 200;
@@ -265,7 +197,10 @@ impl World {
             32 => self.batch(input),
             33 => self.arm(input),
             34 => self.judge(),
-            _ => self.hand_on(input),
+            35 => self.hand_on(input),
+            36 => self.release(input),
+            37..40 => self.read_snapshot(input),
+            kind => self.change(kind - 40, input),
         }
     }
 
@@ -350,12 +285,15 @@ impl World {
         let new_only = kind >= 240;
         for i in 0..count {
             let Some(open) = self.writing() else { return };
-            let Some(table) = open.contents.get_mut(name) else {
+            let Some(table) = open.contents.tables.get_mut(name) else {
                 assert_refused(open.w.raw_put(name, b"k", b"v"), |e| {
                     matches!(e, Error::TableNotFound { .. })
                 });
                 return;
             };
+            if table.is_multi() {
+                return;
+            }
             let key = key(table.schema, first.wrapping_add(i * 3), page_size);
             let value = value(table.schema, kind.wrapping_add((i % 7) as u8 * 10), page_size);
             let old = table.entries.get(&key).copied();
@@ -381,7 +319,7 @@ impl World {
     /// What a table does not take changes nothing.
     fn put_wrong(&mut self, name: &'static str) {
         let Some(open) = &mut self.open else { return };
-        let Some(table) = open.contents.get(name) else { return };
+        let Some(table) = open.contents.tables.get(name) else { return };
         let wrong = vec![1; 40_000];
         let result = open.w.raw_put(name, &wrong, b"");
         let width = schemas()[table.schema].key_width;
@@ -395,7 +333,9 @@ impl World {
         let (name, first, page_size) = (Self::name(input), input.u16() % 1000, self.page_size);
         for i in 0..count {
             let Some(open) = self.writing() else { return };
-            let Some(table) = open.contents.get_mut(name) else { return };
+            let Some(table) = open.contents.tables.get_mut(name).filter(|table| !table.is_multi()) else {
+                return;
+            };
             let key = key(table.schema, first.wrapping_add(i * 3), page_size);
             let result = open.w.raw_delete(name, &key);
             if let Ok(was_there) = result {
@@ -408,14 +348,15 @@ impl World {
     }
 
     fn create(&mut self, input: &mut Input<'_>) {
-        let (name, schema) = (Self::name(input), input.below(schemas().len()));
+        let most = if self.kinds == FEW { 5 } else { schemas().len() };
+        let (name, schema) = (Self::name(input), input.below(most));
         let Some(open) = self.writing() else { return };
         let result = open.w.create_table(name, &schemas()[schema]).map(|()| true);
-        if open.contents.contains_key(name) {
+        if open.contents.tables.contains_key(name) {
             return assert_refused(result, |e| matches!(e, Error::TableExists { .. }));
         }
         if result.is_ok() {
-            open.contents.insert(name, TableModel { schema, entries: BTreeMap::new() });
+            open.contents.tables.insert(name, TableModel::new(schema));
         }
         self.after(&result);
     }
@@ -425,7 +366,7 @@ impl World {
         let Some(open) = self.writing() else { return };
         let result = open.w.drop_table(name);
         if let Ok(was_there) = result {
-            assert_eq!(open.contents.remove(name).is_some(), was_there);
+            assert_eq!(open.contents.tables.remove(name).is_some(), was_there);
         }
         self.after(&result);
     }
@@ -434,14 +375,14 @@ impl World {
         let (from, to) = (Self::name(input), Self::name(input));
         let Some(open) = self.writing() else { return };
         let result = open.w.rename_table(from, to).map(|()| true);
-        match (open.contents.contains_key(from), open.contents.contains_key(to)) {
+        match (open.contents.tables.contains_key(from), open.contents.tables.contains_key(to)) {
             (false, _) => return assert_refused(result, |e| matches!(e, Error::TableNotFound { .. })),
             (true, true) => return assert_refused(result, |e| matches!(e, Error::TableExists { .. })),
             (true, false) => {}
         }
         if result.is_ok() {
-            let table = open.contents.remove(from).expect("it is there");
-            open.contents.insert(to, table);
+            let table = open.contents.tables.remove(from).expect("it is there");
+            open.contents.tables.insert(to, table);
         }
         self.after(&result);
     }
@@ -471,6 +412,40 @@ impl World {
             assert_refused(open.w.rollback_to(gone), |e| matches!(e, Error::UnknownSavepoint));
         }
         self.after(&result);
+    }
+
+    fn release(&mut self, input: &mut Input<'_>) {
+        let Some(open) = &mut self.open else { return };
+        if open.saved.is_empty() {
+            return;
+        }
+        let index = input.below(open.saved.len());
+        let (savepoint, _) = open.saved[index];
+        open.saved.truncate(index);
+        let result = open.w.release(savepoint).map(|()| true);
+        self.after(&result);
+    }
+
+    /// One of the other changes. Where it meets trouble the txn goes on from its last savepoint, or is given up.
+    fn change(&mut self, kind: u8, input: &mut Input<'_>) {
+        if self.writing().is_none() {
+            return;
+        }
+        let World { open: Some(open), readers, states, page_size, .. } = self else { return };
+        let Open { w, contents, number, saved } = open;
+        let (number, page_size) = (*number, *page_size);
+        let mut changing =
+            Changing { w, contents, number, page_size, readers, states, depth: 0, was_troubled: false };
+        let mut result = changing.one(kind, input);
+        self.unsettled |= changing.was_troubled;
+        if let (Err(error), Some((savepoint, before))) = (&result, saved.last()) {
+            assert!(is_trouble(error), "{error:?}");
+            self.unsettled = true;
+            contents.clone_from(before);
+            result = w.rollback_to(*savepoint);
+            w.set_user_version(number as u64);
+        }
+        self.after(&result.map(|()| true));
     }
 
     fn durability(input: &mut Input<'_>) -> Option<Durability> {
@@ -555,14 +530,21 @@ impl World {
         let (number, page_size) = (self.states.len(), self.page_size);
         let (i, fill) = (input.u16() % 1000, input.u8());
         let mut base = None;
-        let mut left = Contents::new();
+        let mut left = Contents::default();
         let result = self.db().batch(|w| {
             let on = w.user_version() as usize;
             base = Some(on);
             left = self.states[on].clone();
             w.set_user_version(number as u64);
-            for (name, table) in &mut left {
-                let (key, value) = (key(table.schema, i, page_size), value(table.schema, fill, page_size));
+            for (name, table) in &mut left.tables {
+                let key = key(table.schema, i, page_size);
+                if table.is_multi() {
+                    let value = member(table.schema, u16::from(fill), page_size);
+                    w.raw_put_value(name, &key, &value)?;
+                    table.add(&key, value);
+                    continue;
+                }
+                let value = value(table.schema, fill, page_size);
                 w.raw_put(name, &key, &value.bytes())?;
                 table.entries.insert(key, value);
             }
@@ -616,6 +598,14 @@ impl World {
     // ---- reading ----
 
     fn begin_read(&mut self) {
+        let (r, number) = self.read();
+        if self.readers.len() < 5 {
+            self.readers.push((r, number));
+        }
+    }
+
+    /// A snapshot of the newest state, and its number.
+    fn read(&mut self) -> (ReadTxn, usize) {
         let r = self.db().begin_read().expect("reading goes on");
         let number = r.user_version() as usize;
         let place = self.chain.iter().rposition(|handed| handed.number == number);
@@ -628,6 +618,21 @@ impl World {
         if let Some(flushed) = self.chain[..=place].iter().rposition(asked) {
             self.flushed = self.flushed.max(flushed);
         }
+        assert_lists(&r, &self.states[number]);
+        (r, number)
+    }
+
+    /// A stored snapshot is there if the newest state knows it, and is what it was made of.
+    fn read_snapshot(&mut self, input: &mut Input<'_>) {
+        let name = LABELS[input.below(LABELS.len())];
+        let (_, newest) = self.read();
+        let found = self.db().read_snapshot(name);
+        let Some(number) = self.states[newest].snapshots.get(name).copied() else {
+            return assert!(matches!(found, Err(Error::SnapshotNotFound { .. })), "{found:?}");
+        };
+        let r = found.expect("the newest state knows it");
+        assert_eq!(r.user_version(), number as u64);
+        assert_holds(&r, &self.states[number]);
         if self.readers.len() < 5 {
             self.readers.push((r, number));
         }
@@ -657,9 +662,13 @@ impl World {
     fn check_open(&mut self, input: &mut Input<'_>) {
         let page_size = self.page_size;
         let Some(Open { w, contents, .. }) = &self.open else { return };
-        for (name, table) in contents {
-            let view = w.raw_table(name).expect("good").expect("it is there");
+        for (name, table) in &contents.tables {
             let i = input.u16() % 1000;
+            assert_table(w, name, table, usize::from(i));
+            if table.is_multi() {
+                continue;
+            }
+            let view = w.raw_table(name).expect("good").expect("it is there");
             let key = key(table.schema, i, page_size);
             let found = view.get(&key[..]).expect("good");
             let right = table.entries.get(&key);
@@ -667,9 +676,8 @@ impl World {
             let below = table.entries.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(&key[..]))).count();
             assert_eq!(view.rank(&key[..]).expect("good"), below as u64);
             assert_eq!(view.count(&key[..]..).expect("good"), (table.entries.len() - below) as u64);
-            assert_table(&view, table, usize::from(i));
         }
-        assert_eq!(w.tables().expect("good").len(), contents.len());
+        assert_eq!(w.tables().expect("good").len(), contents.tables.len());
     }
 
     fn judge(&mut self) {
@@ -766,6 +774,12 @@ fn assert_opened(db: &Database, possible: &BTreeSet<usize>, states: &[Contents])
     let number = r.user_version() as usize;
     assert!(possible.contains(&number), "opened as txn {number}, not one of {possible:?}");
     assert_holds(&r, &states[number]);
+    assert_lists(&r, &states[number]);
+    for (name, number) in &states[number].snapshots {
+        let stored = db.read_snapshot(name).expect("it is listed");
+        assert_eq!(stored.user_version(), *number as u64);
+        assert_holds(&stored, &states[*number]);
+    }
     let report = db.verify(&mut |_| {}).expect("good");
     assert!(report.is_clean(), "{:#?}", report.problems);
     number
@@ -783,33 +797,10 @@ fn assert_usable(db: &Database) {
     assert!(report.is_clean(), "{:#?}", report.problems);
 }
 
-fn assert_holds(r: &ReadTxn, contents: &Contents) {
-    let tables = r.tables().expect("good");
-    let names: Vec<&str> = tables.iter().map(|table| &table.name[..]).collect();
-    assert_eq!(names, contents.keys().copied().collect::<Vec<_>>());
-    for (info, (name, table)) in tables.iter().zip(contents) {
-        assert_eq!(info.schema, schemas()[table.schema]);
-        let view = r.raw_table(name).expect("good").expect("it is listed");
-        assert_table(&view, table, info.len as usize / 2);
-    }
-}
-
-fn assert_table(view: &mapleaf::TableView<'_, [u8], [u8]>, table: &TableModel, rank: usize) {
-    assert_eq!(view.len(), table.entries.len() as u64);
-    let same =
-        |found: Option<Result<(&[u8], &[u8])>>, right: Option<(&Rc<[u8]>, &Value)>| match (found, right) {
-            (None, None) => false,
-            (Some(found), Some((key, value))) => {
-                let (k, v) = found.expect("good");
-                assert!(k == &key[..] && value.is(v), "{:?} and {:?}", k.escape_ascii().to_string(), key);
-                true
-            }
-            (found, right) => panic!("{found:?}, not {right:?}"),
-        };
-    let (mut found, mut right) = (view.iter(), table.entries.iter());
-    while same(found.next(), right.next()) {}
-    let (mut found, mut right) = (view.iter().rev(), table.entries.iter().rev());
-    (0..50).all(|_| same(found.next(), right.next()));
-    let nth = view.nth(rank as u64).transpose();
-    same(nth, table.entries.iter().nth(rank));
+/// That a snapshot, which is not a stored one itself, knows these stored ones.
+fn assert_lists(r: &ReadTxn, contents: &Contents) {
+    let found = r.snapshots().expect("good").into_iter();
+    let found = found.map(|snapshot| (snapshot.name, snapshot.user_version as usize));
+    let right = contents.snapshots.iter().map(|(name, number)| ((*name).to_owned(), *number));
+    assert!(found.eq(right), "other snapshots than {:?}", contents.snapshots);
 }
