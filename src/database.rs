@@ -703,8 +703,8 @@ impl Database {
 
     /// Waits until a txn newer than `after` is published, by any process, and returns the newest one; `None` if there
     /// is none when the time is over (`timeout`; without one it waits for ever). To follow a store, give it what it
-    /// returned before. The kernel wakes the waiter (a futex in the lock file); nothing is asked again and again. A
-    /// commit where nobody waits makes no system call for it.
+    /// returned before; what was changed meanwhile [`ReadTxn::diff`] tells. The kernel wakes the waiter (a futex in the lock
+    /// file); nothing is asked again and again. A commit where nobody waits makes no system call for it.
     ///
     /// If the process that publishes is killed between publishing and waking, a few instructions apart, the
     /// next publication wakes.

@@ -9,6 +9,7 @@ pub(crate) mod cursor;
 pub(crate) mod entry;
 pub(crate) mod nested;
 pub(crate) mod removed;
+mod diff;
 mod large;
 mod stored;
 

@@ -1,8 +1,8 @@
 //! The copy-on-write B+tree over any [`PageSource`].
 //!
 //! Owns: descending ([`search`]), stepping and counting ([`cursor`]), changing ([`insert`], [`remove`],
-//! [`cut`], and the sets of multimaps: [`multi`]) and checking ([`check`]) a tree. Leaves to others: what is
-//! in a page ([`crate::page`]) and where pages come from ([`crate::snapshot`], [`crate::dirty`]).
+//! [`cut`], and the sets of multimaps: [`multi`]), comparing ([`diff`]) and checking ([`check`]) trees. Leaves to
+//! others: what is in a page ([`crate::page`]) and where pages come from ([`crate::snapshot`], [`crate::dirty`]).
 //!
 //! Invariants (all checked by [`check`]):
 //! 1. A branch of level `l` has children of level `l - 1`; so every descent ends.
@@ -14,6 +14,7 @@ pub mod build;
 pub mod check;
 pub mod cursor;
 pub mod cut;
+pub mod diff;
 pub mod insert;
 pub mod multi;
 mod path;

@@ -1,0 +1,438 @@
+//! Comparing snapshots.
+//!
+//! Owns: which snapshots and tables can be compared. Leaves to others: how ([`crate::tree::diff`]), and what comes of it
+//! ([`crate::diff`]).
+
+use super::ReadTxn;
+use super::multi::{expect_multi, expect_single};
+use crate::catalog::{TableInfo, find_record, listed_table};
+use crate::codec::{Codec, Key};
+use crate::diff::{Diff, MultiDiff, TableChange};
+use crate::error::{Error, Result};
+use crate::format::Schema;
+use crate::multi::MultiTable;
+use crate::table::Table;
+use crate::tree::Tree;
+use crate::tree::diff::{Difference, Walker};
+use crate::tree::search::resolve;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+impl ReadTxn {
+    /// The entries of a table that differ between this snapshot and another, in order of their keys. Neither need be
+    /// the older one: what the other has and this has not is `Inserted`. They may be any two of the same store, begun by
+    /// any handle, [stored](crate::Database::read_snapshot) or not.
+    ///
+    /// Costs about two pages a level for each leaf that was changed between them, however large the table is, and memory
+    /// for one path of each: what both share is passed unread, and so is a large value that was not put anew. (Where leaves
+    /// were split, joined or given up, up to two pages a level more.) An entry that was put again with the same bytes is no
+    /// change. A table that one of them does not have counts as empty there. Tables are found by their names: one that was
+    /// dropped and made anew, or given the name of another, shares nothing with what had the name before, and both are read
+    /// whole; [`ReadTxn::changed_tables`] tells by the ids.
+    ///
+    /// ```
+    /// use mapleaf::{Change, Database, Table};
+    /// const STOCK: Table<str, u64> = Table::new("stock");
+    /// # fn main() -> mapleaf::Result<()> {
+    /// # let db = Database::temporary()?;
+    /// db.write(|w| w.bulk_load(STOCK, [("coffee", 3), ("salt", 9), ("tea", 5)]))?;
+    /// let older = db.begin_read()?;
+    /// db.write(|w| {
+    ///     w.put(STOCK, "tea", &4)?;
+    ///     w.put(STOCK, "sugar", &1)?;
+    ///     w.delete(STOCK, "coffee")
+    /// })?;
+    /// let newer = db.begin_read()?;
+    /// let changes = older.diff(&newer, STOCK)?.collect::<mapleaf::Result<Vec<_>>>()?;
+    /// assert_eq!(changes, [
+    ///     Change::Deleted { key: "coffee", value: 3 },
+    ///     Change::Inserted { key: "sugar", value: 1 },
+    ///     Change::Changed { key: "tea", old: 5, new: 4 },
+    /// ]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// What it gives borrows from both snapshots. With [`wait_for_commit`](crate::Database::wait_for_commit) this is a change
+    /// feed: see the [cookbook](crate::cookbook#change-feed).
+    ///
+    /// # Errors
+    /// `SchemaMismatch` when either has the table with other types; `InvalidArgument` when they are not of one store;
+    /// `Corrupt` where a catalog is damaged. The steps have errors of their own: `Corrupt`, where a page that must be read is
+    /// damaged, and `Decode`. Damage in what both share is not noticed.
+    pub fn diff<'t, K: Key + ?Sized, V: Codec + ?Sized>(
+        &'t self,
+        newer: &'t ReadTxn,
+        table: Table<K, V>,
+    ) -> Result<Diff<'t, K, V>> {
+        self.expect_same_store(newer)?;
+        Ok(Diff::new(self.walker(&self.tree(table)?), newer.walker(&newer.tree(table)?)))
+    }
+
+    /// The pairs of a multimap that differ between this snapshot and another, in order of their keys and then of their
+    /// values. Everything is as of [`ReadTxn::diff`]; of a key with many values what both share is passed unread too.
+    ///
+    /// ```
+    /// use mapleaf::{Database, MultiTable, PairChange};
+    /// const TAGS: MultiTable<str, u64> = MultiTable::new("tags");
+    /// # fn main() -> mapleaf::Result<()> {
+    /// # let db = Database::temporary()?;
+    /// db.write(|w| (0..10_000).try_for_each(|id| w.put_value(TAGS, "rust", &id).map(drop)))?;
+    /// let older = db.begin_read()?;
+    /// db.write(|w| {
+    ///     w.delete_value(TAGS, "rust", &7_000)?;
+    ///     w.put_value(TAGS, "tree", &3)
+    /// })?;
+    /// let newer = db.begin_read()?;
+    /// let changes = older.diff_multi(&newer, TAGS)?.collect::<mapleaf::Result<Vec<_>>>()?;
+    /// assert_eq!(changes, [
+    ///     PairChange::Deleted { key: "rust", value: 7_000 },
+    ///     PairChange::Inserted { key: "tree", value: 3 },
+    /// ]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`ReadTxn::diff`].
+    pub fn diff_multi<'t, K: Key + ?Sized, V: Key + ?Sized>(
+        &'t self,
+        newer: &'t ReadTxn,
+        table: MultiTable<K, V>,
+    ) -> Result<MultiDiff<'t, K, V>> {
+        self.expect_same_store(newer)?;
+        Ok(MultiDiff::new(self.walker(&self.multi_tree(table)?), newer.walker(&newer.multi_tree(table)?)))
+    }
+
+    /// [`ReadTxn::diff`] as raw bytes, whatever the table's types; `None` when neither snapshot has such a table.
+    ///
+    /// # Errors
+    /// `SchemaMismatch` when the two have it with different types; `InvalidArgument` where it is a multimap, or the
+    /// snapshots are not of one store; `Corrupt` where a catalog is damaged. The steps have errors of their own.
+    pub fn raw_diff<'t>(&'t self, newer: &'t ReadTxn, name: &str) -> Result<Option<Diff<'t, [u8], [u8]>>> {
+        let Some((old, new)) = self.raw_trees(newer, name)? else { return Ok(None) };
+        expect_single(name, old.layout.set.is_some())?;
+        Ok(Some(Diff::new(self.walker(&old), newer.walker(&new))))
+    }
+
+    /// [`ReadTxn::diff_multi`] as raw bytes, whatever the multimap's types; `None` when neither snapshot has such a table.
+    ///
+    /// # Errors
+    /// `SchemaMismatch` when the two have it with different types; `InvalidArgument` where it is no multimap, or the
+    /// snapshots are not of one store; `Corrupt` where a catalog is damaged. The steps have errors of their own.
+    pub fn raw_diff_multi<'t>(
+        &'t self,
+        newer: &'t ReadTxn,
+        name: &str,
+    ) -> Result<Option<MultiDiff<'t, [u8], [u8]>>> {
+        let Some((old, new)) = self.raw_trees(newer, name)? else { return Ok(None) };
+        expect_multi(name, old.layout.set.is_some())?;
+        Ok(Some(MultiDiff::new(self.walker(&old), newer.walker(&new))))
+    }
+
+    /// The tables that differ between this snapshot and another, in order of their names; no table is read. Costs what
+    /// [`ReadTxn::diff`] does for the catalog: nothing for tables that nobody wrote to.
+    ///
+    /// A table counts as changed when it was written to, though the writes may have left every entry as it was. One that was
+    /// renamed is `Dropped` under its old name and `Created` under the new one, with the same id; one that was dropped and
+    /// made anew is `Changed`, and has another id.
+    ///
+    /// ```
+    /// use mapleaf::{Database, Table, TableChange};
+    /// const STOCK: Table<str, u64> = Table::new("stock");
+    /// const ORDERS: Table<u64, str> = Table::new("orders");
+    /// # fn main() -> mapleaf::Result<()> {
+    /// # let db = Database::temporary()?;
+    /// db.write(|w| w.put(STOCK, "tea", &5))?;
+    /// let older = db.begin_read()?;
+    /// db.write(|w| w.put(ORDERS, &1, "tea"))?;
+    /// let newer = db.begin_read()?;
+    /// let changed = older.changed_tables(&newer)?;
+    /// assert!(matches!(&changed[..], [TableChange::Created(table)] if table.name == "orders"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the snapshots are not of one store; `Corrupt` where a catalog is damaged.
+    pub fn changed_tables(&self, newer: &ReadTxn) -> Result<Vec<TableChange>> {
+        self.expect_same_store(newer)?;
+        let walkers = (self.walker(&self.catalog()), newer.walker(&newer.catalog()));
+        let mut differences = crate::tree::diff::Diff::new(walkers.0, walkers.1);
+        let mut changed = Vec::new();
+        while let Some(Difference { key, old, new }) = differences.next()? {
+            let table = |txn: &ReadTxn, record| {
+                let record = resolve(txn, record)?;
+                let (name, schema, tree) = listed_table(key, record, txn.store.pages.page_size)?;
+                Ok::<_, Error>(TableInfo::new(name, schema, &tree))
+            };
+            let old = old.map(|record| table(self, record)).transpose()?;
+            let new = new.map(|record| table(newer, record)).transpose()?;
+            changed.extend(match (old, new) {
+                (None, Some(new)) => Some(TableChange::Created(new)),
+                (Some(old), Some(new)) => Some(TableChange::Changed { old, new }),
+                (old, None) => old.map(TableChange::Dropped),
+            });
+        }
+        Ok(changed)
+    }
+
+    fn walker<'t>(&'t self, tree: &Tree) -> Walker<'t> {
+        Walker::new(self, tree, self.state.page_count)
+    }
+
+    /// The trees of a table in both snapshots, if either has it.
+    fn raw_trees(&self, newer: &ReadTxn, name: &str) -> Result<Option<(Tree, Tree)>> {
+        self.expect_same_store(newer)?;
+        let empty = |other: Tree| Tree::empty(0, other.layout);
+        Ok(match (self.stored_table(name)?, newer.stored_table(name)?) {
+            (None, None) => None,
+            (Some((_, old)), None) => Some((old, empty(old))),
+            (None, Some((_, new))) => Some((empty(new), new)),
+            (Some((old_schema, _)), Some((schema, _))) if old_schema != schema => {
+                return Err(old_schema.mismatch(name, &schema));
+            }
+            (Some((_, old)), Some((_, new))) => Some((old, new)),
+        })
+    }
+
+    fn stored_table(&self, name: &str) -> Result<Option<(Schema, Tree)>> {
+        let record = find_record(self, &self.catalog(), name)?;
+        Ok(record.map(|record| (record.schema(), Tree::of(&record, self.store.pages.page_size))))
+    }
+
+    /// Page numbers mean the same to both only in one file; a copy of it has the same id.
+    fn expect_same_store(&self, other: &ReadTxn) -> Result<()> {
+        self.check_process()?;
+        other.check_process()?;
+        if Arc::ptr_eq(&self.store, &other.store) {
+            return Ok(());
+        }
+        let place = |txn: &ReadTxn| {
+            let file = txn.store.pages.disk.file().metadata();
+            let file = file.map_err(|error| Error::io("examine the data file", error))?;
+            Ok::<_, Error>((txn.store.store_id(), file.dev(), file.ino()))
+        };
+        match place(self)? == place(other)? {
+            true => Ok(()),
+            false => Err(Error::invalid(
+                "the snapshots are of two stores: only those of one file share pages and can be compared",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::OverflowRef;
+    use crate::options::Config;
+    use crate::snapshot::PageSource;
+    use crate::store::{Store, Wait};
+    use crate::tree::diff;
+    use crate::txn::WriteTxn;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    const NUMBERS: Table<u64, u64> = Table::new("numbers");
+    const BLOBS: Table<u64, [u8]> = Table::new("blobs");
+    const TAGS: MultiTable<u64, u64> = MultiTable::new("tags");
+
+    /// A snapshot that counts what is read of it.
+    struct Counting<'t> {
+        txn: &'t ReadTxn,
+        pages: AtomicU64,
+        values: AtomicU64,
+    }
+
+    impl PageSource for Counting<'_> {
+        fn page(&self, page: u64, birth: u64) -> Result<&[u8]> {
+            self.pages.fetch_add(1, Relaxed);
+            self.txn.page(page, birth)
+        }
+
+        fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
+            self.values.fetch_add(1, Relaxed);
+            self.txn.overflow(run)
+        }
+    }
+
+    fn counting(txn: &ReadTxn) -> Counting<'_> {
+        Counting { txn, pages: AtomicU64::new(0), values: AtomicU64::new(0) }
+    }
+
+    fn write(store: &Arc<Store>, change: impl FnOnce(&mut WriteTxn) -> Result<()>) -> ReadTxn {
+        let mut w = WriteTxn::begin(store, Wait::Forever).unwrap().expect("waits");
+        change(&mut w).unwrap();
+        w.commit().unwrap();
+        ReadTxn::begin(Arc::clone(store)).unwrap()
+    }
+
+    fn store(directory: &tempfile::TempDir) -> Arc<Store> {
+        Store::open_apart(&directory.path().join("one.maple"), &Config::default()).unwrap()
+    }
+
+    /// Differences, pages, large values: found and read from one snapshot to the other.
+    fn cost(old: &ReadTxn, new: &ReadTxn, name: &str) -> (u64, u64, u64) {
+        let (old_tree, new_tree) =
+            (old.table_tree(name).unwrap().unwrap(), new.table_tree(name).unwrap().unwrap());
+        let (old, new) = (counting(old), counting(new));
+        let walkers = (Walker::new(&old, &old_tree, u64::MAX), Walker::new(&new, &new_tree, u64::MAX));
+        let mut found = 0;
+        if new_tree.layout.set.is_some() {
+            let mut pairs = diff::PairDiff::new(walkers.0, walkers.1);
+            while pairs.next().unwrap().is_some() {
+                found += 1;
+            }
+        } else {
+            let mut entries = diff::Diff::new(walkers.0, walkers.1);
+            while entries.next().unwrap().is_some() {
+                found += 1;
+            }
+        }
+        let sum = |of_old: &AtomicU64, of_new: &AtomicU64| of_old.load(Relaxed) + of_new.load(Relaxed);
+        (found, sum(&old.pages, &new.pages), sum(&old.values, &new.values))
+    }
+
+    /// The same either way.
+    fn cost_both_ways(old: &ReadTxn, new: &ReadTxn, name: &str) -> (u64, u64, u64) {
+        let cost_forwards = cost(old, new, name);
+        assert_eq!(cost(new, old, name), cost_forwards);
+        cost_forwards
+    }
+
+    fn put(w: &mut WriteTxn, key: u64, value: u64) -> Result<()> {
+        w.put(NUMBERS, &key, &value).map(drop)
+    }
+
+    #[test]
+    fn what_is_read_follows_what_was_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory);
+        let first = write(&store, |w| (0..200_000).try_for_each(|i| put(w, 10 * i, i)));
+        let tree = first.table_tree("numbers").unwrap().unwrap();
+        let levels = u64::from(tree.level) + 1;
+        assert_eq!(levels, 3);
+
+        assert_eq!(cost_both_ways(&first, &first, "numbers"), (0, 0, 0));
+        let untouched = write(&store, |w| w.put(BLOBS, &1, b"x").map(drop));
+        assert_eq!(cost_both_ways(&first, &untouched, "numbers"), (0, 0, 0));
+
+        // Ten changed values: one way down for each, and the root once.
+        let changed = write(&store, |w| (0..10).try_for_each(|i| put(w, i * 190_000 + 70_000, 7)));
+        let (found, pages, _) = cost_both_ways(&first, &changed, "numbers");
+        assert!(found == 10 && pages <= 2 * 10 * levels, "{found} found, {pages} pages read");
+
+        // Ten new keys, each of which splits a leaf of a table that was filled in order.
+        let inserted = write(&store, |w| (0..10).try_for_each(|i| put(w, i * 190_000 + 70_005, 7)));
+        let (found, pages, _) = cost_both_ways(&changed, &inserted, "numbers");
+        assert!(found == 10 && pages <= 3 * 10 * levels, "{found} found, {pages} pages read");
+
+        // New keys at the end, all in a few leaves.
+        let appended = write(&store, |w| (0..1000).try_for_each(|i| put(w, 3_000_000 + i, i)));
+        let (found, pages, _) = cost_both_ways(&inserted, &appended, "numbers");
+        assert!(found == 1000 && pages <= 20, "{found} found, {pages} pages read");
+
+        // The deleted leaves must be read, to say what was in them; little else.
+        let cut = write(&store, |w| w.delete_range(NUMBERS, 500_000..700_000).map(drop));
+        let (found, pages, _) = cost_both_ways(&appended, &cut, "numbers");
+        let leaves = found / 255 + 2;
+        assert!(found >= 20_000 && pages <= leaves + 6 * levels, "{found} found, {pages} pages read");
+        let beginning = write(&store, |w| w.delete_range(NUMBERS, ..300_000).map(drop));
+        let (found, pages, _) = cost_both_ways(&cut, &beginning, "numbers");
+        let leaves = found / 255 + 2;
+        assert!(found >= 30_000 && pages <= leaves + 6 * levels, "{found} found, {pages} pages read");
+
+        // The whole history at once.
+        let (_, pages, _) = cost_both_ways(&first, &beginning, "numbers");
+        assert!(pages <= 350, "{pages} pages read");
+    }
+
+    #[test]
+    fn a_tree_that_has_become_higher_or_lower_is_compared_where_it_differs() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory);
+        let lower = write(&store, |w| (0..30_000).try_for_each(|i| put(w, i, i)));
+        let higher = write(&store, |w| (30_000..60_000).try_for_each(|i| put(w, i, i)));
+        let level = |txn: &ReadTxn| txn.table_tree("numbers").unwrap().unwrap().level;
+        assert_eq!((level(&lower), level(&higher)), (1, 2));
+        let (found, pages, _) = cost_both_ways(&lower, &higher, "numbers");
+        assert!(found == 30_000 && pages <= 30_000 / 250 + 12, "{pages} pages read");
+        let again = write(&store, |w| w.delete_range(NUMBERS, 30_000..).map(drop));
+        assert_eq!(level(&again), 1);
+        let (found, pages, _) = cost_both_ways(&lower, &again, "numbers");
+        assert!(found == 0 && pages <= 8, "{pages} pages read");
+    }
+
+    #[test]
+    fn large_values_are_read_only_where_both_are_as_long_and_put_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory);
+        let first = write(&store, |w| {
+            (0..100).try_for_each(|i| w.put(BLOBS, &i, &vec![i as u8; 10_000][..]).map(drop))
+        });
+        let second = write(&store, |w| {
+            w.put(BLOBS, &5, &[5; 10_000][..])?;
+            w.put(BLOBS, &6, &[7; 10_000][..])?;
+            w.put(BLOBS, &7, &[7; 10_001][..])?;
+            w.put(BLOBS, &8, b"short")?;
+            w.delete(BLOBS, &9).map(drop)
+        });
+        let (found, _, values) = cost_both_ways(&first, &second, "blobs");
+        assert_eq!((found, values), (4, 4), "5 and 6 are read on both sides");
+    }
+
+    #[test]
+    fn of_many_values_of_a_key_those_are_read_that_were_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory);
+        let first = write(&store, |w| {
+            (0..1000).try_for_each(|key| w.put_value(TAGS, &key, &1).map(drop))?;
+            (0..100_000).try_for_each(|value| w.put_value(TAGS, &7, &(2 * value)).map(drop))
+        });
+        let second = write(&store, |w| {
+            w.put_value(TAGS, &900, &2)?;
+            w.put_value(TAGS, &7, &100_001)?;
+            w.delete_value(TAGS, &7, &50_000).map(drop)
+        });
+        let (found, pages, _) = cost_both_ways(&first, &second, "tags");
+        assert!(found == 3 && pages <= 24, "{found} found, {pages} pages read");
+    }
+
+    /// The pages of keys and of all sets together; in damaged trees none is opened twice.
+    #[test]
+    fn no_more_pages_are_opened_than_there_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory);
+        let empty = ReadTxn::begin(Arc::clone(&store)).unwrap();
+        let full = write(&store, |w| {
+            (0..5000).try_for_each(|i| w.put_value(TAGS, &(i % 3), &i).map(drop))?;
+            (0..1000).try_for_each(|key| w.put_value(TAGS, &key, &1).map(drop))
+        });
+        let tree = full.table_tree("tags").unwrap().unwrap();
+        let walk = |pages| {
+            let nothing = Walker::new(&empty, &Tree::empty(0, tree.layout), 0);
+            let mut pairs = diff::PairDiff::new(nothing, Walker::new(&full, &tree, pages));
+            std::iter::from_fn(|| pairs.next().transpose()).collect::<Result<Vec<_>>>()
+        };
+        let least = (0..100).find(|pages| walk(*pages).is_ok()).unwrap();
+        assert!(least > 10 && walk(least).unwrap().len() as u64 == tree.len());
+        let refused = walk(least - 1).unwrap_err().to_string();
+        assert!(refused.contains("more than once"), "{refused}");
+    }
+
+    #[test]
+    fn handles_of_one_file_can_be_compared_and_stores_of_several_cannot() {
+        let directory = tempfile::tempdir().unwrap();
+        let a = store(&directory);
+        let old = write(&a, |w| put(w, 1, 1));
+        let b = store(&directory);
+        let new = write(&b, |w| put(w, 2, 2));
+        assert_eq!(old.diff(&new, NUMBERS).unwrap().count(), 1);
+        // A copy has the id of the original.
+        let copy = directory.path().join("copy.maple");
+        std::fs::copy(directory.path().join("one.maple"), &copy).unwrap();
+        let copy = Store::open_apart(&copy, &Config::default()).unwrap();
+        let other = write(&copy, |w| put(w, 3, 3));
+        assert_eq!(copy.store_id(), a.store_id());
+        for refused in [old.diff(&other, NUMBERS).err(), other.changed_tables(&old).err()] {
+            assert!(matches!(refused, Some(Error::InvalidArgument { .. })), "{refused:?}");
+        }
+    }
+}
