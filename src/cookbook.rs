@@ -11,14 +11,14 @@
 //! | [Numbers for names](#numbers-for-names) | [Leaderboard](#leaderboard) | [Newest first](#newest-first) | [Backup into another store](#backup-into-another-store) |
 //! | [Secondary index](#secondary-index) | [Median and percentiles](#median-and-percentiles) | [Structs without a copy](#structs-without-a-copy) | [Readers in other processes](#readers-in-other-processes) |
 //! | [Unique index](#unique-index) | [Random sample](#random-sample) | [Serde values](#serde-values) | [Change listener](#change-listener) |
-//! | [Sessions that expire](#sessions-that-expire) | [Scan on all cores](#scan-on-all-cores) | [A codec of your own](#a-codec-of-your-own) | [Stores for tests](#stores-for-tests) |
-//! | [Queue](#queue) | [Join](#join) | [Values that may not be wanted](#values-that-may-not-be-wanted) | [Any store, without its types](#any-store-without-its-types) |
-//! | [Priority queue](#priority-queue) | [Names of large things](#names-of-large-things) | [Blobs](#blobs) | [A quota](#a-quota) |
-//! | [Bounded cache](#bounded-cache) | [Autocomplete](#autocomplete) | [Tables of keys only](#tables-of-keys-only) | [A report beside writers](#a-report-beside-writers) |
-//! | [Optimistic edit](#optimistic-edit) | [Full-text search](#full-text-search) | | [A snapshot a day](#a-snapshot-a-day) |
-//! | [Undo a part](#undo-a-part) | [What was valid at a time](#what-was-valid-at-a-time) | | [Back to how it was](#back-to-how-it-was) |
-//! | [Load a million rows](#load-a-million-rows) | [Time series](#time-series) | | |
-//! | [A txn larger than memory](#a-txn-larger-than-memory) | [Graph](#graph) | | |
+//! | [Sessions that expire](#sessions-that-expire) | [Scan on all cores](#scan-on-all-cores) | [A codec of your own](#a-codec-of-your-own) | [Change feed](#change-feed) |
+//! | [Queue](#queue) | [Join](#join) | [Values that may not be wanted](#values-that-may-not-be-wanted) | [A follower that comes back](#a-follower-that-comes-back) |
+//! | [Priority queue](#priority-queue) | [Names of large things](#names-of-large-things) | [Blobs](#blobs) | [Stores for tests](#stores-for-tests) |
+//! | [Bounded cache](#bounded-cache) | [Autocomplete](#autocomplete) | [Tables of keys only](#tables-of-keys-only) | [Any store, without its types](#any-store-without-its-types) |
+//! | [Optimistic edit](#optimistic-edit) | [Full-text search](#full-text-search) | | [A quota](#a-quota) |
+//! | [Undo a part](#undo-a-part) | [What was valid at a time](#what-was-valid-at-a-time) | | [A report beside writers](#a-report-beside-writers) |
+//! | [Load a million rows](#load-a-million-rows) | [Time series](#time-series) | | [A snapshot a day](#a-snapshot-a-day) |
+//! | [A txn larger than memory](#a-txn-larger-than-memory) | [Graph](#graph) | | [Back to how it was](#back-to-how-it-was) |
 //! | [Many small commits](#many-small-commits) | [Near a place](#near-a-place) | | |
 //! | [Commits that may be lost](#commits-that-may-be-lost) | [Two tables in step](#two-tables-in-step) | | |
 //! | [Remove what matches](#remove-what-matches) | | | |
@@ -1178,6 +1178,102 @@
 //!     }
 //! }
 //! # Ok::<_, Error>(()) })?;
+//! # Ok(()) }
+//! ```
+//!
+//! ## Change feed
+//!
+//! Where rows are changed and deleted as well, hold the snapshot that was seen last, and ask what
+//! [differs](crate::ReadTxn::diff) between it and the next one: each key once, whatever the commits between did
+//! to it. The cost follows the changes, not the table, and the writer does nothing for it. Who follows may be in
+//! another process, and keep a copy in another store, an index in memory, a screen.
+//!
+//! ```
+//! # use mapleaf::*;
+//! # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("app.maple");
+//! use std::collections::{BTreeSet, HashMap};
+//! const USERS: Table<u64, str> = Table::new("users"); // the city of each
+//!
+//! /// What `change` says, carried over into an index.
+//! fn follow(by_city: &mut HashMap<String, BTreeSet<u64>>, change: &Change<u64, &str>) {
+//!     if let Some(city) = change.before() {
+//!         by_city.get_mut(*city).map(|ids| ids.remove(change.key()));
+//!     }
+//!     if let Some(city) = change.after() {
+//!         by_city.entry(city.to_string()).or_default().insert(*change.key());
+//!     }
+//! }
+//!
+//! // SAFETY: only mapleaf changes this file while it is open.
+//! let writer = unsafe { Database::open(&path)? };
+//! // In another process:
+//! // SAFETY: as above.
+//! let reader = unsafe { Options::new().read_only(true).open(&path)? };
+//! let (mut by_city, mut seen) = (HashMap::new(), reader.begin_read()?);
+//! # writer.write(|w| w.bulk_load(USERS, [(1, "Oslo"), (2, "Oslo"), (3, "Rome")]))?;
+//! # for round in 0..2 {
+//! reader.wait_for_commit(seen.txn_id(), None)?; // and so on, in a loop
+//! let now = reader.begin_read()?;
+//! for change in seen.diff(&now, USERS)? {
+//!     follow(&mut by_city, &change?);
+//! }
+//! seen = now; // lets go of the older one, whose pages can be used again
+//! # if round == 0 {
+//! #     writer.write(|w| { w.put(USERS, &1, "Rome")?; w.delete(USERS, &3) })?;
+//! # }
+//! # }
+//! assert_eq!((&by_city["Oslo"], &by_city["Rome"]), (&[2].into(), &[1].into()));
+//! # Ok(()) }
+//! ```
+//!
+//! What is held keeps the pages that were replaced since: a follower that sleeps for long costs as much space as the changes
+//! meanwhile. [`changed_tables`](crate::ReadTxn::changed_tables) says which tables need be looked at.
+//!
+//! ## A follower that comes back
+//!
+//! A stored snapshot is the place where one stopped that outlives the process. There are two, in turn; the copy
+//! says in the same txn which of them it has reached. So each change arrives exactly once, wherever either side is
+//! killed.
+//!
+//! ```
+//! # use mapleaf::*;
+//! # fn main() -> Result<()> {
+//! # let (store, copy) = (Database::temporary()?, Database::temporary()?);
+//! const USERS: Table<u64, str> = Table::new("users");
+//!
+//! fn catch_up(store: &Database, copy: &Database) -> Result<()> {
+//!     let reached = copy.begin_read()?.user_version();
+//!     let [from, to] = [reached, reached + 1].map(|turn| format!("follower {}", turn % 2));
+//!     store.write(|w| {
+//!         w.drop_snapshot(&to)?; // of the turn before; or of this one, if it was killed
+//!         w.create_snapshot(&to)
+//!     })?;
+//!     let (old, new) = (store.read_snapshot(&from)?, store.read_snapshot(&to)?);
+//!     copy.write(|w| {
+//!         w.set_user_version(reached + 1);
+//!         old.diff(&new, USERS)?.try_for_each(|change| {
+//!             let change = change?;
+//!             match change.after() {
+//!                 Some(user) => w.put(USERS, change.key(), *user).map(drop),
+//!                 None => w.delete(USERS, change.key()).map(drop),
+//!             }
+//!         })
+//!     })
+//! }
+//!
+//! // Once, before there is anything: store.write(|w| w.create_snapshot("follower 0"))
+//! # store.write(|w| w.create_snapshot("follower 0"))?;
+//! # store.write(|w| w.bulk_load(USERS, [(1, "ann"), (2, "bob")]))?;
+//! catch_up(&store, &copy)?;
+//! # store.write(|w| { w.put(USERS, &1, "anna")?; w.delete(USERS, &2) })?;
+//! # catch_up(&store, &copy)?;
+//! # assert_eq!(copy.begin_read()?.iter(USERS)?.collect::<Result<Vec<_>>>()?, [(1, "anna")]);
+//! # store.write(|w| w.put(USERS, &3, "eve"))?;
+//! # catch_up(&store, &copy)?;
+//! # assert_eq!(copy.begin_read()?.len(USERS)?, 2);
+//! # assert_eq!(store.begin_read()?.snapshots()?.len(), 2);
 //! # Ok(()) }
 //! ```
 //!
