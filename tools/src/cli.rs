@@ -1,7 +1,7 @@
 //! The command line: the list of commands, and the arguments that several of them share.
 
 use crate::commands::{
-    checkpoint, del, dump, get, load, page, put, readers, salvage, scan, snapshot, stat, tables, verify,
+    checkpoint, del, diff, dump, get, load, page, put, readers, salvage, scan, snapshot, stat, tables, verify,
 };
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
@@ -55,6 +55,8 @@ pub enum Command {
     Del(del::Args),
     /// Print the pairs of a range of keys, in order
     Scan(scan::Args),
+    /// Print what was changed since a snapshot, or between two
+    Diff(diff::Args),
     /// List the tables
     Tables(tables::Args),
     /// List the snapshots that are held, in all processes, with what each keeps from being reused
@@ -80,6 +82,7 @@ impl Command {
             Command::Put(args) => put::run(args),
             Command::Del(args) => del::run(args),
             Command::Scan(args) => scan::run(args),
+            Command::Diff(args) => diff::run(args),
             Command::Tables(args) => tables::run(args),
             Command::Readers(args) => readers::run(args),
             Command::Snapshot(args) => snapshot::run(args),
@@ -100,6 +103,7 @@ impl Command {
             Command::Put(args) => &args.file,
             Command::Del(args) => &args.file,
             Command::Scan(args) => &args.file,
+            Command::Diff(args) => &args.file,
             Command::Tables(args) => &args.file,
             Command::Readers(args) => &args.file,
             Command::Snapshot(args) => args.file(),

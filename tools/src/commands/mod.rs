@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod del;
+pub mod diff;
 pub mod dump;
 pub mod get;
 pub mod load;

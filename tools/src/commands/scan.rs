@@ -192,7 +192,7 @@ fn as_usize(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn bad(table: &TableInfo, what: &str, wrong: &str) -> Failure {
+pub(super) fn bad(table: &TableInfo, what: &str, wrong: &str) -> Failure {
     Failure::problem(format!("a {what} in table {} has {wrong}", shown(&table.name)))
 }
 
