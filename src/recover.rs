@@ -388,6 +388,8 @@ mod tests {
     use crate::table;
     use crate::txn::{ReadTxn, WriteTxn};
     use crate::verify;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
 
     const NUMBERS: table::Table<u64, u64> = table::Table::new("numbers");
     const BYTES: table::Table<[u8], [u8]> = table::Table::new("bytes");
@@ -533,5 +535,57 @@ mod tests {
 
     fn put_pair(bytes: u32) -> Change<'static> {
         Change::Put { table: bytes + 2, key: &[9; 8], value: &[9; 8] }
+    }
+    /// Any changes of all kinds, of tables that may be there and fit or not: a whole store, or an error.
+    #[test]
+    fn random_records_are_carried_out_whole_or_refused() {
+        let mut carried_out = 0;
+        for seed in 0..200 {
+            let opened = open_with_bytes(1, |numbers, bytes| random_changes(seed, numbers, bytes));
+            match opened {
+                Ok(()) => carried_out += 1,
+                Err(Error::Corrupt { .. }) => {}
+                Err(other) => panic!("seed {seed}: {other:?}"),
+            }
+        }
+        assert!((20..180).contains(&carried_out), "{carried_out} of 200 were carried out");
+    }
+
+    fn random_changes(seed: u64, numbers: u32, bytes: u32) -> Vec<u8> {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let is_wild = seed.is_multiple_of(2);
+        let mut list = Vec::new();
+        for _ in 0..rng.random_range(1..60) {
+            let any = rng.random_range(0..100);
+            let table = match any {
+                0 if is_wild => rng.random_range(0..40),
+                0..25 => numbers,
+                25..50 => bytes,
+                _ => bytes + 1 + any % 2,
+            };
+            let of_numbers = table == numbers || table == bytes + 2;
+            let is_multi = table > bytes && table <= bytes + 2;
+            let mut part = |longest: usize| match of_numbers && !(is_wild && rng.random_range(0..40) == 0) {
+                true => vec![rng.random_range(0..3); 8],
+                false => vec![rng.random_range(0..3); rng.random_range(0..longest)],
+            };
+            let (key, value, to) =
+                (&part(60)[..], &part(if is_multi { 1500 } else { 3000 })[..], &part(60)[..]);
+            let change = match rng.random_range(0..16) {
+                0 => Change::Delete { table, key },
+                1 | 2 => Change::DeleteRange { table, from: key, to: Some(to) },
+                3 if rng.random_range(0..4) == 0 => Change::DeleteRange { table, from: key, to: None },
+                4..8 if is_multi || is_wild && any == 77 => Change::DeleteValue { table, key, value },
+                8 if is_wild && any < 10 => Change::Drop { name: "tags" },
+                9 if is_wild && any < 10 => Change::Rename { from: "pairs", to: "tags" },
+                _ => Change::Put { table, key, value },
+            };
+            change.put_into(&mut list);
+        }
+        if is_wild && seed.is_multiple_of(8) {
+            let at = rng.random_range(0..list.len());
+            list[at] = rng.random();
+        }
+        list
     }
 }

@@ -59,15 +59,18 @@ pub fn run(bytes: &[u8]) {
             let before = all(&r);
             drop(r);
             db.write(|w| {
-                if w.raw_table("words")?.is_some() {
-                    let width = w.tables()?.into_iter().find(|table| table.name == "words").map(|t| t.schema);
-                    if width.is_some_and(|schema| schema.key_width.is_none() && schema.value_width.is_none())
-                    {
-                        w.raw_put("words", b"behind", b"the log")?;
-                        w.raw_delete("words", b"behind")?;
+                let words = w.tables()?.into_iter().find(|table| table.name == "words").map(|t| t.schema);
+                match words.filter(|schema| schema.key_width.is_none() && schema.value_width.is_none()) {
+                    Some(schema) if schema.multi => {
+                        w.raw_put_value("words", b"behind", b"the log")?;
+                        w.raw_delete_value("words", b"behind", b"the log").map(drop)
                     }
+                    Some(_) => {
+                        w.raw_put("words", b"behind", b"the log")?;
+                        w.raw_delete("words", b"behind").map(drop)
+                    }
+                    None => Ok(()),
                 }
-                Ok(())
             })
             .expect("it can be written to");
             db.close().expect("good");
@@ -85,9 +88,17 @@ type Everything = Vec<(String, u64, Vec<(Vec<u8>, Vec<u8>)>)>;
 
 fn all(r: &mapleaf::ReadTxn) -> Everything {
     let table = |info: mapleaf::TableInfo| {
-        let view = r.raw_table(&info.name).expect("good").expect("it is listed");
-        let entries = view.iter().map(|entry| entry.expect("good")).map(|(k, v)| (k.to_vec(), v.to_vec()));
-        (info.name, info.len, entries.collect())
+        let owned = |entry: mapleaf::Result<(&[u8], &[u8])>| {
+            let (key, value) = entry.expect("good");
+            (key.to_vec(), value.to_vec())
+        };
+        let entries = match info.schema.multi {
+            true => r.raw_multi(&info.name).expect("good").expect("it is listed").iter().map(owned).collect(),
+            false => {
+                r.raw_table(&info.name).expect("good").expect("it is listed").iter().map(owned).collect()
+            }
+        };
+        (info.name, info.len, entries)
     };
     r.tables().expect("good").into_iter().map(table).collect()
 }
@@ -179,9 +190,36 @@ fn structured(changes: &mut Vec<u8>, len: usize, input: &mut Input<'_>) {
         names[input.below(8)].to_vec()
     };
     while changes.len() < len && !input.is_empty() {
-        let kind = input.u8() % 8;
-        changes.push(kind.min(6));
+        let byte = input.u8();
+        let (kind, stored) = match byte {
+            // Values and ranges of keys are deleted: 7 and 8 in the log.
+            240.. => (8 + byte % 2, 7 + byte % 2),
+            _ => (byte % 8, (byte % 8).min(6)),
+        };
+        changes.push(stored);
         match kind {
+            8 | 9 => {
+                varint(changes, u64::from(input.u8() % 16));
+                let mut part = || {
+                    let len = input.below(24);
+                    vec![input.u8() % 4; if len > 20 { len * 99 } else { len }]
+                };
+                let (key, other) = (part(), part());
+                let has_end = kind == 9 && !input.u8().is_multiple_of(4);
+                varint(changes, key.len() as u64);
+                varint(
+                    changes,
+                    if kind == 9 {
+                        u64::from(has_end) * (other.len() as u64 + 1)
+                    } else {
+                        other.len() as u64
+                    },
+                );
+                changes.extend_from_slice(&key);
+                if kind == 8 || has_end {
+                    changes.extend_from_slice(&other);
+                }
+            }
             1 | 2 => {
                 varint(changes, u64::from(input.u8() % 12));
                 let key = match input.u8() % 3 {
@@ -235,6 +273,10 @@ fn table_record(input: &mut Input<'_>) -> Vec<u8> {
     let mut record = vec![1, 0, [1, 2, 4, 8, 16, 3][input.below(6)], 0];
     record.extend_from_slice(&(u32::from(input.u8() % 16)).to_le_bytes());
     let wild = input.u8();
+    if wild & 64 != 0 {
+        // A multimap.
+        (record[2], record[3]) = (1, 1);
+    }
     for i in 0..4 {
         let number = if wild >> i & 1 == 1 { input.number() } else { 0 };
         record.extend_from_slice(&number.to_le_bytes());
