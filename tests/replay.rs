@@ -9,9 +9,12 @@
 mod common;
 
 use common::{DeadStore, TestDb, assert_clean, open};
-use mapleaf::{Database, MultiTable, Options, Result, Schema, Table, WriteTxn};
+use mapleaf::{Database, MultiTable, Observer, Op, Options, Result, Schema, Table, Verdict, WriteTxn};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 const BYTES: Table<[u8], [u8]> = Table::new("bytes");
 const NUMBERS: Table<u64, u64> = Table::new("numbers");
@@ -45,7 +48,7 @@ fn see(db: &Database) -> Result<(Vec<Seen>, u64)> {
                 assert_eq!(table.nth(place)?, Some((key, value)));
                 entries.push((key.to_vec(), value.to_vec()));
             }
-            for (i, (key, _)) in entries.iter().enumerate().step_by(7) {
+            for (i, (key, _)) in entries.iter().enumerate().step_by(7 + entries.len() / 100) {
                 let of_key = entries.iter().filter(|(other, _)| other == key).count() as u64;
                 assert_eq!((table.count_values(&key[..])?, table.values(&key[..])?.len()), (of_key, of_key));
                 assert_eq!(table.count(..=&key[..])? - of_key, table.rank(&key[..])?);
@@ -245,4 +248,70 @@ fn what_is_replayed_is_what_was_there() {
     let runs = seeds.end - seeds.start;
     println!("{runs} runs: {logged} logged commits, {replayed} replayed");
     assert!(logged >= 10 * runs && replayed >= 10 * runs, "{logged} logged, {replayed} replayed");
+}
+
+/// Counts writes.
+#[derive(Default)]
+struct Writes(AtomicUsize);
+
+impl Observer for Writes {
+    fn before(&self, op: &Op<'_>) -> Verdict {
+        self.0.fetch_add(usize::from(matches!(op, Op::Write { .. })), Relaxed);
+        Verdict::Proceed
+    }
+}
+
+/// More than recovery may keep in memory: pages that it has written itself are cut, joined and taken apart again.
+#[test]
+fn a_long_log_is_replayed_within_little_memory() {
+    for seed in 0..2 {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let db = TestDb::new();
+        db.write(|w| fill(w, rng)).unwrap();
+        db.checkpoint().unwrap();
+        for _ in 0..90 {
+            let mut w = db.begin_write().unwrap();
+            (0..8).for_each(|_| change_large(&mut w, rng).unwrap());
+            w.commit().unwrap();
+        }
+        let expected = see(&db).unwrap();
+        let replay = |dirty_limit: usize| {
+            let dead = DeadStore::of(&db.path());
+            let writes = Arc::new(Writes::default());
+            let options = Options::new().dirty_limit(dirty_limit).observer(Arc::clone(&writes) as _);
+            let recovered = open(&options, &dead.path());
+            let found = see(&recovered).unwrap();
+            assert!(found == expected, "seed {seed}: something else was replayed");
+            assert_clean(&recovered);
+            assert!(recovered.counters().replayed_txns > 20);
+            writes.0.load(Relaxed)
+        };
+        let (at_once, early) = (replay(64 << 20), replay(1 << 20));
+        assert!(early > at_once, "{early} writes, where nothing is written early {at_once}");
+    }
+}
+
+fn tag(rng: &mut StdRng) -> Vec<u8> {
+    [&rng.random::<u64>().to_be_bytes()[..], &[9; 300]].concat()
+}
+
+fn fill(w: &mut WriteTxn, rng: &mut StdRng) -> Result<()> {
+    for i in 0..6000u64 {
+        w.put(BYTES, &i.to_be_bytes()[..], &[1; 400][..])?;
+    }
+    (0..4000u64).try_for_each(|i| w.put_value(TAGS, &(i / 16).to_be_bytes()[..], &tag(rng)[..]).map(drop))
+}
+
+/// Changes a place of what [`fill`] has made.
+fn change_large(w: &mut WriteTxn, rng: &mut StdRng) -> Result<()> {
+    let at = rng.random_range(0..6000u64);
+    let (key, behind) = (at.to_be_bytes(), (at + rng.random_range(1..40)).to_be_bytes());
+    let (of_tag, two_on) = ((at % 250).to_be_bytes(), (at % 250 + 2).to_be_bytes());
+    match rng.random_range(0..9) {
+        0 | 1 => w.delete_range(BYTES, &key[..]..&behind[..]).map(drop),
+        2 => w.put(BYTES, &key[..], &[2; 5000][..]).map(drop),
+        3 => w.delete_keys(TAGS, &of_tag[..]..&two_on[..]).map(drop),
+        4..7 => (0..9).try_for_each(|_| w.put_value(TAGS, &of_tag[..], &tag(rng)[..]).map(drop)),
+        _ => w.put(BYTES, &key[..], &[3; 500][..]).map(drop),
+    }
 }
