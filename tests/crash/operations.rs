@@ -4,8 +4,11 @@
 //! of four bytes, with the value behind it.
 
 use crate::script::{Contents, Step, value};
-use mapleaf::{BulkOptions, MultiView, ReadTxn, Result, Schema, Table, TableInfo, TableView, WriteTxn};
+use mapleaf::{
+    BulkOptions, Error, MultiView, ReadTxn, Result, Schema, Table, TableInfo, TableView, WriteTxn,
+};
 use std::collections::BTreeMap;
+use std::io::ErrorKind::UnexpectedEof;
 use std::ops::Range;
 
 /// A step that is one of the crate's larger operations. Tables with one value per key and multimaps have names
@@ -38,6 +41,12 @@ pub enum Operation {
         key: u32,
         len: usize,
         seed: u8,
+    },
+    /// Half a value: its source ends too early, and nothing is changed.
+    PutHalf {
+        table: &'static str,
+        key: u32,
+        len: usize,
     },
     /// A value that is written to its place.
     Reserve {
@@ -97,6 +106,10 @@ pub fn append(table: &'static str, keys: Range<u32>, len: usize, seed: u8) -> St
 
 pub fn put_from(table: &'static str, key: u32, len: usize, seed: u8) -> Step {
     Operation::PutFrom { table, key, len, seed }.into()
+}
+
+pub fn put_half(table: &'static str, key: u32, len: usize) -> Step {
+    Operation::PutHalf { table, key, len }.into()
 }
 
 pub fn reserve(table: &'static str, key: u32, len: usize, seed: u8) -> Step {
@@ -170,6 +183,13 @@ impl Operation {
             Operation::PutFrom { table, key, len, seed } => {
                 let value = value(*key, *len, *seed);
                 txn.put_from(bytes(table), &be(*key)[..], *len as u64, &value[..]).map(drop)
+            }
+            Operation::PutHalf { table, key, len } => {
+                let half = vec![7; len / 2];
+                match txn.put_from(bytes(table), &be(*key)[..], *len as u64, &half[..]) {
+                    Err(Error::Io { source, .. }) if source.kind() == UnexpectedEof => Ok(()),
+                    other => other.map(|_| panic!("a value was put without its second half")),
+                }
             }
             Operation::Reserve { table, key, len, seed } => {
                 let value = value(*key, *len, *seed);
@@ -246,7 +266,7 @@ impl Operation {
                 entries(contents, table).retain(|pair, _| !pair.starts_with(&be(*key)));
             }
             Operation::Nested { steps, is_kept: true } => steps.iter().for_each(|step| step.model(contents)),
-            Operation::Nested { is_kept: false, .. } => {}
+            Operation::Nested { is_kept: false, .. } | Operation::PutHalf { .. } => {}
         }
     }
 }
@@ -275,35 +295,60 @@ fn count(txn: &WriteTxn, table: &str) -> Result<u64> {
 
 /// Everything in a table, as the model has it. What counts and ranks say must fit.
 pub fn read(txn: &ReadTxn, info: &TableInfo) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let entries: BTreeMap<_, _> = iter(txn, info)?.collect::<Result<_>>()?;
+    assert_eq!(info.len, entries.len() as u64, "entries are counted wrongly");
     match info.schema.multi {
-        false => read_single(txn.raw_table(&info.name)?.expect("it was listed")),
-        true => read_multi(txn.raw_multi(&info.name)?.expect("it was listed")),
-    }
-}
-
-fn read_single(table: TableView<'_, [u8], [u8]>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-    let entries = table.iter().map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
-    let entries: BTreeMap<_, _> = entries.collect::<Result<_>>()?;
-    let count = entries.len() as u64;
-    assert_eq!(table.len(), count, "entries are counted wrongly");
-    for (place, (key, _)) in entries.iter().enumerate().skip(entries.len() / 2).take(1) {
-        assert_eq!(table.rank(&key[..])?, place as u64, "entries below one are counted wrongly");
-        assert_eq!(table.count(&key[..]..)?, count - place as u64, "a range is counted wrongly");
-        assert_eq!(table.nth(place as u64)?.map(|(found, _)| found), Some(&key[..]));
+        false => check_single(txn.raw_table(&info.name)?.expect("it was listed"), &entries)?,
+        true => check_multi(txn.raw_multi(&info.name)?.expect("it was listed"), &entries)?,
     }
     Ok(entries)
 }
 
-fn read_multi(table: MultiView<'_, [u8], [u8]>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-    let pairs = table.iter().map(|pair| pair.map(|(key, value)| ([key, value].concat(), Vec::new())));
-    let pairs: BTreeMap<_, _> = pairs.collect::<Result<_>>()?;
-    assert_eq!(table.len(), pairs.len() as u64, "pairs are counted wrongly");
-    for (place, (pair, _)) in pairs.iter().enumerate().skip(pairs.len() / 2).take(1) {
-        let (key, value) = pair.split_at(4);
-        let of_key = pairs.keys().filter(|pair| pair.starts_with(key)).count() as u64;
-        assert_eq!(table.rank_of(key, value)?, place as u64, "pairs below one are counted wrongly");
-        assert_eq!(table.count_values(key)?, of_key, "the values of a key are counted wrongly");
-        assert_eq!(table.nth(place as u64)?, Some((key, value)));
+/// What the model has at a key of a table of either kind.
+pub fn get(txn: &ReadTxn, table: &str, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    match txn.raw_table(table) {
+        Ok(None) => Ok(None),
+        Ok(Some(view)) => Ok(view.get(key)?.map(<[u8]>::to_vec)),
+        Err(Error::InvalidArgument { .. }) => {
+            let (key, value) = key.split_at(4);
+            let found = txn.raw_multi(table)?.expect("it is a multimap").contains(key, value)?;
+            Ok(found.then(Vec::new))
+        }
+        Err(error) => Err(error),
     }
-    Ok(pairs)
+}
+
+type Entries<'t> = Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + 't>;
+
+/// The entries of a table of either kind, as the model has them.
+pub fn iter<'t>(txn: &'t ReadTxn, info: &TableInfo) -> Result<Entries<'t>> {
+    Ok(match info.schema.multi {
+        false => {
+            let table = txn.raw_table(&info.name)?.expect("it was listed");
+            Box::new(table.iter().map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))))
+        }
+        true => {
+            let table = txn.raw_multi(&info.name)?.expect("it was listed");
+            Box::new(table.iter().map(|pair| pair.map(|(key, value)| ([key, value].concat(), Vec::new()))))
+        }
+    })
+}
+
+fn check_single(table: TableView<'_, [u8], [u8]>, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<()> {
+    let count = entries.len() as u64;
+    let Some((place, key)) = entries.keys().enumerate().nth(entries.len() / 2) else { return Ok(()) };
+    assert_eq!(table.rank(&key[..])?, place as u64, "entries below one are counted wrongly");
+    assert_eq!(table.count(&key[..]..)?, count - place as u64, "a range is counted wrongly");
+    assert_eq!(table.nth(place as u64)?.map(|(found, _)| found), Some(&key[..]));
+    Ok(())
+}
+
+fn check_multi(table: MultiView<'_, [u8], [u8]>, pairs: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<()> {
+    let Some((place, pair)) = pairs.keys().enumerate().nth(pairs.len() / 2) else { return Ok(()) };
+    let (key, value) = pair.split_at(4);
+    let of_key = pairs.keys().filter(|pair| pair.starts_with(key)).count() as u64;
+    assert_eq!(table.rank_of(key, value)?, place as u64, "pairs below one are counted wrongly");
+    assert_eq!(table.count_values(key)?, of_key, "the values of a key are counted wrongly");
+    assert_eq!(table.nth(place as u64)?, Some((key, value)));
+    Ok(())
 }

@@ -167,7 +167,11 @@ pub fn operations() -> Vec<Action> {
     // From a tree into the leaf, and the other way.
     actions.push(Action::Commit(vec![delete_values("tags", 2, 3..42, 70)]));
     let undone = vec![delete_range("words", 0..99), put_values("tags", 1, 0..60, 60), delete_key("tags", 2)];
-    actions.push(Action::Commit(vec![put_values("tags", 1, 3..50, 60), dropped(undone)]));
+    actions.push(Action::Commit(vec![
+        put_values("tags", 1, 3..50, 60),
+        dropped(undone),
+        put_half("words", 1, 9000),
+    ]));
     actions.push(Action::Hand(vec![load("words", 0..60, 4, 500, 5), append("rows", 0..12, 400, 1)]));
     actions.push(Action::Hand(vec![delete_range("rows", 3..11), append("rows", 40..43, 99, 2)]));
     actions.push(Action::Wait);
@@ -209,7 +213,8 @@ pub fn streamed() -> Vec<Action> {
         Action::Commit(twice),
         Action::Abort(vec![put_from("large", 1, LONG + 4096, 4)]),
         Action::Commit(vec![put("words", 2, 10, 2)]),
-        Action::Commit(vec![kept(vec![put_from("large", 1, LONG + 1, 5)]), delete_range("words", 0..2)]),
+        Action::Commit(vec![kept(vec![put_half("large", 2, LONG + 1), put_from("large", 1, LONG + 1, 5)])]),
+        Action::Commit(vec![delete_range("words", 0..2), put_half("words", 3, 3 * LONG)]),
         Action::Commit(vec![put("words", 3, 10, 3)]),
     ]
 }
