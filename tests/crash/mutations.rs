@@ -468,6 +468,16 @@ const MUTATIONS: &[Mutation] = &[
         target: CRASH,
         tests: &["go_to_the_file"],
     },
+    // The pages of a value whose source has failed are free, and allocated since the savepoint all the same.
+    Mutation {
+        name: "half_value_stays_taken",
+        changes: &[
+            ("src/txn/large.rs", "self.dirty.drop_own(self.run)", "self.dirty.release(self.run)"),
+            ("src/dirty.rs", "    fn release(&mut self, run: Run)", "    pub fn release(&mut self, run: Run)"),
+        ],
+        target: CRASH,
+        tests: &["go_to_the_file"],
+    },
     // What a dropped nested txn has done is in the log.
     Mutation {
         name: "nested_leaves_its_record",
