@@ -363,7 +363,7 @@ fn a_failing_operation_in_large_ranges_loads_multimaps_and_values_is_survived() 
 
 #[test]
 fn a_failing_operation_while_values_go_to_the_file_is_survived() {
-    let plan = Plan { failures: &FAILURES[..1], every: 23, count: 1 };
+    let plan = Plan { failures: &FAILURES[..1], every: 31, count: 1 };
     survives_failures("failures, streamed", Faults::new(&Options::new(), &streamed()), &plan);
 }
 

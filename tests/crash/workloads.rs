@@ -207,7 +207,8 @@ pub fn large_operations() -> Vec<Action> {
 /// Values that go to the file while they are read, kept, taken back and replaced.
 pub fn streamed() -> Vec<Action> {
     const LONG: usize = 1 << 20;
-    let twice = vec![put_from("large", 1, LONG, 2), dropped(vec![put_from("large", 2, LONG + 9, 3)])];
+    let undone = vec![put_from("large", 2, LONG + 9, 3), put_half("large", 1, LONG)];
+    let twice = vec![put_from("large", 1, LONG, 2), dropped(undone)];
     vec![
         Action::Commit(vec![put("words", 1, 10, 1)]),
         Action::Commit(twice),
