@@ -9,7 +9,9 @@
 mod common;
 
 use common::{DeadStore, TestDb, assert_clean, open};
-use mapleaf::{Database, MultiTable, Observer, Op, Options, Result, Schema, Table, Verdict, WriteTxn};
+use mapleaf::{
+    Database, MultiTable, Observer, Op, Options, ReadTxn, Result, Schema, Table, Verdict, WriteTxn,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::sync::Arc;
@@ -85,8 +87,9 @@ fn value(rng: &mut StdRng, longest: usize) -> Vec<u8> {
     vec![rng.random(); len]
 }
 
-fn change(w: &mut WriteTxn, rng: &mut StdRng, depth: u32) -> Result<()> {
-    match rng.random_range(0..26) {
+/// A change of any kind. `old` is the snapshot that the txn began with.
+fn change(w: &mut WriteTxn, rng: &mut StdRng, old: &ReadTxn, depth: u32) -> Result<()> {
+    match rng.random_range(0..36) {
         0..3 => {
             let longest = if rng.random_range(0..4) == 0 { 9000 } else { 300 };
             w.put(BYTES, &key(rng)[..], &value(rng, longest)[..]).map(drop)
@@ -182,11 +185,57 @@ fn change(w: &mut WriteTxn, rng: &mut StdRng, depth: u32) -> Result<()> {
                 _ => Ok(()),
             }
         }
+        26.. => change_one(w, rng, old),
         _ if depth == 3 => Ok(()),
         which => {
             let mut nested = w.begin_nested()?;
-            (0..rng.random_range(1..5)).try_for_each(|_| change(&mut nested, rng, depth + 1))?;
+            (0..rng.random_range(1..5)).try_for_each(|_| change(&mut nested, rng, old, depth + 1))?;
             if which == 24 { nested.commit() } else { Ok(()) }
+        }
+    }
+}
+
+/// A change of an entry, or of those that a closure chooses.
+fn change_one(w: &mut WriteTxn, rng: &mut StdRng, old: &ReadTxn) -> Result<()> {
+    let number = rng.random_range(0..400u64);
+    match rng.random_range(0..14) {
+        0 => w.remove(BYTES, &key(rng)[..]).map(drop),
+        1 => w.pop_first(NUMBERS).map(drop),
+        2 => w.pop_last(BYTES).map(drop),
+        3 => w.retain(NUMBERS, number..number + 40, |key, value| (key ^ value) % 3 > 0).map(drop),
+        4 => w
+            .extract_if(BYTES, .., |_, value| value.len() % 5 == 0)?
+            .take(3)
+            .try_for_each(|one| one.map(drop)),
+        5 => {
+            let mut cursor = w.cursor_mut(BYTES)?;
+            cursor.seek_ge(&key(rng)[..])?;
+            cursor.replace(&value(rng, 200)[..])?;
+            cursor.next()?;
+            cursor.delete()?;
+            cursor.put(&key(rng)[..], &value(rng, 5000)[..]).map(drop)
+        }
+        6 => w.entry(NUMBERS, &number)?.or_insert(&7).map(drop),
+        7 => w.entry(NUMBERS, &number)?.and_modify(|value| value ^ 1)?.insert(&number).map(drop),
+        8 => {
+            let there = w.get(NUMBERS, &number)?;
+            let new = rng.random_range(0..2) == 0;
+            w.compare_and_swap(NUMBERS, &number, there.as_ref(), new.then_some(&number)).map(drop)
+        }
+        9 => {
+            let (len, fill) = (rng.random_range(0..7000), rng.random());
+            w.reserve(BYTES, &key(rng)[..], len, |bytes| bytes.fill(fill))
+        }
+        10 => w.put_from(BYTES, &key(rng)[..], 6000, std::io::repeat(rng.random())).map(drop),
+        11 => w.update(NUMBERS, &number, |value| value.unwrap_or(0) + 1).map(drop),
+        12 if number < 40 => w.clear_table(NUMBERS).map(drop),
+        _ => {
+            let name = ["bytes", "numbers", "tags", "pairs", UNITS][rng.random_range(0..5)];
+            if old.tables()?.iter().all(|info| info.name != name) {
+                return Ok(());
+            }
+            w.drop_table(name)?;
+            w.copy_table(old, name).map(drop)
         }
     }
 }
@@ -206,10 +255,11 @@ fn replays(seed: u64) -> [u64; 2] {
     let db = TestDb::new();
     let mut replayed = 0;
     for round in 0..24u64 {
+        let old = db.begin_read().unwrap();
         let mut w = db.begin_write().unwrap();
         w.set_user_version(round);
         for _ in 0..rng.random_range(1..10) {
-            change(&mut w, rng, 0).unwrap();
+            change(&mut w, rng, &old, 0).unwrap();
         }
         w.commit().unwrap();
         if round % 3 > 0 {
