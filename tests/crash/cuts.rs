@@ -162,6 +162,11 @@ fn a_cut_in_large_ranges_loads_multimaps_and_values_is_survived() {
 }
 
 #[test]
+fn a_cut_in_ranges_loads_and_multimaps_written_early_is_survived() {
+    survives("spilled operations", &Options::new().dirty_limit(1 << 20), &spilled_operations(), LARGE);
+}
+
+#[test]
 fn a_cut_while_values_go_to_the_file_as_they_are_read_is_survived() {
     survives("streamed", &Options::new(), &streamed(), LARGE);
 }

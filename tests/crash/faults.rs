@@ -362,6 +362,13 @@ fn a_failing_operation_in_large_ranges_loads_multimaps_and_values_is_survived() 
 }
 
 #[test]
+fn a_failing_operation_in_ranges_loads_and_multimaps_written_early_is_survived() {
+    let plan = Plan { failures: &FAILURES[..1], every: 41, count: 1 };
+    let faults = Faults::new(&Options::new().dirty_limit(1 << 20), &spilled_operations());
+    survives_failures("failures, spilled operations", faults, &plan);
+}
+
+#[test]
 fn a_failing_operation_while_values_go_to_the_file_is_survived() {
     let plan = Plan { failures: &FAILURES[..1], every: 31, count: 1 };
     survives_failures("failures, streamed", Faults::new(&Options::new(), &streamed()), &plan);

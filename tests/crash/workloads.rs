@@ -238,3 +238,26 @@ pub fn stored_operations() -> Vec<Action> {
     actions.extend((14..16).map(|i| Action::Commit(record(i, 14))));
     actions
 }
+
+/// More than the smallest dirty limit, so that what is cut, merged, taken apart and undone was written early.
+pub fn spilled_operations() -> Vec<Action> {
+    let sets = |seed: u32| (0..5).map(move |key| put_values("tags", key, seed..seed + 90, 1000));
+    let undone =
+        vec![delete_range("bulk", 0..900), load("bulk", 100..600, 2, 2500, 4), delete_range("tags", 0..4)];
+    vec![
+        Action::Commit(vec![put("words", 1, 10, 1)]),
+        Action::Commit([vec![load("bulk", 0..400, 1, 3000, 2)], sets(0).collect()].concat()),
+        Action::Commit(vec![
+            load("bulk", 0..500, 3, 2500, 3),
+            delete_range("bulk", 40..350),
+            put_values("tags", 1, 200..300, 1000),
+            delete_values("tags", 1, 3..300, 1000),
+            dropped(undone.clone()),
+            delete_key("tags", 0),
+        ]),
+        Action::Commit(vec![put("words", 2, 10, 2)]),
+        Action::Abort([undone.clone(), sets(300).collect()].concat()),
+        Action::Commit(vec![kept(undone), put_values("tags", 9, 0..9, 700)]),
+        Action::Commit(vec![put("words", 3, 10, 3), delete_range("bulk", 0..300)]),
+    ]
+}
