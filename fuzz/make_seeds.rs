@@ -82,11 +82,11 @@ fn dice_seeds(count: u64, len: usize) -> Seeds {
         .collect()
 }
 
-/// Each image as it is, and with a few edits of either kind.
+/// Each image as it is, and with a few edits of either kind, and salvaged.
 fn file_seeds() -> Seeds {
     let mut seeds = Seeds::new();
     for image in 0..images().len() as u8 {
-        for (flags, edits) in [(8u8, 0u8), (20, 1), (1 | 20, 3), (3 | 12, 6)] {
+        for (flags, edits) in [(8u8, 0u8), (20, 1), (1 | 20, 3), (3 | 12, 6), (64 | 20, 4)] {
             let mut dice = Dice(u64::from(image) * 10 + u64::from(edits));
             let mut seed = vec![image, flags, edits];
             seed.extend((0..60 + 8 * edits).map(|_| dice.roll() as u8));
@@ -175,13 +175,13 @@ fn sidecar_seeds() -> Seeds {
 
 fn log_seeds() -> Seeds {
     let mut seeds = Seeds::new();
-    for flags in [0u8, 1, 2, 3, 3 + 16, 3 + 24, 1 + 16, 1 + 24, 2 + 24] {
+    for flags in [0u8, 1, 2, 3, 3 + 8, 1 + 8, 2 + 8, 3 + 16, 3 + 24, 1 + 16, 1 + 24, 2 + 24] {
         let mut dice = Dice(u64::from(flags));
         let mut seed = vec![flags];
         seed.extend((0..150).map(|_| dice.roll() as u8));
         seeds.push(seed);
     }
-    for image in ["log", "wide", "holes"] {
+    for image in ["log", "wide", "holes", "sets"] {
         let records = bodies::log::known_changes(image);
         let changes: Vec<u8> =
             records.iter().flat_map(|record| record[24..].iter().copied()).take(3000).collect();
@@ -203,7 +203,7 @@ fn page_seeds() -> Seeds {
         for (number, page) in image.bytes.chunks_exact(4096).enumerate().skip(2) {
             let table = page[24];
             let is_page = page[..4] == page_checksum(page) && page[8..16] == (number as u64).to_le_bytes();
-            if is_page && seen.insert((page[4], page[5], table)) && seeds.len() < 22 {
+            if is_page && seen.insert((page[4], page[5], table)) && seeds.len() < 28 {
                 seeds.push([&[0, number as u8][..], page].concat());
             }
         }

@@ -4,7 +4,8 @@
 //! values, slots, the log's chain): answers may be wrong then, but there is no panic, no signal, no endless walk, no
 //! unbounded allocation. *Rot* leaves checksums alone: what is still answered is what one whole txn left, and so it
 //! is behind a commit; everything else is `Corrupt` or `NotAStore`. Where an edit has forged a checksum, rot is judged
-//! as craft.
+//! as craft. Stored snapshots are read too; where the flags say so the file is salvaged first: of rot nothing comes that
+//! was never there.
 //!
 //! In debug builds the accounting is asserted after every commit, which such a file need not pass: there, it is
 //! committed only where `verify` finds nothing. Long runs are without debug assertions (`CRAFT=1 fuzz/run file`).
@@ -14,9 +15,9 @@ use super::image::{
     write_log,
 };
 use super::input::Input;
-use super::plan::{Change, Contents};
-use super::reading::{assert_damage, examine, read_all};
-use mapleaf::{Database, Durability, Error, Options, Result, Schema, Verify};
+use super::plan::{Change, Contents, Held};
+use super::reading::{assert_damage, examine, is_damage, read_all};
+use mapleaf::{Database, Durability, Error, Options, Result, Salvage, Schema, Verify};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -65,6 +66,9 @@ pub fn run(bytes: &[u8]) {
     let oracle = !crafted && !case.is_forged();
     let path = super::scratch("file", "file.maple");
     std::fs::write(&path, &case.file).expect("room in shared memory");
+    if flags & 64 != 0 {
+        salvage(&path, image, oracle);
+    }
     let result = exercise(&path, image, oracle, flags, &mut input);
     if let (Err(error), true) = (&result, oracle) {
         assert!(
@@ -294,6 +298,7 @@ fn exercise(
     let r = db.begin_read()?;
     let expected = oracle.then(|| state(image, r.user_version()));
     read_all(&r, expected, input);
+    read_stored(&db, image, expected, input);
     let mut after = expected.cloned();
     match write(&db, image, &mut after, clean, input) {
         Err(error) if oracle => {
@@ -310,6 +315,7 @@ fn exercise(
     drop(r);
     let (read, now) = (db.begin_read()?, after.as_ref());
     read_all(&read, now, input);
+    read_stored(&db, image, now, input);
     drop(read);
     let closed = db.close();
     if oracle && let Err(error) = &closed {
@@ -320,6 +326,67 @@ fn exercise(
     examine(&db, input);
     read_all(&db.begin_read()?, now, input);
     Ok(())
+}
+
+/// The stored snapshots, which must be these.
+fn read_stored(db: &Database, image: &'static Image, expected: Option<&Contents>, input: &mut Input<'_>) {
+    let judge = |error: Error| {
+        if expected.is_some() {
+            assert_damage(&error);
+        }
+    };
+    let listed = match db.begin_read().and_then(|r| r.snapshots()) {
+        Ok(listed) => listed,
+        Err(error) => return judge(error),
+    };
+    if let Some(expected) = expected {
+        let listed = listed.iter().map(|snapshot| (&snapshot.name, &snapshot.user_version));
+        assert!(listed.eq(&expected.snapshots), "other snapshots");
+    }
+    for snapshot in listed.iter().take(5) {
+        match db.read_snapshot(&snapshot.name) {
+            Ok(r) => read_all(&r, expected.map(|_| state(image, snapshot.user_version)), input),
+            Err(error) => judge(error),
+        }
+    }
+}
+
+/// Rescues what can be. What is found of a file with rot was there once; where nothing is in doubt, it is one state.
+fn salvage(path: &Path, image: &'static Image, oracle: bool) {
+    let output = super::scratch("file", "salvaged.maple");
+    let _ = std::fs::remove_file(&output);
+    let report = Salvage::of(path).and_then(|salvage| {
+        let _ = salvage.survey(&mut |_| {});
+        salvage.write_to(&output, &mut |_| {})
+    });
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => return assert!(!oracle || is_damage(&error), "{error:?}"),
+    };
+    // SAFETY: the file is this process's own.
+    let db = unsafe { Options::new().open(&output) }.expect("it was just written");
+    let verified = db.verify(&mut |_| {}).expect("good");
+    assert!(verified.is_clean(), "{:#?}", verified.problems);
+    let r = db.begin_read().expect("good");
+    if oracle && report.is_complete() {
+        read_all(&r, Some(state(image, r.user_version())), &mut Input::new(&[]));
+    }
+    for table in r.tables().expect("good").iter().filter(|_| oracle) {
+        let was_there = |key: &[u8], value: &[u8]| {
+            image.states.iter().flat_map(|state| state.tables.values()).any(|held| match held {
+                Held::Map(map) => map.get(key).is_some_and(|right| right == value),
+                Held::Sets(sets) => sets.get(key).is_some_and(|set| set.contains(value)),
+            })
+        };
+        let entries: Vec<Result<(&[u8], &[u8])>> = match table.schema.multi {
+            true => r.raw_multi(&table.name).expect("good").expect("it is listed").iter().collect(),
+            false => r.raw_table(&table.name).expect("good").expect("it is listed").iter().collect(),
+        };
+        for entry in entries {
+            let (key, value) = entry.expect("good");
+            assert!(was_there(key, value), "{:?} in {:?} was never there", key.escape_ascii(), table.name);
+        }
+    }
 }
 
 /// What a user version stands for.
@@ -350,10 +417,14 @@ pub fn write(
         let mut next = after.clone();
         let savepoint = w.savepoint();
         let back = next.clone();
-        for change in changes(&w.tables()?, input) {
+        let mut wanted = changes(&w.tables()?, input);
+        if input.u8().is_multiple_of(4) {
+            wanted.extend(w.snapshots()?.into_iter().next().map(|snapshot| Change::Forget(snapshot.name)));
+        }
+        for change in wanted {
             change.carry_out(&mut w)?;
             if let Some(next) = &mut next {
-                change.apply(next);
+                change.apply(next, 0);
             }
         }
         if input.u8().is_multiple_of(4) {
@@ -400,10 +471,19 @@ fn changes(tables: &[mapleaf::TableInfo], input: &mut Input<'_>) -> Vec<Change> 
             if let Some(width) = schema.value_width {
                 value.resize(width.min(70_000), 0);
             }
-            match input.u8() % 3 {
-                0 => changes.push(Change::Delete(name, key)),
-                _ => changes.push(Change::Put(name, key, value)),
+            let kind = input.u8();
+            if schema.multi && schema.value_width.is_none() {
+                value.truncate(1200);
             }
+            changes.push(match (schema.multi, kind % 8) {
+                (_, 7) => Change::DeleteRange(name, key, vec![0xff; 1 + usize::from(kind >> 6)]),
+                (false, 0..3) => Change::Delete(name, key),
+                (false, _) => Change::Put(name, key, value),
+                (true, 0..2) => Change::DeleteValue(name, key, value),
+                (true, 2) => Change::DeleteValues(name, key),
+                (true, 3) => Change::PutValue(name, b"many".to_vec(), value),
+                (true, _) => Change::PutValue(name, key, value),
+            });
         }
     }
     let listed = |name: &str| tables.iter().any(|table| table.name == name);
@@ -421,9 +501,9 @@ fn changes(tables: &[mapleaf::TableInfo], input: &mut Input<'_>) -> Vec<Change> 
 
 /// Names of the plans' tables; what a crafted file calls its tables is left alone.
 fn known(name: &str) -> Option<&'static str> {
-    const NAMES: [&str; 16] = [
+    const NAMES: [&str; 20] = [
         "words", "numbers", "", "long", "blobs", "new", "renamed", "a", "b", "c", "d", "e", "fixed", "t",
-        "other", "another",
+        "other", "another", "tags", "ids", "mixed", "files",
     ];
     NAMES.into_iter().find(|known| *known == name)
 }

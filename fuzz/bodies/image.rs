@@ -34,7 +34,9 @@ pub fn images() -> &'static [Image] {
             "wide-closed",
             "holes",
             "holes-closed",
-            "empty"
+            "empty",
+            "sets",
+            "sets-closed"
         ));
         let mut images = Vec::new();
         for plan in plans() {

@@ -17,7 +17,7 @@ pub fn run(bytes: &[u8]) {
     if flags & 7 == 7 {
         return mapleaf::fuzzing::log(input.rest());
     }
-    let image = image(["log", "log", "holes", "wide"][usize::from(flags >> 3 & 3)]);
+    let image = image(["log", "sets", "holes", "wide"][usize::from(flags >> 3 & 3)]);
     let mut file = image.bytes.clone();
     let slot = newest_slot(&file).expect("a good image");
     let seed = word(&file, slot + 128);
@@ -87,11 +87,11 @@ pub fn run(bytes: &[u8]) {
 type Everything = Vec<(String, u64, Vec<(Vec<u8>, Vec<u8>)>)>;
 
 fn all(r: &mapleaf::ReadTxn) -> Everything {
+    let owned = |entry: mapleaf::Result<(&[u8], &[u8])>| {
+        let (key, value) = entry.expect("good");
+        (key.to_vec(), value.to_vec())
+    };
     let table = |info: mapleaf::TableInfo| {
-        let owned = |entry: mapleaf::Result<(&[u8], &[u8])>| {
-            let (key, value) = entry.expect("good");
-            (key.to_vec(), value.to_vec())
-        };
         let entries = match info.schema.multi {
             true => r.raw_multi(&info.name).expect("good").expect("it is listed").iter().map(owned).collect(),
             false => {
@@ -186,56 +186,36 @@ fn structured(changes: &mut Vec<u8>, len: usize, input: &mut Input<'_>) {
         changes.push(number as u8);
     };
     let name = |input: &mut Input<'_>| -> Vec<u8> {
-        let names: [&[u8]; 8] = [b"words", b"numbers", b"", b"blobs", b"new", b"t", b"made", b"\xff"];
-        names[input.below(8)].to_vec()
+        let names: [&[u8]; 12] = [
+            b"words", b"numbers", b"", b"blobs", b"new", b"t", b"made", b"\xff", b"tags", b"ids", b"mixed",
+            b"files",
+        ];
+        names[input.below(12)].to_vec()
     };
     while changes.len() < len && !input.is_empty() {
-        let byte = input.u8();
-        let (kind, stored) = match byte {
-            // Values and ranges of keys are deleted: 7 and 8 in the log.
-            240.. => (8 + byte % 2, 7 + byte % 2),
-            _ => (byte % 8, (byte % 8).min(6)),
-        };
-        changes.push(stored);
+        let kind = input.u8() % 11;
+        changes.push(kind.min(9));
         match kind {
-            8 | 9 => {
-                varint(changes, u64::from(input.u8() % 16));
-                let mut part = || {
-                    let len = input.below(24);
-                    vec![input.u8() % 4; if len > 20 { len * 99 } else { len }]
-                };
-                let (key, other) = (part(), part());
-                let has_end = kind == 9 && !input.u8().is_multiple_of(4);
-                varint(changes, key.len() as u64);
-                varint(
-                    changes,
-                    if kind == 9 {
-                        u64::from(has_end) * (other.len() as u64 + 1)
-                    } else {
-                        other.len() as u64
-                    },
-                );
-                changes.extend_from_slice(&key);
-                if kind == 8 || has_end {
-                    changes.extend_from_slice(&other);
-                }
-            }
-            1 | 2 => {
+            1 | 2 | 7 | 8 => {
                 varint(changes, u64::from(input.u8() % 12));
-                let key = match input.u8() % 3 {
+                let key = match input.u8() % 5 {
                     0 => format!("some/prefix/{:05}", u32::from(input.u8()) * 7919 % 100_003).into_bytes(),
                     1 => vec![0, 0, 0, 0, 0, 0, input.u8(), input.u8()],
+                    2 => vec![0, 0, 0, input.u8()],
+                    3 => b"many".to_vec(),
                     _ => {
                         let len = input.below(12);
                         input.bytes(len).to_vec()
                     }
                 };
                 varint(changes, key.len() as u64);
-                if kind == 1 {
-                    let value = vec![input.u8(); [0, 5, 8, 100, 3000][input.below(5)]];
+                if kind != 2 {
+                    // A range ends before one byte less of it, or goes on to the end where there is none.
+                    let value = vec![input.u8(); [0, 5, 8, 6, 100, 3000][input.below(6)]];
                     varint(changes, value.len() as u64);
                     changes.extend_from_slice(&key);
-                    changes.extend_from_slice(&value);
+                    let less = usize::from(kind == 8).min(value.len());
+                    changes.extend_from_slice(&value[less..]);
                 } else {
                     changes.extend_from_slice(&key);
                 }
@@ -273,10 +253,8 @@ fn table_record(input: &mut Input<'_>) -> Vec<u8> {
     let mut record = vec![1, 0, [1, 2, 4, 8, 16, 3][input.below(6)], 0];
     record.extend_from_slice(&(u32::from(input.u8() % 16)).to_le_bytes());
     let wild = input.u8();
-    if wild & 64 != 0 {
-        // A multimap.
-        (record[2], record[3]) = (1, 1);
-    }
+    // A multimap.
+    record[3] = wild >> 6 & 1;
     for i in 0..4 {
         let number = if wild >> i & 1 == 1 { input.number() } else { 0 };
         record.extend_from_slice(&number.to_le_bytes());

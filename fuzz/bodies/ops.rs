@@ -529,11 +529,11 @@ impl World {
         }
         let (number, page_size) = (self.states.len(), self.page_size);
         let (i, fill) = (input.u16() % 1000, input.u8());
-        let mut base = None;
+        let (mut base, mut calls) = (None, 0);
         let mut left = Contents::default();
         let result = self.db().batch(|w| {
             let on = w.user_version() as usize;
-            base = Some(on);
+            (base, calls) = (Some(on), calls + 1);
             left = self.states[on].clone();
             w.set_user_version(number as u64);
             for (name, table) in &mut left.tables {
@@ -550,6 +550,8 @@ impl World {
             }
             Ok(w.durability())
         });
+        // Where it runs again, a commit has failed.
+        self.unsettled |= calls > 1;
         base.into_iter().for_each(|base| self.settle(base));
         self.states.push(left);
         match result {

@@ -4,10 +4,52 @@
 //! image in `images/` belongs to the plan that made it (`make_seeds` writes them anew).
 
 use mapleaf::{Database, Durability, Result, Schema, WriteTxn};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// All tables with their entries.
-pub type Contents = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
+pub type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+pub type Sets = BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>;
+
+/// What a table holds.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Held {
+    Map(Map),
+    Sets(Sets),
+}
+
+/// All tables with their entries, and the stored snapshots with their user versions.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Contents {
+    pub tables: BTreeMap<String, Held>,
+    pub snapshots: BTreeMap<String, u64>,
+}
+
+impl Held {
+    /// How many entries.
+    pub fn len(&self) -> usize {
+        match self {
+            Held::Map(map) => map.len(),
+            Held::Sets(sets) => sets.values().map(BTreeSet::len).sum(),
+        }
+    }
+}
+
+impl Contents {
+    /// A table with one value per key.
+    pub fn map(&self, name: &str) -> Option<&Map> {
+        match self.tables.get(name) {
+            Some(Held::Map(map)) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// A multimap.
+    pub fn sets(&self, name: &str) -> Option<&Sets> {
+        match self.tables.get(name) {
+            Some(Held::Sets(sets)) => Some(sets),
+            _ => None,
+        }
+    }
+}
 
 #[derive(Clone)]
 pub enum Change {
@@ -16,6 +58,14 @@ pub enum Change {
     Delete(&'static str, Vec<u8>),
     Drop(&'static str),
     Rename(&'static str, &'static str),
+    PutValue(&'static str, Vec<u8>, Vec<u8>),
+    DeleteValue(&'static str, Vec<u8>, Vec<u8>),
+    DeleteValues(&'static str, Vec<u8>),
+    /// From a key up to, not including, another.
+    DeleteRange(&'static str, Vec<u8>, Vec<u8>),
+    /// Names the state.
+    Store(&'static str),
+    Forget(String),
 }
 
 #[derive(Clone)]
@@ -46,22 +96,66 @@ impl Change {
             Change::Delete(table, key) => w.raw_delete(table, key).map(drop),
             Change::Drop(name) => w.drop_table(name).map(drop),
             Change::Rename(from, to) => w.rename_table(from, to),
+            Change::PutValue(table, key, value) => w.raw_put_value(table, key, value).map(drop),
+            Change::DeleteValue(table, key, value) => w.raw_delete_value(table, key, value).map(drop),
+            Change::DeleteValues(table, key) => w.raw_delete_values(table, key).map(drop),
+            Change::DeleteRange(table, from, to) => {
+                w.raw_delete_range(table, from.clone()..to.clone()).map(drop)
+            }
+            Change::Store(name) => w.create_snapshot(name),
+            Change::Forget(name) => w.drop_snapshot(name).map(drop),
         }
     }
 
-    pub fn apply(&self, contents: &mut Contents) {
+    /// The same to contents; `version` is the user version of the txn.
+    pub fn apply(&self, contents: &mut Contents, version: u64) {
         let there = "the plan knows its tables";
+        let tables = &mut contents.tables;
+        let map = |tables: &mut BTreeMap<String, Held>, name: &str, change: &dyn Fn(&mut Map)| match tables
+            .get_mut(name)
+            .expect(there)
+        {
+            Held::Map(map) => change(map),
+            Held::Sets(_) => panic!("{name} is a multimap"),
+        };
+        let sets = |tables: &mut BTreeMap<String, Held>, name: &str, change: &dyn Fn(&mut Sets)| match tables
+            .get_mut(name)
+            .expect(there)
+        {
+            Held::Sets(sets) => change(sets),
+            Held::Map(_) => panic!("{name} is no multimap"),
+        };
         match self {
-            Change::Create(name, _) => drop(contents.insert((*name).into(), BTreeMap::new())),
+            Change::Create(name, schema) => {
+                let empty = if schema.multi { Held::Sets(Sets::new()) } else { Held::Map(Map::new()) };
+                tables.insert((*name).into(), empty);
+            }
             Change::Put(table, key, value) => {
-                contents.get_mut(*table).expect(there).insert(key.clone(), value.clone());
+                map(tables, table, &|map| drop(map.insert(key.clone(), value.clone())));
             }
-            Change::Delete(table, key) => drop(contents.get_mut(*table).expect(there).remove(key)),
-            Change::Drop(name) => drop(contents.remove(*name)),
+            Change::Delete(table, key) => map(tables, table, &|map| drop(map.remove(key))),
+            Change::Drop(name) => drop(tables.remove(*name)),
             Change::Rename(from, to) => {
-                let table = contents.remove(*from).expect(there);
-                contents.insert((*to).into(), table);
+                let table = tables.remove(*from).expect(there);
+                tables.insert((*to).into(), table);
             }
+            Change::PutValue(table, key, value) => sets(tables, table, &|sets| {
+                sets.entry(key.clone()).or_default().insert(value.clone());
+            }),
+            Change::DeleteValue(table, key, value) => sets(tables, table, &|sets| {
+                sets.entry(key.clone()).or_default().remove(value);
+                sets.retain(|_, set| !set.is_empty());
+            }),
+            Change::DeleteValues(table, key) => sets(tables, table, &|sets| drop(sets.remove(key))),
+            Change::DeleteRange(table, from, to) => {
+                let is_within = |key: &Vec<u8>| from <= key && key < to;
+                match tables.get_mut(*table).expect(there) {
+                    Held::Map(map) => map.retain(|key, _| !is_within(key)),
+                    Held::Sets(sets) => sets.retain(|key, _| !is_within(key)),
+                }
+            }
+            Change::Store(name) => drop(contents.snapshots.insert((*name).into(), version)),
+            Change::Forget(name) => drop(contents.snapshots.remove(name)),
         }
     }
 }
@@ -69,11 +163,12 @@ impl Change {
 impl Plan {
     /// What each user version stands for.
     pub fn states(&self) -> Vec<Contents> {
-        let mut states = vec![Contents::new()];
+        let mut states = vec![Contents::default()];
         for step in &self.steps {
             if let Step::Txn(_, changes) = step {
                 let mut contents = states.last().expect("the empty one").clone();
-                changes.iter().for_each(|change| change.apply(&mut contents));
+                let version = states.len() as u64;
+                changes.iter().for_each(|change| change.apply(&mut contents, version));
                 states.push(contents);
             }
         }
@@ -242,11 +337,72 @@ fn holes() -> Plan {
     Plan { name: "holes-closed", page_size: 4096, steps }
 }
 
+/// Multimaps with sets that are trees, values with tables of checksums, stored snapshots, and a log; page size 4096.
+fn sets() -> Plan {
+    use Change::{Create, Delete, DeleteRange, DeleteValue, DeleteValues, Forget, Put, PutValue, Store};
+    let multi = |schema: Schema| Schema { multi: true, ..schema };
+    let six = Schema { value_width: Some(6), ..Schema::bytes() };
+    let member = |i: u32| format!("{:04x}/of/a/set", i * 7919 % 65_521).into_bytes();
+    let number = |i: u32| u64::from(i * 31 % 4001).to_be_bytes().to_vec();
+    let page =
+        |fill: u8, len: usize| (0..len).map(|i| fill.wrapping_add((i >> 12) as u8)).collect::<Vec<u8>>();
+    let mut steps = vec![durable(
+        [
+            Create("tags", multi(Schema::bytes())),
+            Create("ids", multi(fixed(4, 8, 1))),
+            Create("mixed", multi(six)),
+            Create("files", Schema::bytes()),
+        ]
+        .into_iter()
+        .chain((0..60).map(|i| PutValue("tags", word(i % 23), member(i))))
+        .chain((0..330).map(|i| PutValue("tags", b"many".to_vec(), member(i))))
+        .chain((0..12).map(|i| PutValue("tags", b"long".to_vec(), long_key(i))))
+        .chain((0..700).map(|i| PutValue("ids", vec![0, 0, 0, 1], number(i))))
+        .chain((0..240u32).map(|i| PutValue("ids", (i % 40 + 2).to_be_bytes().to_vec(), number(i))))
+        .chain(
+            (0..300u32)
+                .map(|i| PutValue("mixed", b"six".to_vec(), [vec![0, 0], i.to_be_bytes().to_vec()].concat())),
+        )
+        .chain(
+            [5000, 66_000, 140_000].map(|len: usize| Put("files", len.to_be_bytes().to_vec(), page(7, len))),
+        )
+        .chain([Store("first")])
+        .collect(),
+    )];
+    steps.push(durable(
+        (0..330).step_by(2).map(|i| DeleteValue("tags", b"many".to_vec(), member(i))).collect(),
+    ));
+    steps.push(durable(vec![
+        Put("files", b"other".to_vec(), page(90, 70_000)),
+        Delete("files", 140_000usize.to_be_bytes().to_vec()),
+        DeleteRange("ids", 7u32.to_be_bytes().to_vec(), 19u32.to_be_bytes().to_vec()),
+        Store("second"),
+        Store(""),
+    ]));
+    steps.push(durable(vec![DeleteValues("mixed", b"six".to_vec()), Forget("".into())]));
+    for round in 0..7u32 {
+        let first = number(5000 + round);
+        steps.push(durable(vec![
+            PutValue("ids", vec![0, 0, 0, 1], first),
+            DeleteValue("ids", vec![0, 0, 0, 1], number(round * 3)),
+            PutValue("mixed", word(round), vec![round as u8; 6]),
+        ]));
+    }
+    steps.push(durable(vec![DeleteRange("tags", b"some/prefix/5".to_vec(), b"some/prefix/7".to_vec())]));
+    steps.push(durable(vec![
+        DeleteValues("tags", b"long".to_vec()),
+        DeleteRange("files", vec![], b"\0\0\0\0\0\0\x20".to_vec()),
+    ]));
+    steps.push(Step::Save("sets"));
+    steps.push(durable(vec![Forget("first".into()), PutValue("tags", b"many".to_vec(), b"more".to_vec())]));
+    Plan { name: "sets-closed", page_size: 4096, steps }
+}
+
 /// A store that nothing was put into.
 fn empty() -> Plan {
     Plan { name: "empty", page_size: 8192, steps: Vec::new() }
 }
 
 pub fn plans() -> Vec<Plan> {
-    vec![tables(), widths(), wide(), holes(), empty()]
+    vec![tables(), widths(), wide(), holes(), empty(), sets()]
 }

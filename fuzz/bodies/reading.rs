@@ -1,19 +1,20 @@
 //! Every way to read a snapshot, against what is known to be right, or for its own sake.
 
 use super::input::Input;
-use super::plan::Contents;
-use mapleaf::{Database, Error, Prefix, ReadTxn, Result, Table, TableView};
-use std::collections::BTreeMap;
+use super::plan::{Contents, Held, Map, Sets};
+use mapleaf::{Database, Error, MultiTable, MultiView, Prefix, ReadTxn, Result, Table, TableView};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
-type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 type View<'t> = TableView<'t, [u8], [u8]>;
+type Multi<'t> = MultiView<'t, [u8], [u8]>;
 
 const NOTHING: &Map = &Map::new();
 /// So many steps an iterator goes at most where nobody knows where it ends.
 const MANY: usize = 3000;
 const NUMBERS: Table<u64, u64> = Table::new("numbers");
 const WORDS: Table<str, [u8]> = Table::new("words");
+const TAGS: MultiTable<[u8], [u8]> = MultiTable::new("tags");
 
 /// Bytes that are not what they were may give this, and nothing else.
 pub fn is_damage(error: &Error) -> bool {
@@ -38,18 +39,28 @@ pub fn read_all(r: &ReadTxn, expected: Option<&Contents>, input: &mut Input<'_>)
     };
     if let Some(expected) = expected {
         let names: Vec<&String> = tables.iter().map(|table| &table.name).collect();
-        assert_eq!(names, expected.keys().collect::<Vec<_>>());
+        assert_eq!(names, expected.tables.keys().collect::<Vec<_>>());
     }
     for table in tables.iter().take(50) {
+        if let Some(expected) = expected {
+            let held = &expected.tables[&table.name];
+            assert_eq!((table.schema.multi, table.len), (matches!(held, Held::Sets(_)), held.len() as u64));
+        }
+        if table.schema.multi {
+            match r.raw_multi(&table.name) {
+                Err(error) => judge(error),
+                Ok(None) => assert!(expected.is_none(), "multimap {:?} is listed, and not there", table.name),
+                Ok(Some(view)) => {
+                    read_multi(&view, expected.and_then(|expected| expected.sets(&table.name)), input);
+                }
+            }
+            continue;
+        }
         match r.raw_table(&table.name) {
             Err(error) => judge(error),
             Ok(None) => assert!(expected.is_none(), "table {:?} is listed, and not there", table.name),
             Ok(Some(view)) => {
-                let map = expected.map(|expected| &expected[&table.name]);
-                if let Some(map) = map {
-                    assert_eq!((table.len, view.len()), (map.len() as u64, map.len() as u64));
-                }
-                read_table(&view, map, input);
+                read_table(&view, expected.and_then(|expected| expected.map(&table.name)), input);
             }
         }
     }
@@ -60,15 +71,19 @@ pub fn read_all(r: &ReadTxn, expected: Option<&Contents>, input: &mut Input<'_>)
 fn typed(r: &ReadTxn, expected: Option<&Contents>, input: &mut Input<'_>) {
     let number = u64::from(input.u16() % 1100);
     if let (Ok(found), Some(expected)) = (r.get(NUMBERS, &number), expected) {
-        let stored = expected.get("numbers").and_then(|map| map.get(&number.to_be_bytes()[..]));
+        let stored = expected.map("numbers").and_then(|map| map.get(&number.to_be_bytes()[..]));
         assert_eq!(found.map(|n| n.to_be_bytes().to_vec()), stored.cloned());
     }
     if let Ok(mut words) = r.range(WORDS, "some/prefix/1"..)
         && let (Some(Ok((key, value))), Some(expected)) = (words.next(), expected)
     {
         let right =
-            expected.get("words").is_some_and(|map| map.get(key.as_bytes()).is_some_and(|v| v == value));
+            expected.map("words").is_some_and(|map| map.get(key.as_bytes()).is_some_and(|v| v == value));
         assert!(right, "{key}");
+    }
+    if let (Ok(values), Some(expected)) = (r.values(TAGS, &b"many"[..]), expected) {
+        let set = expected.sets("tags").and_then(|sets| sets.get(&b"many"[..]));
+        assert_eq!(values.len(), set.map_or(0, BTreeSet::len) as u64);
     }
 }
 
@@ -124,7 +139,7 @@ fn read_table(view: &View<'_>, map: Option<&Map>, input: &mut Input<'_>) {
             }
         }
     }
-    for key in probes(&keys, map, input) {
+    for key in probes(&keys, input) {
         look_up(view, check.then_some(map), &key);
     }
     for rank in [0, 1, map.len() as u64 / 2, map.len() as u64, input.number()] {
@@ -143,16 +158,131 @@ fn read_table(view: &View<'_>, map: Option<&Map>, input: &mut Input<'_>) {
     }
 }
 
-fn probes(keys: &[Vec<u8>], map: &Map, input: &mut Input<'_>) -> Vec<Vec<u8>> {
+fn probes(keys: &[Vec<u8>], input: &mut Input<'_>) -> Vec<Vec<u8>> {
     let mut probes = vec![Vec::new(), vec![0xff; 40], input.bytes(8).to_vec(), b"some/prefix/1".to_vec()];
     for _ in 0..3 {
-        let known = keys.get(input.below(keys.len())).cloned();
-        probes.extend(known.or_else(|| map.keys().nth(input.below(map.len())).cloned()));
+        probes.extend(keys.get(input.below(keys.len())).cloned());
     }
     let mut beside = probes[probes.len() - 1].clone();
     beside.push(0);
     probes.push(beside);
     probes
+}
+
+/// A multimap from both ends, and some of its keys.
+fn read_multi(view: &Multi<'_>, sets: Option<&Sets>, input: &mut Input<'_>) {
+    let nothing = Sets::new();
+    let check = sets.is_some();
+    let sets = sets.unwrap_or(&nothing);
+    let judge = |error: &Error| {
+        if check {
+            assert_damage(error)
+        }
+    };
+    let all = || sets.iter().flat_map(|(key, set)| set.iter().map(move |value| (&key[..], &value[..])));
+    let same = |found: (&[u8], &[u8]), right: Option<(&[u8], &[u8])>| {
+        assert!(!check || right == Some(found), "another pair");
+    };
+    assert!(!check || view.len() == all().count() as u64);
+    let (mut right, mut keys) = (all(), Vec::new());
+    for pair in view.iter().take(MANY) {
+        match pair {
+            Ok(pair) => {
+                same(pair, right.next());
+                if keys.len() < 64 && keys.last().is_none_or(|last: &Vec<u8>| last != pair.0) {
+                    keys.push(pair.0.to_vec());
+                }
+            }
+            Err(error) => judge(&error),
+        }
+    }
+    let mut right = all();
+    for pair in view.iter().rev().take(MANY) {
+        pair.map(|pair| same(pair, right.next_back())).unwrap_or_else(|error| judge(&error));
+    }
+    let mut right = sets.iter();
+    for group in view.groups(..).take(200) {
+        match (group, right.next()) {
+            (Ok((key, values)), Some((k, set))) => {
+                assert_eq!((key, values.len()), (&k[..], set.len() as u64));
+            }
+            (Ok(_), None) => assert!(!check, "one key more"),
+            (Err(error), _) => judge(&error),
+        }
+    }
+    for key in probes(&keys, input) {
+        look_up_values(view, check.then_some(sets), &key, input);
+    }
+    let len = view.len();
+    for rank in [0, 1, len / 2, len, input.number()] {
+        match view.nth(rank) {
+            Ok(Some(pair)) => same(pair, all().nth(rank as usize)),
+            Ok(None) => assert!(!check || rank >= len, "there is a {rank}th pair"),
+            Err(error) => judge(&error),
+        }
+    }
+    for (first, pair) in [(true, view.first()), (false, view.last())] {
+        match pair {
+            Ok(Some(pair)) => same(pair, if first { all().next() } else { all().next_back() }),
+            Ok(None) => assert!(!check || len == 0),
+            Err(error) => judge(&error),
+        }
+    }
+}
+
+/// The values of one key.
+fn look_up_values(view: &Multi<'_>, sets: Option<&Sets>, key: &[u8], input: &mut Input<'_>) {
+    let check = sets.is_some();
+    let nothing = BTreeSet::new();
+    let set = sets.and_then(|sets| sets.get(key)).unwrap_or(&nothing);
+    let judge = |error: &Error| {
+        if check {
+            assert_damage(error)
+        }
+    };
+    let below = sets.map_or(0, |sets| sets.range(..key.to_vec()).map(|(_, set)| set.len()).sum::<usize>());
+    let numbers = [(view.rank(key), below), (view.count(..key), below), (view.count_values(key), set.len())];
+    for (found, right) in numbers {
+        match found {
+            Ok(found) => assert!(!check || found == right as u64, "{found}, not {right}"),
+            Err(error) => judge(&error),
+        }
+    }
+    let value = set.iter().nth(input.below(set.len())).cloned().unwrap_or_else(|| input.bytes(5).to_vec());
+    match (view.contains(key, &value), view.rank_of(key, &value)) {
+        (Ok(found), Ok(rank)) => {
+            let right = (set.contains(&value), below + set.range(..value.clone()).count());
+            assert!(!check || (found, rank) == (right.0, right.1 as u64), "{found}, {rank}, not {right:?}");
+        }
+        (found, rank) => {
+            found.err().iter().for_each(judge);
+            rank.err().iter().for_each(judge);
+        }
+    }
+    let values = match view.values(key) {
+        Ok(values) => values,
+        Err(error) => return judge(&error),
+    };
+    assert!(!check || values.len() == set.len() as u64);
+    let is_same = |found: &[u8], right: Option<&Vec<u8>>| {
+        assert!(!check || right.is_some_and(|right| right == found), "another value");
+    };
+    match values.range(&value[..]..) {
+        Ok(rest) => {
+            let mut right = set.range(value..);
+            let skipped = input.below(5);
+            let found = rest.skip(skipped).take(MANY);
+            right.by_ref().take(skipped).for_each(drop);
+            for value in found {
+                value.map(|value| is_same(value, right.next())).unwrap_or_else(|error| judge(&error));
+            }
+        }
+        Err(error) => judge(&error),
+    }
+    let mut right = set.iter();
+    for value in values.rev().take(MANY) {
+        value.map(|value| is_same(value, right.next_back())).unwrap_or_else(|error| judge(&error));
+    }
 }
 
 /// One key: its value, its rank, what is counted, ranges that begin and end there.
@@ -169,6 +299,24 @@ fn look_up(view: &View<'_>, map: Option<&Map>, key: &[u8]) {
             }
         }
         Err(error) => judge(&error),
+    }
+    let right = map.and_then(|map| map.get(key));
+    match view.value_len(key) {
+        Ok(found) => assert!(map.is_none() || found == right.map(|value| value.len() as u64)),
+        Err(error) => judge(&error),
+    }
+    for part in [0..9, 65_530..65_540, 131_000..200_000] {
+        match view.get_part(key, part.clone()) {
+            Ok(found) => assert!(
+                map.is_none()
+                    || found.map(<[u8]>::len)
+                        == right.map(|right| right
+                            .len()
+                            .min(part.end as usize)
+                            .saturating_sub(part.start as usize))
+            ),
+            Err(error) => judge(&error),
+        }
     }
     match view.contains(key) {
         Ok(found) => assert!(map.is_none_or(|map| map.contains_key(key) == found)),

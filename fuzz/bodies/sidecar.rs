@@ -13,7 +13,7 @@
 use super::file;
 use super::image::{Image, image};
 use super::input::Input;
-use super::plan::Contents;
+use super::plan::{Change, Contents};
 use super::reading::{examine, read_all};
 use mapleaf::{Database, Options, ReadTxn, Result};
 use std::fs::{File, OpenOptions};
@@ -199,12 +199,12 @@ fn use_it(
             let mut w = db.begin_write()?;
             for i in 0..input.below(20) as u8 {
                 let (name, key) = ("words", vec![b's', i, input.u8()]);
-                if contents.as_ref().is_some_and(|contents| !contents.contains_key(name)) {
+                if contents.as_ref().is_some_and(|contents| contents.map(name).is_none()) {
                     break;
                 }
                 w.raw_put(name, &key, &[i; 40])?;
                 if let Some(contents) = contents {
-                    contents.get_mut(name).expect("it is there").insert(key, vec![i; 40]);
+                    Change::Put(name, key, vec![i; 40]).apply(contents, 0);
                 }
             }
             w.commit()
