@@ -74,6 +74,7 @@ impl Changing<'_> {
             29 => self.table(input),
             30 => self.snapshot(input),
             31 => self.other_kind(input),
+            32 => self.convert(input),
             _ => {
                 self.look(input);
                 Ok(())
@@ -234,6 +235,99 @@ impl Changing<'_> {
             false => w.put_value(MultiTable::<[u8], [u8]>::new(name), &key[..], &value[..]),
         };
         refused(typed, |e| matches!(e, Error::SchemaMismatch { .. }))
+    }
+
+    fn convert(&mut self, input: &mut Input<'_>) -> Result<()> {
+        let name = Self::name(input);
+        match self.single(name, input) {
+            Some(schema) => with_types!(schema, self.convert_from(name, input)),
+            None => Ok(()),
+        }
+    }
+
+    fn convert_from<const K: usize, const V: usize, const A: usize>(
+        &mut self,
+        name: &'static str,
+        input: &mut Input<'_>,
+    ) -> Result<()> {
+        let (kind, schema) = (input.u8(), input.below(5));
+        let old = Typed::<K, V, A>::new(name);
+        match schema {
+            0 => self.convert_to::<K, V, A, ANY, ANY, 1>(old, schema, kind, input),
+            1 => self.convert_to::<K, V, A, 4, 12, 1>(old, schema, kind, input),
+            2 => self.convert_to::<K, V, A, ANY, ANY, 8>(old, schema, kind, input),
+            3 => self.convert_to::<K, V, A, 2, 0, 1>(old, schema, kind, input),
+            _ => self.convert_to::<K, V, A, 6, ANY, 1>(old, schema, kind, input),
+        }
+    }
+
+    fn convert_to<
+        const K: usize,
+        const V: usize,
+        const A: usize,
+        const L: usize,
+        const W: usize,
+        const B: usize,
+    >(
+        &mut self,
+        old: Typed<K, V, A>,
+        schema: usize,
+        kind: u8,
+        input: &mut Input<'_>,
+    ) -> Result<()> {
+        let name = old.name();
+        let there = self.contents.tables.get(name).map(|table| table.entries.clone());
+        if kind & 1 == 0 {
+            let retyped = self.w.retype_table(old, Typed::<L, W, B>::new(name));
+            let Some(there) = there else {
+                assert_eq!(retyped?, 0);
+                return Ok(());
+            };
+            let fits = |width: usize, len: usize| width == ANY || width == len;
+            if !there.iter().all(|(key, value)| fits(L, key.len()) && fits(W, value.len as usize)) {
+                return refused(retyped, |e| matches!(e, Error::WrongWidth { .. } | Error::Decode { .. }));
+            }
+            assert_eq!(retyped?, there.len() as u64);
+            self.contents.tables.get_mut(name).expect("it is there").schema = schema;
+            return Ok(());
+        }
+        let to = if kind & 2 == 0 { name } else { Self::name(input) };
+        let (fill, page_size) = (input.u8(), self.page_size);
+        // Each becomes one, none or two, in order, the other way round, or by chance, perhaps with the same key.
+        let made = |i: usize| {
+            let mut dice = Dice(i as u64 * 31 + u64::from(fill));
+            let count = if kind & 4 == 0 { 1 } else { dice.below(3) as usize };
+            (0..count).map(move |n| {
+                let number = match kind >> 3 & 3 {
+                    0 => i * 2 + n,
+                    1 => 20_000 - i * 2 - n,
+                    _ => Dice((i * 2 + n) as u64).below(60_000) as usize,
+                };
+                let value = value(schema, fill.wrapping_add(i as u8 % 5), page_size);
+                (key(schema, number as u16, page_size), value)
+            })
+        };
+        let mut i = 0;
+        let converted = self.w.convert_table(old, Typed::<L, W, B>::new(to), |_, _, new| {
+            i += 1;
+            made(i - 1).try_for_each(|(key, value)| new.put(&Wide::new(&key), &Wide(value.bytes())))
+        });
+        let Some(there) = there else {
+            assert_eq!(converted?, 0);
+            return Ok(());
+        };
+        if to != name && self.contents.tables.contains_key(to) {
+            return refused(converted, |e| matches!(e, Error::TableExists { .. }));
+        }
+        let mut table = TableModel::new(schema);
+        let all = (0..there.len()).flat_map(made);
+        if !all.fold(true, |is_new, (key, value)| table.entries.insert(key, value).is_none() && is_new) {
+            return refused(converted, |e| matches!(e, Error::InvalidArgument { .. }));
+        }
+        assert_eq!(converted?, table.entries.len() as u64);
+        self.contents.tables.remove(name);
+        self.contents.tables.insert(to, table);
+        Ok(())
     }
 
     fn snapshot(&mut self, input: &mut Input<'_>) -> Result<()> {

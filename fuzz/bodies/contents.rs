@@ -195,7 +195,10 @@ impl<const WIDTH: usize, const ALIGN: usize> Codec for Wide<WIDTH, ALIGN> {
 
     fn decode(bytes: &[u8]) -> Result<&[u8], DecodeError> {
         assert!(bytes.is_empty() || bytes.as_ptr().addr().is_multiple_of(ALIGN), "it is not aligned");
-        Ok(bytes)
+        match WIDTH == ANY || WIDTH == bytes.len() {
+            true => Ok(bytes),
+            false => Err(DecodeError::new("it has another width")),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-const MOST_OPS: usize = 150;
+const MOST_OPS: usize = 300;
 /// Operations of inputs that know nothing of [`super::changes`].
 const FEW: u8 = 36;
 const MANY: u8 = 74;
