@@ -13,6 +13,7 @@ use mapleaf::{
 use proptest::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 // ---- the same entries in several forms ----
@@ -406,6 +407,31 @@ fn a_conversion_that_cannot_be_leaves_the_table_as_it_was() {
 }
 
 // ---- the same bytes under other types ----
+
+#[test]
+fn a_conversion_that_panics_leaves_nothing_half_made_to_be_committed() {
+    const OLD: Table<u64, str> = Table::new("texts");
+    const NEW: Table<u64, u64> = Table::new("texts");
+    let db = TestDb::new();
+    db.write(|w| w.put(OLD, &7, "seven")).unwrap();
+    let convert = |w: &mut WriteTxn| {
+        catch_unwind(AssertUnwindSafe(|| w.convert_table(OLD, NEW, |_, _, _| panic!("no idea what to do"))))
+    };
+    let mut w = db.begin_write().unwrap();
+    assert!(convert(&mut w).is_err());
+    assert!(matches!(w.put(OLD, &8, "eight"), Err(Error::Poisoned)));
+    assert!(matches!(w.commit(), Err(Error::Poisoned)));
+    // Within a nested txn that is all that is undone.
+    let mut w = db.begin_write().unwrap();
+    let mut n = w.begin_nested().unwrap();
+    assert!(convert(&mut n).is_err());
+    drop(n);
+    w.put(OLD, &8, "eight").unwrap();
+    w.commit().unwrap();
+    let r = db.begin_read().unwrap();
+    assert_eq!(r.tables().unwrap().len(), 1);
+    assert_eq!(r.iter(OLD).unwrap().collect::<Result<Vec<_>>>().unwrap(), [(7, "seven"), (8, "eight")]);
+}
 
 #[test]
 fn table_of_bytes_gets_types_if_all_of_it_is_of_them() {

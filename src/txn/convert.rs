@@ -110,7 +110,7 @@ impl WriteTxn {
     /// # Errors
     /// Those of `convert` and of [`NewEntries::put`]; `SchemaMismatch` where the table is not stored as `old`; `TableExists`
     /// where there is a table with the other name; `InvalidArgument` where two entries get the same key: nothing is
-    /// changed. `Corrupt`, `Io`, `Full`: the txn can only be aborted.
+    /// changed. `Corrupt`, `Io`, `Full`: the txn can only be aborted, as after a panic in `convert`.
     pub fn convert_table<K1, V1, K2, V2>(
         &mut self,
         old: Table<K1, V1>,
@@ -184,7 +184,10 @@ impl WriteTxn {
         }
         self.fill(old.name(), &target, &mut |key, value, batch| batch.add(key, value))?;
         let rewritten = self.table_tree(MEANWHILE)?.expect("it was just filled");
-        if let Err(error) = check_all::<K2, V2>(TableView::new(self, rewritten)) {
+        self.poisoned = true;
+        let checked = check_all::<K2, V2>(TableView::new(self, rewritten));
+        self.poisoned = false;
+        if let Err(error) = checked {
             self.drop_table(MEANWHILE)?;
             return Err(error);
         }
@@ -243,7 +246,11 @@ impl WriteTxn {
     ) -> Result<()> {
         let mut done = Bound::Unbounded;
         loop {
-            let next = self.convert_some(old, done, &mut batch, convert)?;
+            // What the caller has written may panic; the new table stands half made beside the old one then.
+            self.poisoned = true;
+            let next = self.convert_some(old, done, &mut batch, convert);
+            self.poisoned = false;
+            let next = next?;
             self.put_batch(new, &mut batch)?;
             match next {
                 Some(key) => done = Bound::Excluded(key),
