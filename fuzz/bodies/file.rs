@@ -17,7 +17,7 @@ use super::image::{
 use super::input::Input;
 use super::plan::{Change, Contents, Held};
 use super::reading::{assert_damage, examine, is_damage, read_all};
-use mapleaf::{Database, Durability, Error, Options, Result, Salvage, Schema, Verify};
+use mapleaf::{Database, Durability, Error, Options, ReadTxn, Result, Salvage, Schema, Verify};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -345,9 +345,46 @@ fn read_stored(db: &Database, image: &'static Image, expected: Option<&Contents>
     }
     for snapshot in listed.iter().take(5) {
         match db.read_snapshot(&snapshot.name) {
-            Ok(r) => read_all(&r, expected.map(|_| state(image, snapshot.user_version)), input),
+            Ok(r) => {
+                let held = expected.map(|_| state(image, snapshot.user_version));
+                read_all(&r, held, input);
+                if let Ok(newest) = db.begin_read() {
+                    compare(&r, &newest, held.zip(expected));
+                }
+            }
             Err(error) => judge(error),
         }
+    }
+}
+
+/// What differs, of each table; what `expected` says.
+fn compare(old: &ReadTxn, new: &ReadTxn, expected: Option<(&Contents, &Contents)>) {
+    let judge = |error: &Error| {
+        if expected.is_some() {
+            assert_damage(error);
+        }
+    };
+    let _ = old.changed_tables(new).map_err(|error| judge(&error));
+    for table in old.tables().unwrap_or_default().iter().take(20) {
+        let held = expected.map(|(a, b)| (a.tables.get(&table.name), b.tables.get(&table.name)));
+        let is_same = held.is_some_and(|(a, b)| a == b);
+        let mut found = 0;
+        if table.schema.multi {
+            let Ok(Some(pairs)) = old.raw_diff_multi(new, &table.name).map_err(|error| judge(&error)) else {
+                continue;
+            };
+            for pair in pairs.take(3000) {
+                found += usize::from(pair.map_err(|error| judge(&error)).is_ok());
+            }
+        } else {
+            let Ok(Some(entries)) = old.raw_diff(new, &table.name).map_err(|error| judge(&error)) else {
+                continue;
+            };
+            for entry in entries.take(3000) {
+                found += usize::from(entry.map_err(|error| judge(&error)).is_ok());
+            }
+        }
+        assert!(!is_same || found == 0, "{:?} does not differ", table.name);
     }
 }
 

@@ -4,7 +4,8 @@ use super::contents::{
     Bytes, Contents, Ends, Entries, Sets, TableModel, Value, is_within, key, member, schemas,
 };
 use super::input::{Dice, Input};
-use mapleaf::{Cursor, MultiView, ReadTxn, Result, TableView, WriteTxn};
+use mapleaf::{Cursor, Error, MultiView, PairChange, ReadTxn, Result, TableView, WriteTxn};
+use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Bound;
 
@@ -60,6 +61,68 @@ pub fn assert_table(txn: &impl Reads, name: &str, table: &TableModel, rank: usiz
     let (mut found, mut right) = (view.iter().rev(), table.entries.iter().rev());
     (0..50).all(|_| same(found.next(), right.next()));
     same(view.nth(rank as u64).transpose(), table.entries.iter().nth(rank));
+}
+
+/// That two snapshots differ in what they must.
+pub fn assert_differs(old: &ReadTxn, new: &ReadTxn, before: &Contents, after: &Contents) {
+    let changed = old.changed_tables(new).expect("good");
+    let names: BTreeSet<&str> = before.tables.keys().chain(after.tables.keys()).copied().collect();
+    for name in names {
+        let tables = (before.tables.get(name), after.tables.get(name));
+        // What was put again as it was counts as changed too.
+        let is_changed = changed.iter().any(|change| change.name() == name);
+        assert!(is_changed || tables.0 == tables.1, "{name:?} is said to be the same");
+        let known = tables.0.or(tables.1).expect("one has it");
+        if tables.0.is_some_and(|old| tables.1.is_some_and(|new| old.schema != new.schema)) {
+            assert!(matches!(old.raw_diff(new, name), Err(Error::SchemaMismatch { .. })));
+            continue;
+        }
+        let nothing = TableModel::new(known.schema);
+        let (a, b) = (tables.0.unwrap_or(&nothing), tables.1.unwrap_or(&nothing));
+        match known.is_multi() {
+            true => assert_pairs_differ(old, new, name, (a, b)),
+            false => assert_entries_differ(old, new, name, (a, b)),
+        }
+    }
+}
+
+fn assert_entries_differ(old: &ReadTxn, new: &ReadTxn, name: &str, (a, b): (&TableModel, &TableModel)) {
+    let keys: BTreeSet<&Bytes> = a.entries.keys().chain(b.entries.keys()).collect();
+    let mut right =
+        keys.into_iter().map(|key| (key, a.entries.get(key), b.entries.get(key))).filter(|(_, old, new)| {
+            old != new && old.map(|value| value.bytes()) != new.map(|value| value.bytes())
+        });
+    for change in old.raw_diff(new, name).expect("good").expect("one has it") {
+        let (change, (key, before, after)) = (change.expect("good"), right.next().expect("no more differ"));
+        let is = |right: Option<&Value>, found: Option<&&[u8]>| match (right, found) {
+            (None, None) => true,
+            (Some(right), Some(found)) => right.is(found),
+            _ => false,
+        };
+        assert!(*change.key() == &key[..], "{:?} differs, not {key:?}", change.key());
+        assert!(is(before, change.before()) && is(after, change.after()), "{key:?}: {before:?}, {after:?}");
+    }
+    assert_eq!(right.next(), None, "it differs");
+}
+
+fn assert_pairs_differ(old: &ReadTxn, new: &ReadTxn, name: &str, (a, b): (&TableModel, &TableModel)) {
+    let pairs = |table: &TableModel| -> BTreeSet<(Bytes, Bytes)> {
+        let of_key = |(key, set): (&Bytes, &BTreeSet<Bytes>)| {
+            set.iter().map(|value| (key.clone(), value.clone())).collect::<Vec<_>>()
+        };
+        table.sets.iter().flat_map(of_key).collect()
+    };
+    let (a, b) = (pairs(a), pairs(b));
+    let mut right = a.symmetric_difference(&b);
+    for change in old.raw_diff_multi(new, name).expect("good").expect("one has it") {
+        let (key, value, is_new) = match change.expect("good") {
+            PairChange::Inserted { key, value } => (key, value, true),
+            PairChange::Deleted { key, value } => (key, value, false),
+        };
+        let pair = right.next().expect("no more differ");
+        assert_eq!((key, value, is_new), (&pair.0[..], &pair.1[..], b.contains(pair)));
+    }
+    assert_eq!(right.next(), None, "it differs");
 }
 
 /// Looks at a table in the ways that the input says.

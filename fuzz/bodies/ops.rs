@@ -13,7 +13,7 @@
 use super::changes::{Changing, is_trouble, refused};
 use super::contents::{Contents, LABELS, NAMES, TableModel, key, member, schemas, value};
 use super::input::{Dice, Input};
-use super::look::{assert_holds, assert_table};
+use super::look::{assert_differs, assert_holds, assert_table};
 use super::shadow::{Fault, Shadow};
 use mapleaf::{Database, Durability, Error, Options, ReadTxn, Result, Savepoint, Schema, Ticket, WriteTxn};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ use std::sync::{Arc, OnceLock};
 const MOST_OPS: usize = 300;
 /// Operations of inputs that know nothing of [`super::changes`].
 const FEW: u8 = 36;
-const MANY: u8 = 74;
+const MANY: u8 = 76;
 
 /// A write txn, and what it must see.
 struct Open {
@@ -200,6 +200,7 @@ impl World {
             35 => self.hand_on(input),
             36 => self.release(input),
             37..40 => self.read_snapshot(input),
+            74 | 75 => self.compare(input),
             kind => self.change(kind - 40, input),
         }
     }
@@ -637,6 +638,15 @@ impl World {
         assert_holds(&r, &self.states[number]);
         if self.readers.len() < 5 {
             self.readers.push((r, number));
+        }
+    }
+
+    /// Any two snapshots.
+    fn compare(&self, input: &mut Input<'_>) {
+        if !self.readers.is_empty() {
+            let (old, before) = &self.readers[input.below(self.readers.len())];
+            let (new, after) = &self.readers[input.below(self.readers.len())];
+            assert_differs(old, new, &self.states[*before], &self.states[*after]);
         }
     }
 
