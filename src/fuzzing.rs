@@ -8,9 +8,10 @@ use crate::disk::{Disk, Mapped};
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, HEADER_LEN, Layout, Meta, OverflowRef, PageKind, header, header_mut};
 use crate::log::Log;
+use crate::page::set::Set;
 use crate::page::{
     Branch, BranchEntries, Entries, Inserted, LeafView, SplitAt, Stored, branch, init_leaf, leaf_insert,
-    leaf_overwrite, leaf_remove,
+    leaf_overwrite, leaf_remove, leaf_splice,
 };
 use crate::redo::{Change, next_change};
 use crate::snapshot::PageSource;
@@ -46,6 +47,7 @@ pub fn page(bytes: &[u8]) {
             edit_leaf(&page, &layout_of, *layout);
         }
     }
+    edit_sets(&page);
     if let Ok(branch) = Branch::new(&page, header(&page).level) {
         read_branch(&branch);
         rewrite_branch(&page, *layout);
@@ -111,6 +113,37 @@ fn edit_leaf(page: &[u8], layout: &Layout, choice: u8) {
     if count > 0 {
         leaf_remove(&mut edited, layout, (at + usize::from(choice)) % count);
         judge_leaf(&edited, layout, is_ordered);
+    }
+}
+
+/// The sets of a multimap's leaf are searched, and one value is put into each or taken out.
+fn edit_sets(page: &[u8]) {
+    let Ok(leaf @ LeafView::Slotted(_)) = LeafView::new(page) else { return };
+    let is_ordered = leaf.validate_order().is_ok();
+    for i in 0..leaf.count() {
+        let Ok(Stored::Inline(bytes)) = leaf.stored(i) else { continue };
+        let Some(set) = Set::read_any(bytes) else { continue };
+        let layout = Layout { page_size: page.len(), fixed: None, align: 1, set: Some(set.width()) };
+        let probe = vec![b'5'; set.width().clamp(1, page.len())];
+        if !set.is_ordered() {
+            let _ = (set.search(&probe), set.with(0, &probe), set.without(0), set.place(set.count()));
+            continue;
+        }
+        for (at, value) in set.values().enumerate() {
+            assert_eq!(set.search(value.unwrap()), Some(Ok(at)));
+        }
+        let edited = match set.search(&probe).unwrap() {
+            Ok(at) if set.count() > 1 => set.without(at).unwrap(),
+            Ok(_) => continue,
+            Err(at) => set.with(at, &probe).unwrap(),
+        };
+        let after = Set::read(&edited, set.width()).unwrap();
+        assert!(after.is_ordered() && after.count().abs_diff(set.count()) == 1);
+        let mut copy = page.to_vec();
+        if leaf.validate(&layout).is_ok() && leaf_splice(&mut copy, i, 0, bytes.len(), &edited) {
+            assert_eq!(LeafView::new(&copy).unwrap().stored(i).unwrap(), Stored::Inline(&edited[..]));
+            judge_leaf(&copy, &layout, is_ordered);
+        }
     }
 }
 
