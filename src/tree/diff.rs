@@ -224,6 +224,9 @@ impl<'s> Diff<'s> {
                     Ordering::Greater => return self.take_new(other, new),
                     Ordering::Equal => {
                         let is_same = self.is_same(old, new)?;
+                        if is_same {
+                            self.pass_same();
+                        }
                         self.old.advance()?;
                         self.new.advance()?;
                         if !is_same {
@@ -256,6 +259,20 @@ impl<'s> Diff<'s> {
             self.new.open()?;
         }
         Ok(())
+    }
+
+    /// Passes what is the same behind both places, as far as it stands in the leaves. (Of five million numbers of which one
+    /// in fifty was changed: 0.27 s without, 0.19 s with it.)
+    fn pass_same(&mut self) {
+        let (Leaf::Entries(old), Leaf::Entries(new)) = (&mut self.old.leaf, &mut self.new.leaf) else {
+            return;
+        };
+        while let (Some(of_old), Some(of_new)) = (old.behind(), new.behind())
+            && of_old == of_new
+        {
+            old.forward();
+            new.forward();
+        }
     }
 
     fn take_old(&mut self, key: &'s [u8], old: Stored<'s>) -> Result<Option<Difference<'s>>> {
