@@ -6,8 +6,8 @@ mod oracle;
 
 use common::{TestDb, open, try_open};
 use mapleaf::{
-    Change, Durability, Error, MultiTable, Options, PairChange, ReadTxn, Table, TableChange, TableInfo,
-    WriteTxn,
+    Change, Database, Diff, Durability, Error, MultiDiff, MultiTable, Options, PairChange, ReadTxn, Table,
+    TableChange, TableInfo, WriteTxn,
 };
 
 use oracle::{Fixture, Image, Live, Scribe, number};
@@ -586,6 +586,64 @@ fn a_follower_has_what_the_writer_has_after_each_wait() {
         }
         writer.join().unwrap();
     });
+}
+
+/// The follower of the cookbook; it ends after so many of its steps.
+fn catch_up(store: &Database, copy: &Database, steps: usize) -> mapleaf::Result<()> {
+    let reached = copy.begin_read()?.user_version();
+    let [from, to] = [reached, reached + 1].map(|turn| format!("follower {}", turn % 2));
+    if steps > 0 {
+        store.write(|w| {
+            w.drop_snapshot(&to)?;
+            w.create_snapshot(&to)
+        })?;
+    }
+    if steps > 1 {
+        let (old, new) = (store.read_snapshot(&from)?, store.read_snapshot(&to)?);
+        copy.write(|w| {
+            w.set_user_version(reached + 1);
+            old.diff(&new, NUMBERS)?.try_for_each(|change| {
+                let change = change?;
+                assert_eq!(w.get(NUMBERS, change.key())?.as_ref(), change.before());
+                match change.after() {
+                    Some(value) => w.put(NUMBERS, change.key(), value).map(drop),
+                    None => w.delete(NUMBERS, change.key()).map(drop),
+                }
+            })
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_follower_that_is_stopped_anywhere_misses_nothing_and_repeats_nothing() {
+    let (store, mut copy) = (TestDb::new(), TestDb::new());
+    store.write(|w| w.create_snapshot("follower 0")).unwrap();
+    let random = &mut StdRng::seed_from_u64(3);
+    for _ in 0..60 {
+        for _ in 0..random.random_range(0..4) {
+            store.write(|w| w.put(NUMBERS, &random.random_range(0..3000), &random.random::<u64>())).unwrap();
+            store.write(|w| w.delete_range(NUMBERS, random.random_range(0..3000)..).map(drop)).unwrap();
+            store.write(|w| (0..50).try_for_each(|i| w.put(NUMBERS, &(i * 60), &i).map(drop))).unwrap();
+        }
+        let steps = random.random_range(0..3);
+        catch_up(&store, &copy, steps).unwrap();
+        if steps < 2 {
+            copy.reopen();
+        }
+    }
+    catch_up(&store, &copy, 2).unwrap();
+    let (theirs, ours) = (store.begin_read().unwrap(), copy.begin_read().unwrap());
+    let entries = |txn: &ReadTxn| txn.iter(NUMBERS).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+    assert!(entries(&theirs) == entries(&ours));
+    assert_eq!(theirs.snapshots().unwrap().len(), 2);
+}
+
+#[test]
+fn differences_can_be_sent_to_and_shared_between_threads() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Diff<'_, u64, str>>();
+    is_shared::<MultiDiff<'_, u64, str>>();
 }
 
 // ---- what is read ----
