@@ -543,32 +543,53 @@ fn snapshots_of_several_handles_and_from_descriptors_are_compared() {
     assert_eq!(handed.diff(&new, NUMBERS).unwrap().map(Result::unwrap).collect::<Vec<_>>(), expected);
 }
 
+const WRITER: &str = "MAPLEAF_DIFF_WRITER";
+
+/// Not a test of its own: what the processes do that the next one starts, where it says in which file.
 #[test]
-fn a_follower_has_what_the_writer_has_after_each_wait() {
+fn a_writer_for_the_follower() {
+    let Some(path) = std::env::var_os(WRITER) else { return };
+    let db = open(&Options::new(), Path::new(&path));
+    let random = &mut StdRng::seed_from_u64(std::process::id().into());
+    for round in 0..300_u64 {
+        let mut w = db.begin_write().unwrap();
+        w.set_durability(if round % 50 == 0 { Durability::Ordered } else { Durability::Durable });
+        for _ in 0..random.random_range(1..20) {
+            w.put(NUMBERS, &random.random_range(0..20_000), &round).unwrap();
+            w.delete(NUMBERS, &random.random_range(0..20_000)).unwrap();
+        }
+        w.commit().unwrap();
+    }
+    db.write(|w| w.put(NUMBERS, &u64::MAX, &0)).unwrap();
+}
+
+/// Whoever comes behind a killed writer replays the log, beside the snapshot that the follower holds.
+#[test]
+fn a_follower_has_what_writers_in_other_processes_have_though_they_are_killed() {
     let db = TestDb::new();
-    let reader = open(&Options::new().read_only(true), &db.path());
+    let path = db.path();
+    let reader = open(&Options::new().read_only(true), &path);
+    let writer = || {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "a_writer_for_the_follower"]).env(WRITER, &path);
+        command.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
     let mut seen = reader.begin_read().unwrap();
+    let mut copy = BTreeMap::new();
     std::thread::scope(|threads| {
-        let writer = threads.spawn(|| {
-            let random = &mut StdRng::seed_from_u64(1);
-            for round in 0..200_u64 {
-                db.write(|w| {
-                    for _ in 0..random.random_range(1..20) {
-                        w.put(NUMBERS, &random.random_range(0..5000), &round)?;
-                        w.delete(NUMBERS, &random.random_range(0..5000))?;
-                    }
-                    Ok(())
-                })
-                .unwrap();
+        let writers = threads.spawn(|| {
+            for lifetime in [30, 60, 90, 120, 150] {
+                let mut killed = writer();
+                std::thread::sleep(Duration::from_millis(lifetime));
+                killed.kill().unwrap();
+                killed.wait().unwrap();
             }
-            db.write(|w| w.put(NUMBERS, &u64::MAX, &0)).unwrap();
+            assert!(writer().wait().unwrap().success());
         });
-        let mut copy = BTreeMap::new();
-        while !copy.contains_key(&u64::MAX) {
-            reader
-                .wait_for_commit(seen.txn_id(), Some(Duration::from_secs(20)))
-                .unwrap()
-                .expect("it goes on");
+        while !writers.is_finished()
+            || reader.wait_for_commit(seen.txn_id(), Some(Duration::ZERO)).unwrap().is_some()
+        {
+            reader.wait_for_commit(seen.txn_id(), Some(Duration::from_millis(20))).unwrap();
             let now = reader.begin_read().unwrap();
             for change in seen.diff(&now, NUMBERS).unwrap() {
                 match change.unwrap() {
@@ -577,15 +598,13 @@ fn a_follower_has_what_the_writer_has_after_each_wait() {
                     Change::Deleted { key, value } => assert_eq!(copy.remove(&key), Some(value)),
                 }
             }
-            assert!(
-                copy.iter()
-                    .map(|(key, value)| (*key, *value))
-                    .eq(now.iter(NUMBERS).unwrap().map(Result::unwrap))
-            );
+            let entries = now.iter(NUMBERS).unwrap().map(Result::unwrap);
+            assert!(copy.iter().map(|(key, value)| (*key, *value)).eq(entries));
             seen = now;
         }
-        writer.join().unwrap();
+        writers.join().unwrap();
     });
+    assert!(copy.contains_key(&u64::MAX));
 }
 
 /// The follower of the cookbook; it ends after so many of its steps.
