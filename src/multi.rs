@@ -4,6 +4,8 @@
 //! same over a snapshot and over a write txn; what it returns borrows from either, for as long as it is not
 //! changed. Leaves to others: where the values of a key are ([`crate::tree::multi`]).
 
+mod parts;
+
 use crate::codec::{Encode, Key, KeyRange};
 use crate::error::{Error, Result};
 use crate::format::Schema;
@@ -632,6 +634,12 @@ impl<'t, K: Key + ?Sized, V: Key + ?Sized> Pairs<'t, K, V> {
                 }
             };
         }
+    }
+
+    /// How many there are, of which none was given yet. O(log n).
+    fn left(&self) -> Result<u64> {
+        let (front, back) = self.groups.ranks()?;
+        Ok(back.saturating_sub(front))
     }
 
     /// Leaves out so many, from either end. O(log n): those of the keys between are counted by the branches.

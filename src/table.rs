@@ -8,7 +8,7 @@ mod keys;
 mod large;
 pub use keys::Keys;
 mod jump;
-mod split;
+pub(crate) mod split;
 pub use large::ValueReader;
 
 use crate::codec::{Codec, Encode, Key, KeyRange};

@@ -318,6 +318,7 @@ fn check(view: &MultiView<'_, [u8], [u8]>, map: &Map, low: &[u8], high: &[u8]) {
     }
     assert_eq!(view.nth(all.len() as u64).unwrap(), None);
     jump(|| view.iter(), &all);
+    check_drawn(view, &all);
     let mut before = 0;
     for ((found, values), (key, expected)) in view.groups(..).map(|entry| entry.unwrap()).zip(map) {
         assert_eq!(found, key);
@@ -342,9 +343,31 @@ fn check(view: &MultiView<'_, [u8], [u8]>, map: &Map, low: &[u8], high: &[u8]) {
         assert!(view.range(bounds).rev().map(|pair| pair.unwrap()).eq(expected.iter().rev().copied()));
         assert_eq!(view.count(bounds).unwrap(), expected.len() as u64);
         jump(|| view.range(bounds), &expected);
+        for parts in [1, 2, 7] {
+            let split = || view.split(bounds, parts).unwrap().into_iter();
+            let found: Vec<Vec<_>> = split().map(|part| part.map(Result::unwrap).collect()).collect();
+            assert!(found.concat() == expected, "the parts are not the whole");
+            assert!(split().zip(&found).all(|(part, found)| zigzag(part, found.len()) == *found));
+            let lens = || found.iter().map(Vec::len);
+            assert!(lens().max() <= lens().min().map(|min| min + 1), "{:?}", lens().collect::<Vec<_>>());
+        }
     }
     assert_eq!(view.count_values(b"nobody").unwrap(), 0);
     assert_eq!(view.values(b"nobody").unwrap().count(), 0);
+}
+
+/// Random numbers stand for pairs.
+fn check_drawn(view: &MultiView<'_, [u8], [u8]>, all: &[(&[u8], &[u8])]) {
+    assert!(view.sample_distinct(all.len() + 1, |below| below / 2).unwrap() == all);
+    let mut number = 0;
+    let drawn = view.sample(20, |below| {
+        number += 7;
+        number % below
+    });
+    let expected = (1..=20).map(|i| all[i * 7 % all.len()]);
+    assert!(drawn.unwrap() == if all.is_empty() { Vec::new() } else { expected.collect() });
+    assert_eq!(view.sample(1, |below| below).is_err(), !all.is_empty());
+    assert!(view.split(.., 0).is_err());
 }
 
 fn check_values(

@@ -97,16 +97,9 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     pub fn sample_distinct(
         &self,
         n: usize,
-        mut below: impl FnMut(u64) -> u64,
+        below: impl FnMut(u64) -> u64,
     ) -> Result<Vec<KeyValue<'t, K, V>>> {
-        let mut ranks = BTreeSet::new();
-        for last in self.len().saturating_sub(n as u64)..self.len() {
-            let rank = draw(&mut below, last + 1)?;
-            if !ranks.insert(rank) {
-                ranks.insert(last);
-            }
-        }
-        ranks.into_iter().map(|rank| self.drawn(rank)).collect()
+        distinct_ranks(n, self.len(), below)?.into_iter().map(|rank| self.drawn(rank)).collect()
     }
 
     fn drawn(&self, rank: u64) -> Result<KeyValue<'t, K, V>> {
@@ -118,7 +111,20 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     }
 }
 
-fn draw(below: &mut impl FnMut(u64) -> u64, end: u64) -> Result<u64> {
+/// So many different numbers below `len`, or all, in order; any such set with the same chance.
+pub fn distinct_ranks(n: usize, len: u64, mut below: impl FnMut(u64) -> u64) -> Result<BTreeSet<u64>> {
+    let mut ranks = BTreeSet::new();
+    for last in len.saturating_sub(n as u64)..len {
+        let rank = draw(&mut below, last + 1)?;
+        if !ranks.insert(rank) {
+            ranks.insert(last);
+        }
+    }
+    Ok(ranks)
+}
+
+/// A number below `end`.
+pub fn draw(below: &mut impl FnMut(u64) -> u64, end: u64) -> Result<u64> {
     match below(end) {
         rank if rank < end => Ok(rank),
         rank => Err(Error::invalid(format!("{rank} was drawn, where a number below {end} was asked for"))),
