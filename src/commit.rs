@@ -162,7 +162,7 @@ pub fn commit(
             lead.checkpoint(&state, next, &[written]).map_err(Failure::Unknown)?
         }
     };
-    store.counters.commits.add(1);
+    store.counters().commits.add(1);
     Ok(state)
 }
 
@@ -208,7 +208,7 @@ fn write(dirty: &mut Dirty, changes: &mut Changes<'_>, detail: &Detail<'_>) -> R
 /// The cheaper way that keeps the promise.
 fn choose(dirty: &Dirty, log: &Log, redo: &Redo, durability: Durability, snapshots: &named::Changes) -> Way {
     let (store, base) = (&dirty.store, &dirty.base);
-    let counters = &store.counters;
+    let counters = store.counters();
     // What the log repeats would not lie in the pages that a snapshot names.
     if durability == Durability::Ordered || !snapshots.is_empty() {
         counters.asked_checkpoints.add(1);
@@ -311,7 +311,7 @@ fn append(dirty: &Dirty, redo: &Redo, state: State) -> Result<State> {
     let durable = dirty.store.readers.durable().0.min(base.txn);
     let (record, tail) = log.frame(base.log, state.txn, base.txn, durable, changes);
     log.write(&dirty.store.pages.disk, base.log.offset, &record)?;
-    let counters = &dirty.store.counters;
+    let counters = dirty.store.counters();
     counters.logged_commits.add(1);
     counters.log_bytes.add(record.len() as u64);
     Ok(State { log: tail, ..state })

@@ -48,6 +48,10 @@ counters! {
     asked_checkpoints,
     /// Flushes of anything that failed.
     failed_flushes,
+    /// Flushes of the data file that were begun.
+    flushes,
+    /// Bytes that were written to the data file, pages and log.
+    written_bytes,
     /// How often the log was looked at for txns to replay: at opening, after a failed flush, and after the
     /// death of whoever flushed.
     recoveries,

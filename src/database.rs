@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::create;
 use crate::describe::{self, PageDump};
 use crate::descriptor;
-use crate::disk::Observer;
+use crate::disk::{FileUsage, Observer};
 use crate::error::{Error, Result};
 use crate::format::check_page_size;
 use crate::handover;
@@ -674,7 +674,7 @@ impl Database {
     pub fn checkpoint(&self) -> Result<()> {
         let _turn = self.begin_write()?;
         let store = self.store()?;
-        store.counters.asked_checkpoints.add(1);
+        store.counters().asked_checkpoints.add(1);
         store.lead()?.checkpoint_head()
     }
 
@@ -810,9 +810,29 @@ impl Database {
         store.pages.disk.preload(txn.state().page_count * store.pages.page_size as u64)
     }
 
+    /// What the data file takes of the disk, and of the page cache that all processes share. Two system calls; the second
+    /// walks over the folios of the file that are in memory.
+    ///
+    /// ```
+    /// # use mapleaf::Database;
+    /// # let db = Database::temporary()?;
+    /// let usage = db.file_usage()?;
+    /// println!("{} of {} bytes have a place on the disk", usage.disk_bytes, usage.len);
+    /// if let Some(cached) = usage.cached {
+    ///     assert!(cached.dirty <= cached.resident);
+    /// }
+    /// # Ok::<_, mapleaf::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn file_usage(&self) -> Result<FileUsage> {
+        self.store()?.pages.disk.usage()
+    }
+
     /// What the store did in this process since it was opened.
     pub fn counters(&self) -> Counters {
-        self.handle.current().unwrap_or(&self.handle).store.counters.read()
+        self.handle.current().unwrap_or(&self.handle).store.counters().read()
     }
 
     /// Judges every page of the newest state, with checksums, order, counts, references and the

@@ -9,9 +9,10 @@
 //! 1. `known_len` is at most the file's length (checked with fstat before it is raised).
 //! 2. Mappings are only added, never removed, while the store is open; a slice stays where it is.
 
+use crate::counters::Counting;
 use crate::descriptor;
 use crate::error::{Error, Result};
-use crate::map::DataMap;
+use crate::map::{self, CachedBytes, DataMap};
 use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags};
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -115,6 +116,20 @@ pub struct Disk {
     is_limited: bool,
     /// Whether a commit is refused once the file has no name: it had one when it was opened.
     pub needs_name: bool,
+    /// What the store does.
+    pub counters: Counting,
+}
+
+/// What the data file takes, of the disk and of the page cache that all processes share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct FileUsage {
+    /// Bytes of the file, holes included.
+    pub len: u64,
+    /// Bytes that it takes on the disk.
+    pub disk_bytes: u64,
+    /// What of it is in memory; `None` before Linux 6.5.
+    pub cached: Option<CachedBytes>,
 }
 
 impl Disk {
@@ -132,6 +147,7 @@ impl Disk {
         let needs_name = file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
         let disk = Disk {
             needs_name,
+            counters: Counting::default(),
             is_limited: crate::map::file_size_limit().is_some(),
             file,
             mapped: mapped.file,
@@ -334,6 +350,7 @@ impl Disk {
             match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => {
+                    self.counters.written_bytes.add(len as u64);
                     offset += len as u64;
                     IoSlice::advance_slices(&mut rest, len);
                 }
@@ -350,7 +367,18 @@ impl Disk {
     /// # Errors
     /// `Io`.
     pub fn sync(&self, offset: u64, len: u64) -> Result<()> {
+        self.counters.flushes.add(1);
         self.carry_out(&Op::Sync { offset, len }, "flush", || self.map().sync(offset, len))
+    }
+
+    /// What the file takes.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn usage(&self) -> Result<FileUsage> {
+        let metadata = self.file.metadata().map_err(|error| self.io_error("examine", error))?;
+        let cached = map::cached_bytes(&self.file);
+        Ok(FileUsage { len: metadata.len(), disk_bytes: metadata.blocks() * 512, cached })
     }
 
     /// Asks the system to read the range, which lies inside the file, without waiting for it. Only advice.

@@ -123,7 +123,7 @@ impl Lead<'_> {
             readers.set_flush_state(FlushState::UnderWay);
         }
         step().inspect_err(|error| {
-            self.store.counters.failed_flushes.add(1);
+            self.store.counters().failed_flushes.add(1);
             if let Error::Io { source, .. } = error {
                 *self.store.flushers.last_error.lock() = source.raw_os_error();
             }
@@ -165,7 +165,7 @@ impl Lead<'_> {
             // In this order: what is published is kept, whenever this process dies.
             self.publish_head(&head);
             readers.set_durable(head.txn, head.log.offset);
-            store.counters.log_flushes.add(1);
+            store.counters().log_flushes.add(1);
         }
         self.publish_head(&head);
         self.settle();
@@ -246,7 +246,7 @@ impl Lead<'_> {
         readers.set_head(&state);
         readers.publish(&state);
         self.settle();
-        store.counters.checkpoints.add(1);
+        store.counters().checkpoints.add(1);
         Ok(state)
     }
 

@@ -71,6 +71,34 @@ pub fn start_write_back(file: &File, offset: u64, len: u64) {
     let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
+/// Bytes of a file that are in the page cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct CachedBytes {
+    /// All of them.
+    pub resident: u64,
+    /// Those that are to be written yet.
+    pub dirty: u64,
+    /// Those that are being written.
+    pub in_write_back: u64,
+}
+
+/// What the page cache has of a file; `None` where the system does not say (Linux before 6.5).
+pub fn cached_bytes(file: &File) -> Option<CachedBytes> {
+    /// The same number for all processors.
+    const SYS_CACHESTAT: libc::c_long = 451;
+    // Offset and length; no length: up to the end.
+    let range = [0u64; 2];
+    // Pages that are there, dirty, in write-back, evicted, evicted lately.
+    let mut pages = [0u64; 5];
+    // SAFETY: claim L1: an open descriptor and pointers to locals, which live until the call returns.
+    let result =
+        unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), range.as_ptr(), pages.as_mut_ptr(), 0) };
+    let bytes = |pages: u64| pages * rustix::param::page_size() as u64;
+    let [resident, dirty, in_write_back, ..] = pages.map(bytes);
+    (result == 0).then_some(CachedBytes { resident, dirty, in_write_back })
+}
+
 /// The longest that this process may make a file; `None`: there is no limit, or the system does not say.
 pub fn file_size_limit() -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -55,7 +55,7 @@ pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
     }
     store.heed_failures();
     let fresh = lead.is_first();
-    store.counters.recoveries.add(1);
+    store.counters().recoveries.add(1);
     writer.space = None;
     let (meta, slot) = settle_checkpoint(store)?;
     let base = State::from_meta(&meta);
@@ -94,7 +94,7 @@ pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
     writer.next_txn = unused_txn(store, writer, &records, &[base, published, head])?;
     store.readers.set_open_turn(writer.next_txn);
     let rebuilt = rebuild(store, writer, &lead, base, page_count, &records, &found);
-    store.counters.replayed_txns.add(found.len() as u64);
+    store.counters().replayed_txns.add(found.len() as u64);
     writer.next_txn += 1;
     rebuilt
 }

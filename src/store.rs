@@ -59,8 +59,6 @@ pub struct Store {
     pub read_only: bool,
     /// Who flushes.
     pub flushers: Flushers,
-    /// What was done so far.
-    pub counters: Counting,
     /// What early write-back has not asked for yet.
     pub unwritten: Mutex<Unwritten>,
     /// Number of failed flushes after which this process has looked at its pages anew.
@@ -416,7 +414,6 @@ impl Store {
             config: config.clone(),
             read_only: config.is_read_only() || meta.write_features.get() != 0,
             flushers: Flushers::default(),
-            counters: Counting::default(),
             unwritten: Mutex::default(),
             distrusted: AtomicU64::new(0),
             is_finished: AtomicBool::new(false),
@@ -467,6 +464,11 @@ impl Store {
             *log = Arc::new(Log::of(&self.checkpoint()?.0));
         }
         Ok(Arc::clone(&log))
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> &Counting {
+        &self.pages.disk.counters
     }
 
     /// The txns whose pages must stay, ascending: those that are pinned, the checkpoint, and these, of the `stored`

@@ -26,8 +26,9 @@ pub struct Args {
     json: JsonArg,
 }
 
+/// One as JSON has it.
 #[derive(Serialize)]
-struct Document<'r> {
+pub struct Document<'r> {
     txn: u64,
     age_seconds: f64,
     pages_retained: u64,
@@ -64,7 +65,8 @@ fn told(freed: usize) -> String {
     }
 }
 
-fn document(reader: &Reader) -> Document<'_> {
+/// What JSON says of one.
+pub fn document(reader: &Reader) -> Document<'_> {
     Document {
         txn: reader.txn,
         age_seconds: reader.age.as_secs_f64(),

@@ -56,8 +56,9 @@ impl Args {
     }
 }
 
+/// One as JSON has it.
 #[derive(Serialize)]
-struct Document<'s> {
+pub struct Document<'s> {
     name: &'s str,
     txn: u64,
     /// Seconds since 1970.
@@ -97,7 +98,8 @@ pub fn run(args: &Args) -> Result {
     }
 }
 
-fn document(snapshot: &StoredSnapshot) -> Document<'_> {
+/// What JSON says of one.
+pub fn document(snapshot: &StoredSnapshot) -> Document<'_> {
     let StoredSnapshot { info, pages_retained, pages_alone, .. } = snapshot;
     Document {
         name: &info.name,

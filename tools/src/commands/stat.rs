@@ -1,11 +1,12 @@
 //! `mapleaf stat`: what the store and its tables consist of, counted page by page.
 
-use super::tables;
+use super::{readers, snapshot, tables};
 use crate::cli::{JsonArg, LogArg, TableArg};
 use crate::failure::Result;
 use crate::output::{Output, print, print_json};
+use crate::prometheus::{self, Told};
 use crate::store::{choose, open_to_read, shown};
-use mapleaf::{LevelStats, Stats, TableInfo, TableStats};
+use mapleaf::{FileUsage, LevelStats, Reader, Stats, StoredSnapshot, TableInfo, TableStats};
 use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 /// The arguments of stat.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Every page is read, in one snapshot; pinned_txns has it too. Levels are counted from the leaves, which are level 0.\n\nExamples:\n  mapleaf stat app.maple\n  mapleaf stat --json app.maple | jq '.free_pages * .page_size'"
+    after_help = "Every page is read, in one snapshot; pinned_txns has it too. Levels are counted from the leaves, which are level 0.\n\nExamples:\n  mapleaf stat app.maple\n  mapleaf stat --json app.maple | jq '.free_pages * .page_size'\n  mapleaf stat --prometheus app.maple > /var/lib/node_exporter/app.prom"
 )]
 pub struct Args {
     /// The store
@@ -28,6 +29,9 @@ pub struct Args {
     _all: bool,
     #[command(flatten)]
     json: JsonArg,
+    /// Print text for Prometheus (OpenMetrics)
+    #[arg(long, conflicts_with = "json")]
+    prometheus: bool,
 }
 
 #[derive(Serialize)]
@@ -39,13 +43,21 @@ struct Document<'s> {
     page_size: u64,
     page_count: u64,
     file_bytes: u64,
+    disk_bytes: u64,
+    /// Not before Linux 6.5, as the next two.
+    resident_bytes: Option<u64>,
+    dirty_bytes: Option<u64>,
+    write_back_bytes: Option<u64>,
     free_pages: u64,
     pending_pages: u64,
     log_pages: u64,
     space_pages: u64,
     catalog_pages: u64,
+    snapshots_pages: u64,
     entries: u64,
     pinned_txns: &'s [u64],
+    readers: Vec<readers::Document<'s>>,
+    snapshots: Vec<snapshot::Document<'s>>,
     meta_problems: &'s [String],
     tables: Vec<TableDocument<'s>>,
 }
@@ -78,13 +90,23 @@ pub fn run(args: &Args) -> Result {
         let chosen = choose(&infos, Some(asked))?;
         stats.tables.retain(|table| table.info.id == chosen.id);
     }
+    let usage = db.file_usage()?;
+    if args.prometheus {
+        let told = Told { stats: &stats, usage, readers: &db.readers()?, snapshots: &db.snapshots()? };
+        return print(|output| Ok(output.write_all(prometheus::text(&told).as_bytes())?));
+    }
     match args.json.json {
-        true => print_json(&document(&stats)),
-        false => print(|output| print_text(&stats, output)),
+        true => print_json(&document(&stats, usage, &db.readers()?, &db.snapshots()?)),
+        false => print(|output| print_text(&stats, usage, output)),
     }
 }
 
-fn document(stats: &Stats) -> Document<'_> {
+fn document<'s>(
+    stats: &'s Stats,
+    usage: FileUsage,
+    readers: &'s [Reader],
+    snapshots: &'s [StoredSnapshot],
+) -> Document<'s> {
     Document {
         store_id: hex_id(stats),
         txn: stats.txn,
@@ -92,14 +114,21 @@ fn document(stats: &Stats) -> Document<'_> {
         user_version: stats.user_version,
         page_size: stats.page_size,
         page_count: stats.page_count,
-        file_bytes: stats.page_count * stats.page_size,
+        file_bytes: usage.len,
+        disk_bytes: usage.disk_bytes,
+        resident_bytes: usage.cached.map(|cached| cached.resident),
+        dirty_bytes: usage.cached.map(|cached| cached.dirty),
+        write_back_bytes: usage.cached.map(|cached| cached.in_write_back),
         free_pages: stats.free_pages,
         pending_pages: stats.pending_pages,
         log_pages: stats.log_pages,
         space_pages: stats.space_pages,
         catalog_pages: stats.catalog_pages,
+        snapshots_pages: stats.snapshots_pages,
         entries: stats.tables.iter().map(|table| table.info.len).sum(),
         pinned_txns: &stats.pinned_txns,
+        readers: readers.iter().map(readers::document).collect(),
+        snapshots: snapshots.iter().map(snapshot::document).collect(),
         meta_problems: &stats.meta_problems,
         tables: stats.tables.iter().map(table_document).collect(),
     }
@@ -129,20 +158,32 @@ fn hex_id(stats: &Stats) -> String {
     stats.store_id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn print_text(stats: &Stats, output: &mut Output) -> Result<()> {
+fn print_text(stats: &Stats, usage: FileUsage, output: &mut Output) -> Result<()> {
     let Stats { txn, checkpoint, page_size, page_count, free_pages, pending_pages, log_pages, .. } = stats;
     let Stats { space_pages, catalog_pages, .. } = stats;
     writeln!(output, "store       {}, user version {}", hex_id(stats), stats.user_version)?;
     writeln!(output, "txn         {txn}, the last checkpoint is {checkpoint}")?;
     writeln!(
         output,
-        "file        {page_count} pages of {page_size} bytes, {} in all",
-        bytes(page_count * page_size)
+        "file        {page_count} pages of {page_size} bytes, {} in all, {} on the disk",
+        bytes(page_count * page_size),
+        bytes(usage.disk_bytes)
     )?;
+    if let Some(cached) = usage.cached {
+        let (resident, dirty) = (bytes(cached.resident), bytes(cached.dirty + cached.in_write_back));
+        writeln!(output, "memory      {resident} in the page cache, {dirty} of it not on the disk yet")?;
+    }
     writeln!(output, "free        {free_pages} pages, {}", bytes(free_pages * page_size))?;
     writeln!(output, "pending     {pending_pages} pages, {}", bytes(pending_pages * page_size))?;
     writeln!(output, "log         {log_pages} pages, {}", bytes(log_pages * page_size))?;
     writeln!(output, "accounting  {space_pages} pages for space, {catalog_pages} for the catalog")?;
+    if stats.snapshots_pages > 0 {
+        writeln!(
+            output,
+            "snapshots   {} pages for the list of those that are stored",
+            stats.snapshots_pages
+        )?;
+    }
     match &stats.pinned_txns[..] {
         [] => writeln!(output, "pinned      no txn")?,
         pinned => writeln!(output, "pinned      txns {pinned:?}, {txn} by this command itself")?,
