@@ -19,7 +19,7 @@
 //! | [Undo a part](#undo-a-part) | [What was valid at a time](#what-was-valid-at-a-time) | | [A report beside writers](#a-report-beside-writers) |
 //! | [Load a million rows](#load-a-million-rows) | [Time series](#time-series) | | [A snapshot a day](#a-snapshot-a-day) |
 //! | [A txn larger than memory](#a-txn-larger-than-memory) | [Graph](#graph) | | [Back to how it was](#back-to-how-it-was) |
-//! | [Many small commits](#many-small-commits) | [Near a place](#near-a-place) | | |
+//! | [Many small commits](#many-small-commits) | [Near a place](#near-a-place) | | [A backup a day](#a-backup-a-day) |
 //! | [Commits that may be lost](#commits-that-may-be-lost) | [Two tables in step](#two-tables-in-step) | | |
 //! | [Remove what matches](#remove-what-matches) | | | |
 //!
@@ -1407,5 +1407,41 @@
 //!     w.copy_table(&before, "stock")
 //! })?;
 //! assert_eq!(db.begin_read()?.get(STOCK, "tea")?, Some(5));
+//! # Ok(()) }
+//! ```
+//!
+//! ## A backup a day
+//!
+//! A [full backup](crate::Database::backup) on the first day, then what was changed since the day before, at a
+//! cost that follows the change. Others write meanwhile. A crash in the middle leaves the files of the days
+//! before; what is restored is the state of any of the days, or nothing and an error that names the file.
+//!
+//! ```
+//! # use mapleaf::*;
+//! # use std::path::Path;
+//! # fn main() -> Result<()> {
+//! # let (db, place) = (Database::temporary()?, tempfile::tempdir().unwrap());
+//! # let directory = place.path();
+//! const STOCK: Table<str, u64> = Table::new("stock");
+//!
+//! fn back_up(db: &Database, directory: &Path, day: u32) -> Result<()> {
+//!     let file = |day: u32| directory.join(format!("{day}.backup"));
+//!     let mut backup = db.backup()?.throttle(50 << 20); // bytes a second
+//!     if day > 1 {
+//!         backup = backup.since(&BackupInfo::read(file(day - 1))?)?;
+//!     }
+//!     backup.write_to(file(day), &mut |_| {}).map(drop)
+//! }
+//!
+//! for day in 1..=5 {
+//!     db.write(|w| w.put(STOCK, "tea", &day))?;
+//!     back_up(&db, directory, day as u32)?;
+//! }
+//!
+//! let path = directory.join("as of day 4.maple");
+//! Restore::of((1..=4).map(|day| directory.join(format!("{day}.backup"))))?.write_to(&path, &mut |_| {})?;
+//! # // SAFETY: only mapleaf changes this file while it is open.
+//! let then = unsafe { Database::open(&path)? };
+//! assert_eq!(then.begin_read()?.get(STOCK, "tea")?, Some(4));
 //! # Ok(()) }
 //! ```

@@ -170,15 +170,24 @@ impl Copying<'_> {
         let chunks = Chunks::of(run.len, page_size);
         let mut table = vec![0; chunks.table_len() as usize];
         self.copies.read(run.page * page_size as u64 + run.len, &mut table)?;
-        check_table(run, &table, page_size)?;
-        let (found, checksum) = summing.finish();
-        if found.is_empty() {
-            return check_chunk(run, &chunks, &table, 0, checksum, page_size);
-        }
-        let check = |i| check_chunk(run, &chunks, &table, i, sum_in(&found, i), page_size);
-        let mut wrong = (0..chunks.count()).filter_map(|i| check(i).err());
-        wrong.next().map_or(Ok(()), |first| Err(and_more(first, wrong.count(), &chunks)))
+        judge_sums(run, &table, summing, page_size)
     }
+}
+
+/// Compares the bytes of a large value, which went by, with its table of checksums, or with the one in the reference.
+///
+/// # Errors
+/// `Corrupt` when a checksum is wrong.
+pub fn judge_sums(run: &OverflowRef, table: &[u8], summing: Summing, page_size: usize) -> Result<()> {
+    let chunks = Chunks::of(run.len, page_size);
+    check_table(run, table, page_size)?;
+    let (found, checksum) = summing.finish();
+    if found.is_empty() {
+        return check_chunk(run, &chunks, table, 0, checksum, page_size);
+    }
+    let check = |i| check_chunk(run, &chunks, table, i, sum_in(&found, i), page_size);
+    let mut wrong = (0..chunks.count()).filter_map(|i| check(i).err());
+    wrong.next().map_or(Ok(()), |first| Err(and_more(first, wrong.count(), &chunks)))
 }
 
 impl Read for Copying<'_> {

@@ -1,5 +1,6 @@
 //! The public face of a store: opening it and beginning transactions.
 
+use crate::backup::{self, Backup};
 use crate::batch::Batches;
 use crate::counters::Counters;
 use crate::create;
@@ -676,6 +677,22 @@ impl Database {
         let store = self.store()?;
         store.counters().asked_checkpoints.add(1);
         store.lead()?.checkpoint_head()
+    }
+
+    /// A backup of the newest state, while others read and write: to a file, a pipe, or anything that takes
+    /// bytes; all of it, or what was changed since another ([`Backup::since`]). [`Restore`](crate::Restore)
+    /// is the way back.
+    ///
+    /// The state is made a checkpoint, so that later backups can be made since this one: that waits for the
+    /// turn to write, and costs what [`Database::checkpoint`] does; nothing where it is one already. In a
+    /// handle that only reads it is the newest state as it is, and
+    /// [`BackupInfo::can_be_continued`](crate::BackupInfo::can_be_continued) where that is a checkpoint. A
+    /// thread that holds a write txn waits for itself.
+    ///
+    /// # Errors
+    /// Those of [`Database::checkpoint`] and [`Database::begin_read`].
+    pub fn backup(&self) -> Result<Backup<'static>> {
+        backup::begin(self.store()?)
     }
 
     /// Closes this handle. The last one in any process leaves a checkpoint behind, so that there is nothing

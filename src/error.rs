@@ -34,6 +34,13 @@ pub enum Error {
         /// Expected and found.
         detail: String,
     },
+    /// A backup cannot be used: it is damaged or was cut, is of another store, or does not follow the one before.
+    Backup {
+        /// Its file.
+        name: String,
+        /// Expected, found, and what to do.
+        detail: String,
+    },
     /// The stored schema of a table differs from the one it was opened with. Its text says both, and what differs.
     /// [`WriteTxn::convert_table`](crate::WriteTxn::convert_table) rewrites a table under another schema.
     SchemaMismatch {
@@ -191,6 +198,10 @@ impl Error {
         }
     }
 
+    pub(crate) fn backup(name: &str, detail: impl Into<String>) -> Self {
+        Error::Backup { name: name.to_owned(), detail: detail.into() }
+    }
+
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Error::InvalidArgument { detail: detail.into() }
     }
@@ -204,6 +215,7 @@ impl fmt::Display for Error {
                 write!(f, "page {page}: {detail}; run \"mapleaf verify\" on a copy of the file")
             }
             Error::NotAStore { detail } => write!(f, "not a mapleaf store: {detail}"),
+            Error::Backup { name, detail } => write!(f, "{name} {detail}"),
             Error::SchemaMismatch { table, stored, requested } => write!(
                 f,
                 "table {table:?} is stored as {stored}, and was opened as {requested}: {}; open it with the \

@@ -52,6 +52,7 @@ mod txn;
 mod batch;
 mod handover;
 mod pins;
+mod backup;
 #[cfg(feature = "async")]
 mod listen;
 mod database;
@@ -60,6 +61,8 @@ pub mod cookbook;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 
+pub use backup::restore::{Restore, RestoreReport};
+pub use backup::{Backup, BackupInfo, BackupReport};
 pub use catalog::TableInfo;
 pub use codec::Prefix;
 pub use counters::Counters;

@@ -483,6 +483,11 @@ impl ReadTxn {
         &self.store
     }
 
+    /// Whether it is of a stored snapshot.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.is_stored
+    }
+
     /// Whether a descriptor pins it, and not a slot of this process.
     pub(crate) fn is_imported(&self) -> bool {
         self.pin.is_none()
