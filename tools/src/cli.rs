@@ -1,7 +1,8 @@
 //! The command line: the list of commands, and the arguments that several of them share.
 
 use crate::commands::{
-    checkpoint, del, diff, dump, get, load, page, put, readers, salvage, scan, snapshot, stat, tables, verify,
+    backup, checkpoint, del, diff, dump, get, load, page, put, readers, restore, salvage, scan, snapshot,
+    stat, tables, verify,
 };
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
@@ -43,6 +44,10 @@ pub enum Command {
     Verify(verify::Args),
     /// Rescue what is whole of a damaged store into a new one
     Salvage(salvage::Args),
+    /// Write one state to a file or a pipe, whole or as what was changed since another backup
+    Backup(backup::Args),
+    /// Make a new store from a backup, or from a chain of them
+    Restore(restore::Args),
     /// Write tables as text that mapleaf load, mdb_load and db_load read
     Dump(dump::Args),
     /// Read the text of mapleaf dump, mdb_dump or db_dump into the store, all of it or nothing
@@ -76,6 +81,8 @@ impl Command {
             Command::Stat(args) => stat::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Salvage(args) => salvage::run(args),
+            Command::Backup(args) => backup::run(args),
+            Command::Restore(args) => restore::run(args),
             Command::Dump(args) => dump::run(args),
             Command::Load(args) => load::run(args),
             Command::Get(args) => get::run(args),
@@ -97,6 +104,8 @@ impl Command {
             Command::Stat(args) => &args.file,
             Command::Verify(args) => &args.file,
             Command::Salvage(args) => &args.file,
+            Command::Backup(args) => &args.file,
+            Command::Restore(args) => args.file(),
             Command::Dump(args) => &args.file,
             Command::Load(args) => &args.file,
             Command::Get(args) => &args.file,

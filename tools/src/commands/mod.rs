@@ -1,5 +1,6 @@
 //! One file per command: its arguments and its work.
 
+pub mod backup;
 pub mod checkpoint;
 pub mod del;
 pub mod diff;
@@ -9,6 +10,7 @@ pub mod load;
 pub mod page;
 pub mod put;
 pub mod readers;
+pub mod restore;
 pub mod salvage;
 pub mod scan;
 pub mod snapshot;

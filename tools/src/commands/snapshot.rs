@@ -137,7 +137,7 @@ fn row(snapshot: &StoredSnapshot) -> [String; 6] {
 }
 
 /// A number of seconds since 1970 as a time of UTC.
-fn date(seconds: u64) -> String {
+pub fn date(seconds: u64) -> String {
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
     // The year 9999 is the last that has a date.
     let time = time.filter(|_| seconds < 253_402_300_800);
