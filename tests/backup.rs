@@ -276,6 +276,27 @@ fn any_state_of_a_chain_can_be_restored() {
     assert!(shelf.restored(&names, Some(states[3].0)) == states[3].1);
 }
 
+/// Every block of a store was written before it is used, also where nothing is: a write into a hole may find no room.
+#[test]
+fn a_restored_file_has_no_holes() {
+    let db = TestDb::new();
+    fill(&db, 0);
+    let shelf = Shelf::new();
+    shelf.full(&db, "0");
+    db.write(|w| w.delete(BLOBS, &4)).unwrap();
+    db.write(|w| w.put(NUMBERS, &0, &0)).unwrap();
+    shelf.more(&db, "0", "1");
+    shelf.full(&db, "full");
+    for names in [&["0", "1"][..], &["full"]] {
+        let path = shelf.path("restored.maple");
+        let report = shelf.chain(names).unwrap().write_to(&path, &mut |_| {}).unwrap();
+        let file = fs::File::open(&path).unwrap();
+        let hole = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(0)).unwrap();
+        assert_eq!(hole, report.page_count * 4096, "{names:?}");
+        fs::remove_file(&path).unwrap();
+    }
+}
+
 #[test]
 fn a_stored_snapshot_can_be_backed_up_and_built_on() {
     let db = TestDb::new();
@@ -1029,6 +1050,8 @@ enum Action {
         commits: bool,
         durability: u8,
     },
+    /// A key that is put and deleted: what the log repeats then leaves its leaf where the checkpoint has it.
+    Touch(u64),
     Snapshot(u8),
     Checkpoint,
     /// A new chain, or the next backup of the newest one; made since the one before so many.
@@ -1056,6 +1079,7 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         10 => (proptest::collection::vec(step(), 1..8), prop::bool::weighted(0.9), 0..4u8)
             .prop_map(|(steps, commits, durability)| Action::Write { steps, commits, durability }),
+        3 => (0..2000u64).prop_map(Action::Touch),
         1 => (0..3u8).prop_map(Action::Snapshot),
         1 => Just(Action::Checkpoint),
         5 => (prop::bool::weighted(0.15), 1..3usize).prop_map(|(full, back)| Action::Backup { full, back }),
@@ -1114,6 +1138,10 @@ proptest! {
         for action in &actions {
             match action {
                 Action::Write { steps, commits, durability } => write(&db, steps, *commits, *durability),
+                Action::Touch(key) => {
+                    db.write(|w| w.put(NUMBERS, &(key + 10_000), &1)).unwrap();
+                    db.write(|w| w.delete(NUMBERS, &(key + 10_000))).unwrap();
+                }
                 Action::Snapshot(name) => {
                     let name = name.to_string();
                     db.write(|w| match w.drop_snapshot(&name)? {
