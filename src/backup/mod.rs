@@ -286,7 +286,7 @@ impl<'t> Backup<'t> {
     }
 
     /// Writes the backup to a pipe, a socket, or whatever else takes bytes. What was written when this
-    /// returns an error, or does not return, is refused by [`Restore`]. Nothing is flushed to a disk. While
+    /// returns an error, or does not return, is refused by [`Restore`](crate::Restore). Nothing is flushed to a disk. While
     /// the other side does not read, pages that others replace stay in the store's file.
     ///
     /// # Errors
@@ -349,7 +349,7 @@ impl BackupInfo {
     }
 
     /// Reads what a backup is, and of a file whether its end is there. Its first 128 bytes are enough, so
-    /// that they can be kept where the rest was sent away: `head -c 128`. [`Restore::check`] reads all of it.
+    /// that they can be kept where the rest was sent away: `head -c 128`. [`Restore::check`](crate::Restore::check) reads all of it.
     ///
     /// # Errors
     /// `Backup` where it is none, is damaged, or was cut; `Io`.
