@@ -103,3 +103,6 @@ pub use zerocopy;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/side-by-side.md")]
 mod side_by_side {}
+#[cfg(doctest)]
+#[doc = include_str!("../docs/migration.md")]
+mod migration {}
