@@ -7,7 +7,7 @@
 //! commit that fails is visible to nobody, and its pages are not used again before a later one has
 //! succeeded. Leaves to others: flushing and publishing ([`crate::group`]); what is in the pages.
 
-use crate::dirty::{Dirty, heap_slot, held_for, is_no_room};
+use crate::dirty::{Dirty, MIN_GROWTH, heap_slot, held_for, is_no_room};
 use crate::disk::WRITE_UNIT;
 use crate::error::{Error, Result};
 use crate::format::{
@@ -30,6 +30,9 @@ use std::io::IoSlice;
 use std::ops::Range;
 use zerocopy::IntoBytes;
 
+/// Checkpoints give back runs of at least so many bytes by themselves, and at most so many runs each.
+const AUTO_TRIM: u64 = 1 << 20;
+const AUTO_TRIM_RUNS: usize = 256;
 /// A redo record of up to so many bytes is cheaper than a second flush, whatever the pages take.
 const SMALL_RECORD: usize = 64 << 10;
 
@@ -83,16 +86,27 @@ pub struct Changes<'t> {
     pub snapshots: &'t named::Changes,
 }
 
-/// What a txn does to the log's pages, and how much its space record tells of the pages in general.
+/// What a txn does to the log's pages, how much its space record tells of the pages in general, and what it gives back
+/// of them.
 struct Detail<'d> {
     new_log: &'d [Run],
     dropped_log: &'d [GivenUp],
     chunk: Chunk,
+    excess: Option<Excess>,
+}
+
+/// Which free pages go back to the system.
+struct Excess {
+    /// So many stay.
+    keep: u64,
+    /// Runs of so many pages at least, at most so many of them.
+    least: u64,
+    at_most: usize,
 }
 
 impl Detail<'_> {
     fn logged() -> Self {
-        Detail { new_log: &[], dropped_log: &[], chunk: Chunk::Little }
+        Detail { new_log: &[], dropped_log: &[], chunk: Chunk::Little, excess: None }
     }
 
     fn is_checkpoint(&self) -> bool {
@@ -153,13 +167,21 @@ pub fn commit(
             let mut next = log.next(dirty.txn).map_err(Failure::Clean)?;
             let new_log = extend_log(dirty, &mut next, more_log).map_err(Failure::Clean)?;
             let chunk = if dirty.base.txn == log.checkpoint { Chunk::Page } else { Chunk::Much };
-            let detail = Detail { new_log: &new_log, dropped_log: &[], chunk };
+            let detail = Detail { new_log: &new_log, dropped_log: &[], chunk, excess: excess(dirty) };
             let state = write(dirty, changes, &detail).map_err(Failure::Clean)?;
             // 3. to 6. Flush them, write the other meta slot, flush it, publish.
-            let lead = store.lead().map_err(Failure::Clean)?;
-            lead.check_since(dirty.failures).map_err(Failure::Clean)?;
-            let written = unflushed(dirty, &state);
-            lead.checkpoint(&state, next, &[written]).map_err(Failure::Unknown)?
+            let state = {
+                let lead = store.lead().map_err(Failure::Clean)?;
+                lead.check_since(dirty.failures).map_err(Failure::Clean)?;
+                let written = unflushed(dirty, &state);
+                lead.checkpoint(&state, next, &[written]).map_err(Failure::Unknown)?
+            };
+            // 7. From here on no state that may come back takes the new holes for anything else.
+            dirty.punched = punch(dirty, dirty.space.given_back());
+            if let Ok(pages) = dirty.punched {
+                store.counters().punched_bytes.add(pages * dirty.page_size() as u64);
+            }
+            state
         }
     };
     store.counters().commits.add(1);
@@ -185,13 +207,13 @@ pub fn commit_recovered(
         next.set_extents(Vec::new());
         new_log = extend_log(dirty, &mut next, pages).map_err(Failure::Clean)?;
     }
-    let detail = Detail { new_log: &new_log, dropped_log: dropped, chunk: Chunk::Much };
+    let detail = Detail { new_log: &new_log, dropped_log: dropped, chunk: Chunk::Much, excess: None };
     let state = write(dirty, changes, &detail).map_err(Failure::Clean)?;
     lead.checkpoint(&state, next, &all_but(old_log, &state, dirty.page_size())).map_err(Failure::Unknown)
 }
 
 /// Numbers the pages and writes them, and zeros where nothing was ever written: to new pages at the end
-/// of the file and to new extents of the log.
+/// of the file, to what was filled of holes, and to new extents of the log.
 fn write(dirty: &mut Dirty, changes: &mut Changes<'_>, detail: &Detail<'_>) -> Result<State> {
     let mut plan = Plan::default();
     let state = number(dirty, &mut plan, changes, detail)?;
@@ -199,10 +221,60 @@ fn write(dirty: &mut Dirty, changes: &mut Changes<'_>, detail: &Detail<'_>) -> R
     for numbered in &plan.numbered {
         dirty.store.pages.set_own(numbered.page, dirty.txn);
     }
-    for run in dirty.space.free_from(dirty.base.page_count).iter().chain(detail.new_log) {
-        write_zeros(dirty, *run)?;
+    let unwritten = dirty.space.free_from(dirty.base.page_count).into_iter().chain(dirty.space.filled_free());
+    for run in unwritten.chain(detail.new_log.iter().copied()) {
+        write_zeros(dirty, run)?;
     }
     Ok(state)
+}
+
+/// What a checkpoint gives back to the system. By itself it keeps enough for what the next txns may take: twice what
+/// may be held back for a checkpoint, and what the last ones took.
+fn excess(dirty: &Dirty) -> Option<Excess> {
+    let store = &dirty.store;
+    match dirty.gives_back_all {
+        true => Some(Excess { keep: 0, least: unit(dirty), at_most: usize::MAX }),
+        false if store.config.auto_trim => Some(Excess {
+            keep: 2 * store.held_limit(&dirty.base) + dirty.space.demand(),
+            least: AUTO_TRIM / dirty.page_size() as u64,
+            at_most: AUTO_TRIM_RUNS,
+        }),
+        false => None,
+    }
+}
+
+/// Pages at whose multiples holes begin and end.
+fn unit(dirty: &Dirty) -> u64 {
+    (MIN_GROWTH / dirty.page_size() as u64).max(1)
+}
+
+/// Whether a txn that gives back all would find anything.
+pub fn has_excess(dirty: &Dirty) -> bool {
+    !dirty.space.spare(0, unit(dirty), unit(dirty), 1).is_empty()
+}
+
+/// Makes holes of the excess.
+fn give_back(dirty: &mut Dirty, excess: &Excess) {
+    let spare = dirty.space.spare(excess.keep, excess.least, unit(dirty), excess.at_most);
+    if !spare.is_empty() && dirty.store.pages.disk.can_punch() {
+        spare.into_iter().for_each(|run| dirty.space.give_back(run));
+    }
+}
+
+/// Gives the blocks of holes back. The caller has the turn, and a checkpoint that is on the disk says that they are
+/// holes. Returns how many pages they have.
+///
+/// # Errors
+/// `Io`. Nothing is lost: they are holes that have blocks.
+pub fn punch(dirty: &Dirty, holes: &RunSet) -> Result<u64> {
+    let (disk, page_size) = (&dirty.store.pages.disk, dirty.page_size() as u64);
+    let mut pages = 0;
+    for run in holes.iter() {
+        if disk.punch(run.start * page_size, run.len * page_size)? {
+            pages += run.len;
+        }
+    }
+    Ok(pages)
 }
 
 /// The cheaper way that keeps the promise.
@@ -272,7 +344,7 @@ fn unflushed(dirty: &Dirty, state: &State) -> Range<u64> {
         return 0..state.page_count * page_size;
     }
     let fresh = growth(dirty, state);
-    let written = || dirty.taken().iter().chain(fresh);
+    let written = || dirty.taken().iter().chain(dirty.space.filled().iter()).chain(fresh);
     let first = written().map(|run| run.start).min().unwrap_or(0);
     let end = written().map(|run| run.end()).max().unwrap_or(0);
     first * page_size..end * page_size
@@ -293,14 +365,18 @@ fn growth(dirty: &Dirty, state: &State) -> Option<Run> {
     (after > before).then(|| Run { start: before, len: after - before })
 }
 
-/// New space at the end of the file must be on the disk before a logged txn lies in it: a block whose
-/// first write fails may be lost for good. (In a checkpoint its own flush does that.)
+/// New space, at the end of the file or in what was a hole, must be on the disk before a logged txn lies in it: a block
+/// whose first write fails may be lost for good. (In a checkpoint its own flush does that.)
 fn flush_growth(dirty: &Dirty, state: &State) -> Result<(), Failure> {
-    let Some(run) = growth(dirty, state) else { return Ok(()) };
     let page_size = dirty.page_size() as u64;
+    let fresh = dirty.space.filled().iter().chain(growth(dirty, state));
+    let fresh: Vec<_> = fresh.map(|run| run.start * page_size..run.end() * page_size).collect();
+    if fresh.is_empty() {
+        return Ok(());
+    }
     let lead = dirty.store.lead().map_err(Failure::Clean)?;
     lead.check_since(dirty.failures).map_err(Failure::Clean)?;
-    lead.flush_growth(run.start * page_size, run.len * page_size).map_err(Failure::Unknown)
+    lead.flush_growth(&fresh).map_err(Failure::Unknown)
 }
 
 /// Writes the redo record behind that of the base. Returns the state with the log's new end.
@@ -355,6 +431,8 @@ fn number(
     plan.collect(dirty, &named, None)?;
     let mut given = dirty.finish()?;
     let pages = plan.leaf_pages + plan.other_pages + plan.values.len() as u64;
+    // First: where holes are filled, the record says so.
+    dirty.make_room(plan.pages() + 1)?;
     given.extend(dirty.space.retire_records(detail.chunk, given.len(), pages));
     given.extend(detail.dropped_log);
     let given = join_given(given)?;
@@ -370,15 +448,26 @@ fn number(
     dirty.make_room(plan.leaf_pages + plan.other_pages + record_pages)?;
     let leaves = dirty.allocate(plan.leaf_pages)?;
     let mut runs = dirty.allocate(plan.other_pages + record_pages)?;
-    loop {
-        let needed = dirty.space.record_pages(dirty.taken(), &log_runs, &given, detail.chunk);
-        if needed <= record_pages {
-            break;
+    let mut extend_record = |dirty: &mut Dirty| {
+        loop {
+            let needed = dirty.space.record_pages(dirty.taken(), &log_runs, &given, detail.chunk);
+            if needed <= record_pages {
+                return Ok(());
+            }
+            runs.extend(dirty.allocate(needed - record_pages)?);
+            record_pages = needed;
         }
-        runs.extend(dirty.allocate(needed - record_pages)?);
-        record_pages = needed;
-    }
+    };
+    extend_record(dirty)?;
     dirty.trim()?;
+    if let Some(excess) = &detail.excess {
+        give_back(dirty, excess);
+        extend_record(dirty)?;
+    }
+    if detail.is_checkpoint() {
+        let taken = dirty.taken_below(dirty.base.page_count).iter().map(|run| run.len).sum();
+        dirty.space.note_demand(taken);
+    }
     let own = split_off(&mut runs, record_pages);
     let mut numbers = Numbers { leaves: Places::new(&leaves), others: Places::new(&runs) };
     for (i, table) in tables.iter_mut().enumerate() {

@@ -52,6 +52,10 @@ counters! {
     flushes,
     /// Bytes that were written to the data file, pages and log.
     written_bytes,
+    /// Bytes that were given back to the system: punched out of the data file.
+    punched_bytes,
+    /// Bytes of holes that were given blocks again, before they were used.
+    filled_bytes,
     /// How often the log was looked at for txns to replay: at opening, after a failed flush, and after the
     /// death of whoever flushed.
     recoveries,

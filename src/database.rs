@@ -21,6 +21,7 @@ use crate::shared::FlushState;
 use crate::snapshot::Verify;
 use crate::store::{Origin, Store, Wait};
 use crate::txn::migrate::{Migration, steps_done};
+use crate::txn::trim::Trimmed;
 use crate::txn::{self, ReadTxn, WriteTxn};
 use crate::verify::{self, Progress, Stats, VerifyReport};
 use std::fs::File;
@@ -61,6 +62,7 @@ impl std::fmt::Debug for Options {
             .field("durability", &self.config.durability)
             .field("log_limit", &self.config.log_limit)
             .field("held_limit", &self.config.held_limit)
+            .field("auto_trim", &self.config.auto_trim)
             .field("immutable", &self.config.immutable)
             .field("any_file_system", &self.config.any_file_system)
             .field("label", &self.config.label)
@@ -122,6 +124,16 @@ impl Options {
     #[must_use]
     pub fn held_limit(mut self, bytes: u64) -> Self {
         self.config.held_limit = bytes;
+        self
+    }
+
+    /// Whether checkpoints give free space back to the system by themselves (default: yes, where the file system can): what
+    /// is free in runs of 1 MiB and more, beyond twice [`Options::held_limit`] and what the last checkpoints took. It
+    /// is punched out of the file, whose length stays; txns that need it again give it new blocks first, in steps, as
+    /// when the file grows. [`Database::trim`] gives back all.
+    #[must_use]
+    pub fn auto_trim(mut self, auto: bool) -> Self {
+        self.config.auto_trim = auto;
         self
     }
 
@@ -677,6 +689,35 @@ impl Database {
         let store = self.store()?;
         store.counters().asked_checkpoints.add(1);
         store.lead()?.checkpoint_head()
+    }
+
+    /// Gives all free space back to the system, in every run of 64 KiB or more: the file takes less of the disk at once,
+    /// and stays as long as it is. What snapshots need, stored ones or open ones in any process, stays too, and nobody
+    /// who reads notices. Waits for the turn to write. Costs up to two checkpoints, and a system call for each run.
+    ///
+    /// What is given back gets new blocks before it is used again, as much at a time as the file would grow by, which
+    /// fails with ENOSPC when the disk is full. So this is for a store that will stay small for a while; checkpoints do
+    /// what is good for others by themselves ([`Options::auto_trim`]).
+    ///
+    /// ```
+    /// # use mapleaf::{Database, Table};
+    /// # const LOGS: Table<u64, [u8]> = Table::new("logs");
+    /// # let db = Database::temporary()?;
+    /// db.write(|w| (0..1000).try_for_each(|i| w.put(LOGS, &i, &[7; 3000]).map(drop)))?;
+    /// db.write(|w| w.delete_range(LOGS, 10..).map(drop))?;
+    /// let before = db.file_usage()?.disk_bytes;
+    /// let trimmed = db.trim()?;
+    /// if trimmed.is_supported {
+    ///     assert!(trimmed.bytes > 2_000_000 && db.file_usage()?.disk_bytes < before);
+    /// }
+    /// # Ok::<_, mapleaf::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Database::begin_write`] and [`WriteTxn::commit`]; `Io` when the system does not take the space, which
+    /// is lost to nobody then.
+    pub fn trim(&self) -> Result<Trimmed> {
+        self.begin_write()?.trim()
     }
 
     /// A backup of the newest state, while others read and write: to a file, a pipe, or anything that takes

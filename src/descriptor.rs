@@ -55,10 +55,15 @@ pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 pub fn empty_from(file: &File, offset: u64) -> io::Result<()> {
     let rest = file.metadata()?.size().saturating_sub(offset);
     if rest > 0 {
-        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        rustix::fs::fallocate(file, how, offset, rest)?;
+        punch(file, offset, rest)?;
     }
     Ok(())
+}
+
+/// Gives the blocks of a range back, without changing the length; it reads as zeros.
+pub fn punch(file: &File, offset: u64, len: u64) -> rustix::io::Result<()> {
+    let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    retry_on_intr(|| rustix::fs::fallocate(file, how, offset, len))
 }
 
 /// Gives the range blocks of its own, zeros where there were none: a store through a mapping into a hole of a file on a full

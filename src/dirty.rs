@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 /// The file grows by a thirty-second of its size, within these limits, or by what a txn needs if that
 /// is more: few commits change its length, and little of it is spare.
-const MIN_GROWTH: u64 = 64 << 10;
+pub const MIN_GROWTH: u64 = 64 << 10;
 const MAX_GROWTH: u64 = 8 << 20;
 /// A txn that makes the file longer by more than so many steps leaves nothing of the last one.
 const LARGE_GROWTH: u64 = 8;
@@ -185,6 +185,10 @@ pub struct Dirty {
     pub max_size: u64,
     /// Whether time counts more than room.
     pub is_hurried: bool,
+    /// Whether all free space goes back to the system with its commit, a checkpoint.
+    pub gives_back_all: bool,
+    /// How many pages were given back behind that.
+    pub punched: Result<u64>,
     /// The way to the leaf that was changed last.
     pub path: Path,
     /// A page's worth of memory, for whoever takes a page apart.
@@ -193,8 +197,9 @@ pub struct Dirty {
 
 impl Dirty {
     /// A txn that has changed nothing. `heap` is memory that an earlier one has used.
-    pub fn new(store: Arc<Store>, base: State, txn: u64, space: Space, heap: Vec<Piece>) -> Self {
+    pub fn new(store: Arc<Store>, base: State, txn: u64, mut space: Space, heap: Vec<Piece>) -> Self {
         let (page_size, store_limit) = (store.pages.page_size, store.config.dirty_limit);
+        space.begin();
         let (failures, max_size) = (store.readers.failures(), store.config.max_size);
         let count_held_at = store.held_limit(&base) as usize;
         Dirty {
@@ -223,6 +228,8 @@ impl Dirty {
             failures,
             max_size,
             is_hurried: false,
+            gives_back_all: false,
+            punched: Ok(0),
             path: Path::new(),
             scratch: Vec::new(),
         }
@@ -528,7 +535,7 @@ impl Dirty {
     /// # Errors
     /// `Full` at the quota, `Io` when the disk is full.
     pub fn allocate_run(&mut self, count: u64) -> Result<Run> {
-        self.free_or_grow(&|space| space.has_run(count), &|_| count)?;
+        self.free_or_grow(&|space| space.has_run(count), &|_| count, count)?;
         let run = self.space.allocate_run(count).expect("there is room for it");
         self.take(run);
         Ok(run)
@@ -548,7 +555,7 @@ impl Dirty {
     /// `Full` at the quota, `Io` when the disk is full.
     pub fn make_room(&mut self, count: u64) -> Result<()> {
         let missing = |space: &Space| count.saturating_sub(space.free_pages());
-        self.free_or_grow(&|space| missing(space) == 0, &missing)
+        self.free_or_grow(&|space| missing(space) == 0, &missing, 1)
     }
 
     /// Where the txn is in a hurry and little of the file is free: grows it rather than to write page by page
@@ -556,17 +563,19 @@ impl Dirty {
     fn prefer_one_run(&mut self, count: u64) -> Result<()> {
         let is_roomy = self.space.free_pages() + count > self.space.page_count() / 8;
         match self.is_hurried && !is_roomy && !self.space.has_run(count) {
-            true => self.grow(count),
+            true => self.fill_or_grow(&|space| space.has_run(count), &|_| count, count),
             false => Ok(()),
         }
     }
 
-    /// Frees pages, or grows the file, until there is room: first what only the dead still pin, then new
-    /// space, and where there is none to be had, what only the last checkpoint holds back.
+    /// Frees pages, or grows the file, until there is room: first what only the dead still pin, then holes, then new
+    /// space, and where there is none to be had, what only the last checkpoint holds back. Of holes only those help
+    /// that have `least` pages.
     fn free_or_grow(
         &mut self,
         has_room: &dyn Fn(&Space) -> bool,
         missing: &dyn Fn(&Space) -> u64,
+        least: u64,
     ) -> Result<()> {
         if has_room(&self.space) {
             return Ok(());
@@ -575,7 +584,7 @@ impl Dirty {
         if has_room(&self.space) {
             return Ok(());
         }
-        let Err(error) = self.grow(missing(&self.space)) else { return Ok(()) };
+        let Err(error) = self.fill_or_grow(has_room, missing, least) else { return Ok(()) };
         if !is_no_room(&error) || self.store.readers.checkpoint().is_none_or(|(txn, _)| txn == self.base.txn)
         {
             return Err(error);
@@ -584,8 +593,43 @@ impl Dirty {
         self.reclaim_all()?;
         match has_room(&self.space) {
             true => self.store.cut(self.space.page_count()),
-            false => self.grow(missing(&self.space)),
+            false => self.fill_or_grow(has_room, missing, least),
         }
+    }
+
+    /// Fills holes of at least `least` pages until there is room, and grows the file by what is missing then.
+    fn fill_or_grow(
+        &mut self,
+        has_room: &dyn Fn(&Space) -> bool,
+        missing: &dyn Fn(&Space) -> u64,
+        least: u64,
+    ) -> Result<()> {
+        while let Some(hole) = self.space.hole_for(missing(&self.space), least) {
+            self.fill(hole, missing(&self.space))?;
+            if has_room(&self.space) {
+                return Ok(());
+            }
+        }
+        self.grow(missing(&self.space))
+    }
+
+    /// Makes free pages of a hole: `count`, but no less than the file would grow by.
+    fn fill(&mut self, hole: Run, count: u64) -> Result<()> {
+        let page_size = self.page_size() as u64;
+        let (step, unit) = self.growth(self.space.page_count());
+        let run = Run { len: count.max(step).next_multiple_of(unit).min(hole.len), ..hole };
+        self.store.pages.disk.refill(run.start * page_size, run.len * page_size)?;
+        self.space.fill(run);
+        Ok(())
+    }
+
+    /// Frees everything that can be, a checkpoint of the base included where it is none.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn free_all(&mut self) -> Result<()> {
+        self.checkpoint_base()?;
+        self.reclaim_all()
     }
 
     /// Makes the state that this txn builds on a checkpoint, so that the one before holds nothing back.
@@ -781,6 +825,7 @@ impl Dirty {
         for run in std::mem::take(&mut self.taken).iter() {
             self.space.release(run);
         }
+        self.space.undo_holes();
         if self.has_grown {
             self.space.shrink_to(self.base.page_count);
             return self.store.pages.disk.set_len(self.base.page_count * self.page_size() as u64).is_ok();

@@ -51,8 +51,15 @@ pub enum Op<'a> {
         /// The new length.
         len: u64,
     },
-    /// Disk blocks are reserved for a range, growing the file.
+    /// Disk blocks are reserved for a range, growing the file where it ends before.
     Reserve {
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        len: u64,
+    },
+    /// The disk blocks of a range are given back; it reads as zeros.
+    Punch {
         /// First byte.
         offset: u64,
         /// Number of bytes.
@@ -112,6 +119,8 @@ pub struct Disk {
     maps: [OnceLock<DataMap>; MAX_MAPS],
     newest_map: AtomicUsize,
     known_len: AtomicU64,
+    /// Whether the file system can give blocks back, once that was asked.
+    can_punch: OnceLock<bool>,
     /// Whether this process had a limit for the length of files when it opened this one.
     is_limited: bool,
     /// Whether a commit is refused once the file has no name: it had one when it was opened.
@@ -148,6 +157,7 @@ impl Disk {
         let disk = Disk {
             needs_name,
             counters: Counting::default(),
+            can_punch: OnceLock::new(),
             is_limited: crate::map::file_size_limit().is_some(),
             file,
             mapped: mapped.file,
@@ -430,15 +440,53 @@ impl Disk {
     }
 
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
-        loop {
-            match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, len) {
-                Ok(()) => return Ok(()),
-                Err(rustix::io::Errno::INTR) => {}
-                // No reservation on this file system: the zeros written before use do the same.
-                Err(rustix::io::Errno::OPNOTSUPP) => return self.file.set_len(offset + len),
-                Err(error) => return Err(error.into()),
-            }
+        match self.reserve_inside(offset, len) {
+            // No reservation on this file system: the zeros written before use do the same.
+            Err(rustix::io::Errno::OPNOTSUPP) => self.file.set_len(offset + len),
+            other => Ok(other?),
         }
+    }
+
+    fn reserve_inside(&self, offset: u64, len: u64) -> rustix::io::Result<()> {
+        let reserve = || rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, len);
+        rustix::io::retry_on_intr(reserve)
+    }
+
+    /// Gives a range inside the file new blocks, where it may have some: those of a hole whose flush has failed may
+    /// be lost for good. It is to be written before it counts.
+    ///
+    /// # Errors
+    /// `Io`, with ENOSPC when the disk is full; the range reads as zeros then.
+    pub fn refill(&self, offset: u64, len: u64) -> Result<()> {
+        self.punch(offset, len)?;
+        let op = Op::Reserve { offset, len };
+        self.carry_out(&op, "reserve room in", || match self.reserve_inside(offset, len) {
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            other => Ok(other?),
+        })?;
+        self.counters.filled_bytes.add(len);
+        Ok(())
+    }
+
+    /// Gives the blocks of a range inside the file back to the system, where that is possible: whether it is.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn punch(&self, offset: u64, len: u64) -> Result<bool> {
+        if !self.can_punch() {
+            return Ok(false);
+        }
+        self.carry_out(&Op::Punch { offset, len }, "give blocks back of", || {
+            Ok(descriptor::punch(&self.file, offset, len)?)
+        })?;
+        Ok(true)
+    }
+
+    /// Whether the file system can give blocks back: asked once, with a range behind the end of the file. The caller has
+    /// the turn, so that it stays the end.
+    pub fn can_punch(&self) -> bool {
+        let ask = |end: u64| descriptor::punch(&self.file, end, WRITE_UNIT as u64).is_ok();
+        *self.can_punch.get_or_init(|| self.len().is_ok_and(ask))
     }
 
     /// Cuts the file. The caller knows that no snapshot reaches behind `len`.

@@ -209,13 +209,14 @@ impl Lead<'_> {
         }
     }
 
-    /// Flushes new space at the end of the file, before a logged txn speaks of it.
+    /// Flushes new space, byte ranges of the file, before a logged txn speaks of it.
     ///
     /// # Errors
     /// `Io`.
-    pub fn flush_growth(&self, offset: u64, len: u64) -> Result<()> {
+    pub fn flush_growth(&self, fresh: &[Range<u64>]) -> Result<()> {
         self.check()?;
-        self.risk(|| self.store.pages.disk.sync(offset, len))?;
+        let disk = &self.store.pages.disk;
+        self.risk(|| fresh.iter().try_for_each(|range| disk.sync(range.start, range.end - range.start)))?;
         self.settle();
         Ok(())
     }

@@ -94,6 +94,7 @@ pub use txn::entry::Entry;
 pub use txn::migrate::Migration;
 pub use txn::nested::Nested;
 pub use txn::removed::{ExtractIf, Removed};
+pub use txn::trim::Trimmed;
 pub use txn::{ReadTxn, Savepoint, WriteTxn};
 pub use verify::{Behind, LevelStats, Problem, Progress, Stats, TableStats, VerifyReport};
 

@@ -48,6 +48,7 @@ pub(crate) mod convert;
 mod delete_range;
 pub(crate) mod migrate;
 mod multi;
+pub(crate) mod trim;
 
 /// The table's stored schema must be the caller's. A table of bytes is what the tool makes; it does
 /// not pass for another type either.
@@ -1079,6 +1080,10 @@ impl WriteTxn {
     /// # Errors
     /// Those of [`WriteTxn::commit`], but for a flush of the log that fails afterwards.
     pub fn commit_ticket(mut self) -> Result<Ticket> {
+        self.hand_over()
+    }
+
+    fn hand_over(&mut self) -> Result<Ticket> {
         self.not_poisoned()?;
         self.not_nested()?;
         let (store, failures) = (Arc::clone(&self.dirty.store), self.dirty.failures);
@@ -1086,7 +1091,8 @@ impl WriteTxn {
         let unchanged = tables.iter().all(|table| table.tree == table.stored)
             && self.catalog == catalog_tree(&self.dirty.base, self.dirty.page_size())
             && self.user_version == self.dirty.base.user_version
-            && self.snapshots.is_empty();
+            && self.snapshots.is_empty()
+            && !self.dirty.gives_back_all;
         let eventual = self.durability == Durability::Eventual;
         if unchanged {
             // What it has read need not be published yet.

@@ -73,6 +73,8 @@ pub struct Stats {
     pub page_count: u64,
     /// Pages that can be allocated.
     pub free_pages: u64,
+    /// Free pages whose blocks were given back to the system. They are given new ones before they are allocated.
+    pub hole_pages: u64,
     /// Pages given up by some txn; free as soon as no snapshot needs them.
     pub pending_pages: u64,
     /// Pages of the redo log.
@@ -151,6 +153,7 @@ pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
         page_size: store.pages.page_size as u64,
         page_count: state.page_count,
         free_pages: walk.free,
+        hole_pages: walk.holes,
         pending_pages: walk.pending,
         log_pages: walk.log,
         space_pages: walk.space_pages,
@@ -201,6 +204,7 @@ struct Walk {
     tables: Vec<TableStats>,
     catalog: Vec<LevelStats>,
     free: u64,
+    holes: u64,
     pending: u64,
     log: u64,
     space_pages: u64,
@@ -214,6 +218,7 @@ fn walk(copies: &Copies<'_>, state: &State, findings: &mut Findings<'_>, all: bo
         tables: Vec::new(),
         catalog: Vec::new(),
         free: 0,
+        holes: 0,
         pending: 0,
         log: 0,
         space_pages: 0,
@@ -382,6 +387,7 @@ fn judge_unreached(copies: &Copies<'_>, findings: &mut Findings<'_>) {
 fn word_for(status: Status) -> &'static str {
     match status {
         Status::Free | Status::Quarantined => "free",
+        Status::Hole => "a hole",
         Status::Pending { .. } => "pending",
         Status::Log => "the log",
     }
@@ -392,6 +398,7 @@ fn count(walk: &mut Walk, run: Run, status: Status) {
         Status::Pending { .. } => walk.pending += run.len,
         Status::Free | Status::Quarantined => walk.free += run.len,
         Status::Log => walk.log += run.len,
+        Status::Hole => walk.holes += run.len,
     }
 }
 
@@ -414,4 +421,5 @@ pub(crate) fn assert_accounting(store: &Store, state: &State, space: &Space) {
     let Ok(stored) = Space::load(&Kept::new(copies), state, copies.page_size) else { return };
     let unused = |space: &Space| space.extents().map(|(run, _)| run.len).sum::<u64>();
     assert_eq!(unused(&stored), unused(space), "the file and the writer disagree about unused pages");
+    assert!(stored.holes().iter().eq(space.holes().iter()), "the file and the writer disagree about holes");
 }

@@ -28,7 +28,7 @@ impl Observer for Counter {
             Op::Sync { .. } => {
                 self.flushes.fetch_add(1, Ordering::Relaxed);
             }
-            Op::SetLen { .. } | Op::Reserve { .. } => {}
+            Op::SetLen { .. } | Op::Reserve { .. } | Op::Punch { .. } => {}
         }
         Verdict::Proceed
     }

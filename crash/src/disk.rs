@@ -20,7 +20,7 @@ pub enum FailedFlush {
     /// no later flush changes that unless the block is written again.
     Keeps,
     /// The same, and blocks that were never flushed before read as zeros from then on, whatever is
-    /// written and flushed, until the file is cut below them (ext4's unwritten extents).
+    /// written and flushed, until the file is cut below them, or they are punched out of it (ext4's unwritten extents).
     LosesFresh,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Block {
     dirty: bool,
     was_flushed: bool,
     lost: bool,
-    /// Versions before this one are gone with the next flush of anything: the file was cut here.
+    /// Versions before this one are gone with the next flush of anything: the file was cut here, or punched.
     cut_at: usize,
 }
 
@@ -177,7 +177,10 @@ impl Disk {
                 self.blocks[*offset as usize / BLOCK].reverted(content);
             }
             Event::SetLen { len } => self.set_len(*len),
-            Event::Reserve { end } => self.set_len(*end),
+            Event::Reserve { end } => {
+                self.note_len(*end.max(self.lengths.last().expect("the present length")))
+            }
+            Event::Punch { offset, len } => self.punch(*offset, *len),
             _ => {}
         }
     }
@@ -203,6 +206,13 @@ impl Disk {
         let time = self.time;
         self.blocks.iter_mut().skip(whole).for_each(|block| block.cut(time));
         self.note_len(len);
+    }
+
+    fn punch(&mut self, offset: u64, len: u64) {
+        assert_eq!((offset % BLOCK as u64, len % BLOCK as u64), (0, 0), "a hole has whole pages");
+        self.time += 1;
+        let time = self.time;
+        self.in_range(offset, len).for_each(|block| block.cut(time));
     }
 
     fn note_len(&mut self, len: u64) {

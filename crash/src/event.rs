@@ -37,8 +37,15 @@ pub enum Event {
     },
     /// Blocks were reserved.
     Reserve {
-        /// Up to this length.
+        /// Up to here: where the file was shorter it has this length now.
         end: u64,
+    },
+    /// The blocks of a range were given back.
+    Punch {
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        len: u64,
     },
     /// The commit of this txn was asked for.
     Started(u64),
@@ -65,9 +72,10 @@ impl Event {
                 Some(Event::Write { offset: *offset, data })
             }
             Op::Sync { offset, len } => Some(Event::Sync { offset: *offset, len: *len, failed: fails }),
-            Op::SetLen { .. } | Op::Reserve { .. } if fails => None,
+            Op::SetLen { .. } | Op::Reserve { .. } | Op::Punch { .. } if fails => None,
             Op::SetLen { len } => Some(Event::SetLen { len: *len }),
             Op::Reserve { offset, len } => Some(Event::Reserve { end: offset + len }),
+            Op::Punch { offset, len } => Some(Event::Punch { offset: *offset, len: *len }),
         }
     }
 
@@ -75,7 +83,7 @@ impl Event {
     pub fn is_mark(&self) -> bool {
         match self {
             Event::Write { .. } | Event::Sync { .. } | Event::Reverted { .. } => false,
-            Event::SetLen { .. } | Event::Reserve { .. } => false,
+            Event::SetLen { .. } | Event::Reserve { .. } | Event::Punch { .. } => false,
             Event::Started(_) | Event::Acknowledged(_) | Event::Committed(_) => true,
             Event::Failed(_) | Event::Settled => true,
         }
@@ -112,6 +120,7 @@ impl Event {
             Event::Failed(txn) => (8, [*txn, 0], &[]),
             Event::Settled => (9, [0, 0], &[]),
             Event::Reverted { offset, data } => (10, [*offset, 0], data),
+            Event::Punch { offset, len } => (11, [*offset, *len], &[]),
         };
         let numbers = [numbers[0], numbers[1], data.len() as u64].map(u64::to_le_bytes).concat();
         [&[kind][..], &numbers, data].concat()
@@ -137,6 +146,7 @@ impl Event {
                 8 => Event::Failed(a),
                 9 => Event::Settled,
                 10 => Event::Reverted { offset: a, data: data.to_vec() },
+                11 => Event::Punch { offset: a, len: b },
                 kind => panic!("an event of kind {kind}"),
             });
             bytes = rest;
@@ -159,6 +169,7 @@ mod tests {
             Event::Reverted { offset: 8192, data: vec![7; 4096] },
             Event::SetLen { len: 5 },
             Event::Reserve { end: 6 },
+            Event::Punch { offset: 7, len: 8 },
             Event::Started(7),
             Event::Acknowledged(8),
             Event::Committed(9),

@@ -42,7 +42,8 @@
 //!    version that it had, independent of all others.
 //! 2. A block may be torn between two versions at multiples of 512 bytes; a sector is whole.
 //! 3. The length is any that the file had since the last flush, or one between; a flush of any range
-//!    makes it durable, and with it what was cut off. What was never written reads as zeros.
+//!    makes it durable, and with it what was cut off, or punched out. What was never written, or not since it was
+//!    punched, reads as zeros.
 //! 4. A flush that failed leaves its blocks in any version, and clean: later flushes do not write
 //!    them, only writing them again does ([`FailedFlush::Keeps`], ext4 and xfs). Worse, blocks that were never
 //!    flushed before may read as zeros for ever ([`FailedFlush::LosesFresh`], ext4 with reserved blocks); or the

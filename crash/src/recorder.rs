@@ -276,6 +276,7 @@ fn describe(op: &Op<'_>) -> String {
         Op::Sync { offset, len } => format!("flush of {len} at {offset}"),
         Op::SetLen { len } => format!("truncation to {len}"),
         Op::Reserve { offset, len } => format!("growth by {len} from {offset}"),
+        Op::Punch { offset, len } => format!("hole of {len} at {offset}"),
     }
 }
 

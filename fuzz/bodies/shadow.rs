@@ -5,7 +5,7 @@
 //! any version of each unflushed block, or sectors of two of them, and any length between the flushed one and the
 //! newest. A failed flush takes the blocks for clean: each is on the disk or is not, and no later flush changes that
 //! until it is written again; a block that had never been on the disk reads as zeros after a power cut, whatever is
-//! written to it later, until the file is cut off before it (so it is on ext4).
+//! written to it later, until the file is cut off before it (so it is on ext4), or it is punched out, which makes it new.
 
 use super::input::Dice;
 use mapleaf::{Observer, Op, Verdict};
@@ -107,6 +107,7 @@ impl Observer for Shadow {
                     state.cache.resize(end, 0);
                 }
             }
+            (Op::Punch { offset, len }, _) => state.punch(*offset as usize, *len as usize),
         }
         verdict
     }
@@ -189,6 +190,14 @@ impl Disk {
                 self.cursed.insert(block);
             }
         }
+    }
+
+    fn punch(&mut self, offset: usize, len: usize) {
+        for block in offset / BLOCK..(offset + len).div_ceil(BLOCK) {
+            self.cursed.remove(&block);
+            self.seasoned.remove(&block);
+        }
+        self.write(offset, &[IoSlice::new(&vec![0; len])]);
     }
 
     fn set_len(&mut self, len: usize) {

@@ -2,8 +2,9 @@
 //!
 //! Owns: the writer's view of every page that the tree does not use, allocation, reclaim, and the
 //! space records in the file. Promises: every page below `page_count` is exactly one of: used, free,
-//! pending (given up, but needed by a snapshot), quarantined (written by a commit whose flush
-//! failed), part of the log. Leaves to others: when to allocate and give up ([`crate::commit`]).
+//! a hole (free, but its blocks were given back to the system), pending (given up, but needed by a snapshot),
+//! quarantined (written by a commit whose flush failed), part of the log. Leaves to others: when to allocate,
+//! give up, give back and fill ([`crate::commit`], [`crate::dirty`]).
 //!
 //! **Reclaim is interval-precise.** A page born at txn `b` and given up at txn `d` is needed by the
 //! snapshots in `[b, d)` only. It is filed under one pinned txn in that interval, and looked at again
@@ -20,9 +21,14 @@
 //! writer reads the chain, whose length is in proportion to the number of free extents. [`record`]
 //! has the bytes.
 //!
+//! **Holes are never allocated.** A checkpoint makes holes of free pages ([`Space::give_back`]) and punches them out of
+//! the file behind its last step; a txn that finds no free pages makes some of holes ([`Space::fill`]), with new blocks.
+//! Both stand in its record, so that every view knows of both, and what was undone or lost was never there. A page
+//! that is a hole here may have blocks all the same: whoever made it one may have died before it was punched.
+//!
 //! Invariants:
-//! 1. Extents do not touch where both are free (asserted in `check`).
-//! 2. `by_len` holds exactly the free extents (asserted in `check`).
+//! 1. Extents do not touch where both are free, or both holes (asserted in `check`).
+//! 2. `by_len` holds exactly the free extents, `holes` exactly the holes (asserted in `check`).
 //! 3. The chain starts with a record whose chunk starts at page 0, and reaches a record whose chunk
 //!    ends at the page count of its time (checked when it is read).
 
@@ -32,7 +38,7 @@ use crate::error::{Error, Result};
 use crate::format::{HEADER_LEN, PageKind, SPACE_ID, header_mut, meta_pages};
 use crate::shared::State;
 use crate::snapshot::PageSource;
-use record::{FREE, LOG, PART_AT, PENDING, Record, put_given, put_runs, put_varint};
+use record::{FREE, HOLE, LOG, PART_AT, PENDING, Record, put_given, put_runs, put_varint};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Contiguous pages.
@@ -91,9 +97,20 @@ impl RunSet {
         self.runs.len()
     }
 
+    /// The run that the page is in.
+    pub fn around(&self, page: u64) -> Option<Run> {
+        let (start, len) = self.runs.range(..=page).next_back()?;
+        (page < start + len).then_some(Run { start: *start, len: *len })
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
     /// Whether a page is in the set.
     pub fn contains(&self, page: u64) -> bool {
-        self.runs.range(..=page).next_back().is_some_and(|(start, len)| page < start + len)
+        self.around(page).is_some()
     }
 
     /// The runs in order.
@@ -116,6 +133,8 @@ pub struct GivenUp {
 pub enum Status {
     /// Can be allocated.
     Free,
+    /// Free, but its blocks were given back, or were about to be: it is filled before it is allocated.
+    Hole,
     /// Needed by the snapshots from `birth` up to, not including, `death`.
     Pending {
         /// The txn that wrote it.
@@ -143,6 +162,9 @@ pub enum Chunk {
 /// No extent takes more bytes in a record, and no run that was taken or given up.
 const EXTENT_ROOM: usize = 40;
 const RUN_ROOM: usize = 30;
+/// Where free pages become holes so many stay free, and one for so many runs: for what the record takes to say so.
+const RECORD_SPARE: u64 = 24;
+const RUNS_A_SPARE: u64 = 64;
 /// No record takes more besides its lists.
 const FIXED_ROOM: usize = 150;
 const LITTLE: usize = 512;
@@ -170,6 +192,12 @@ pub struct Space {
     extents: BTreeMap<u64, (u64, Status)>,
     by_len: BTreeSet<(u64, u64)>,
     free_pages: u64,
+    holes: RunSet,
+    /// What became holes in the txn under way.
+    given_back: RunSet,
+    /// What it has filled of holes.
+    filled: RunSet,
+    demand: u64,
     /// Starts of pending extents, by the pinned txn that they wait for.
     waiting: BTreeMap<u64, Vec<u64>>,
     /// Starts of pending extents that nobody could judge yet.
@@ -205,6 +233,10 @@ impl Space {
             extents: BTreeMap::new(),
             by_len: BTreeSet::new(),
             free_pages: 0,
+            holes: RunSet::default(),
+            given_back: RunSet::default(),
+            filled: RunSet::default(),
+            demand: 0,
             waiting: BTreeMap::new(),
             unjudged: Vec::new(),
             chain: VecDeque::new(),
@@ -284,6 +316,12 @@ impl Space {
         }
         self.grow_to(record.pages_before, record.pages_after);
         self.recorded_pages = record.pages_after;
+        let filled = record.filled.iter().map(|run| (*run, Status::Free));
+        for (run, status) in filled.chain(record.given_back.iter().map(|run| (*run, Status::Hole))) {
+            self.inside(record, run)?;
+            self.clear(run);
+            self.insert(run, status);
+        }
         for run in record.taken.iter().chain(&record.own) {
             self.inside(record, *run)?;
             self.clear(*run);
@@ -370,6 +408,7 @@ impl Space {
     fn insert(&mut self, run: Run, status: Status) {
         match status {
             Status::Free => self.insert_free(run),
+            Status::Hole => self.insert_hole(run),
             Status::Pending { .. } => {
                 self.extents.insert(run.start, (run.len, status));
                 self.unjudged.push(run.start);
@@ -404,6 +443,16 @@ impl Space {
         self.by_len.insert((run.len, run.start));
     }
 
+    fn insert_hole(&mut self, run: Run) {
+        self.holes.insert(run);
+        let joined = self.holes.around(run.start).expect("it was just added");
+        if run.end() < joined.end() {
+            self.extents.remove(&run.end());
+        }
+        // Over the one before, where it has joined that.
+        self.extents.insert(joined.start, (joined.len, Status::Hole));
+    }
+
     /// Makes a pending extent a free one; in place where it touches no other free one.
     fn free_pending(&mut self, run: Run) {
         let mut around = self.extents.range_mut(..=run.end()).rev();
@@ -432,8 +481,10 @@ impl Space {
     /// Takes an extent out of the maps; `free_pages` is the caller's.
     fn remove_extent(&mut self, start: u64) -> Option<(u64, Status)> {
         let (len, status) = self.extents.remove(&start)?;
-        if status == Status::Free {
-            self.by_len.remove(&(len, start));
+        match status {
+            Status::Free => assert!(self.by_len.remove(&(len, start)), "a free extent is in by_len"),
+            Status::Hole => assert!(self.holes.remove(Run { start, len }), "a hole is in holes"),
+            _ => {}
         }
         Some((len, status))
     }
@@ -513,6 +564,99 @@ impl Space {
         self.insert_free(run);
     }
 
+    // ---- holes ----
+
+    /// Free pages that can be given back, in runs of at least `least` pages that begin and end at multiples of `unit`:
+    /// of the longest extents, at most so many, and only what exceeds `keep` pages.
+    pub fn spare(&self, keep: u64, least: u64, unit: u64, at_most: usize) -> Vec<Run> {
+        let mut left = self.free_pages.saturating_sub(keep + RECORD_SPARE);
+        let mut runs = Vec::new();
+        for (len, start) in self.by_len.iter().rev().take_while(|(len, _)| *len >= least).take(at_most) {
+            let end = (start + len) / unit * unit;
+            // Its end: what stays is at the beginning of the file rather.
+            let first = start.next_multiple_of(unit).max(end.saturating_sub(left / unit * unit));
+            if end < first + least {
+                continue;
+            }
+            runs.push(Run { start: first, len: end - first });
+            left -= end - first;
+            left = left.saturating_sub(u64::from((runs.len() as u64).is_multiple_of(RUNS_A_SPARE)));
+        }
+        runs.sort_unstable();
+        runs
+    }
+
+    /// Makes holes of free pages. They may be punched when the txn under way is a checkpoint that is on the disk.
+    pub fn give_back(&mut self, run: Run) {
+        self.clear(run);
+        self.insert_hole(run);
+        self.given_back.insert(run);
+    }
+
+    /// Makes free pages of a part of a hole, which has blocks again: whoever commits this writes all of them.
+    pub fn fill(&mut self, run: Run) {
+        self.clear(run);
+        self.insert_free(run);
+        self.filled.insert(run);
+    }
+
+    /// The hole to fill where `count` pages are missing: the first that has so many, or else the longest that has
+    /// `least`. None where this txn gives pages back. Costs in proportion to the holes.
+    pub fn hole_for(&self, count: u64, least: u64) -> Option<Run> {
+        if !self.given_back.is_empty() {
+            return None;
+        }
+        let longest = || self.holes.iter().max_by_key(|run| run.len).filter(|run| run.len >= least);
+        self.holes.iter().find(|run| run.len >= count).or_else(longest)
+    }
+
+    /// All holes.
+    pub fn holes(&self) -> &RunSet {
+        &self.holes
+    }
+
+    /// What the txn under way gives back.
+    pub fn given_back(&self) -> &RunSet {
+        &self.given_back
+    }
+
+    /// What it has filled.
+    pub fn filled(&self) -> &RunSet {
+        &self.filled
+    }
+
+    /// What it has filled and not put to use.
+    pub fn filled_free(&self) -> Vec<Run> {
+        self.filled.iter().flat_map(|run| self.free_within(run)).collect()
+    }
+
+    /// Pages that checkpoints of this process take; an older one counts less and less.
+    pub fn demand(&self) -> u64 {
+        self.demand
+    }
+
+    /// A checkpoint has taken so many pages.
+    pub fn note_demand(&mut self, taken: u64) {
+        self.demand = taken.max(self.demand - self.demand / 8);
+    }
+
+    /// Another txn is under way from here on.
+    pub fn begin(&mut self) {
+        (self.given_back, self.filled) = (RunSet::default(), RunSet::default());
+    }
+
+    /// The txn is undone; it needs none of the pages that it took any more.
+    pub fn undo_holes(&mut self) {
+        let (given_back, filled) = (std::mem::take(&mut self.given_back), std::mem::take(&mut self.filled));
+        for run in given_back.iter() {
+            self.release(run);
+        }
+        for run in filled.iter() {
+            self.clear(run);
+            self.insert_hole(run);
+        }
+    }
+
     /// Makes pages part of the log, whatever they were.
     pub fn give_to_log(&mut self, run: Run) {
         self.clear(run);
@@ -524,12 +668,12 @@ impl Space {
         self.extents().filter(|(_, status)| *status == Status::Log).map(|(run, _)| run)
     }
 
-    /// Takes pages that are not free in `other`, or lie behind its end, out of what can be allocated.
-    /// Returns them.
+    /// Takes pages that are neither free nor holes in `other`, or lie behind its end, out of what can be allocated or
+    /// filled. Returns them. (What was a hole here has blocks there, and was flushed before it was used.)
     pub fn bar(&mut self, other: Option<&Space>) -> Vec<Run> {
         let mut barred = Vec::new();
-        for run in self.free_from(0) {
-            let shared = other.map_or_else(Vec::new, |other| other.free_within(run));
+        for run in self.free_from(0).into_iter().chain(self.holes.iter()) {
+            let shared = other.map_or_else(Vec::new, |other| other.unused_within(run));
             let mut at = run.start;
             for free in shared.into_iter().chain([Run { start: run.end(), len: 0 }]) {
                 if at < free.start {
@@ -562,13 +706,23 @@ impl Space {
     }
 
     fn free_within(&self, within: Run) -> Vec<Run> {
+        self.within(within, |status| status == Status::Free)
+    }
+
+    /// Free pages and holes.
+    fn unused_within(&self, within: Run) -> Vec<Run> {
+        self.within(within, |status| matches!(status, Status::Free | Status::Hole))
+    }
+
+    fn within(&self, within: Run, is_wanted: impl Fn(Status) -> bool) -> Vec<Run> {
         let first = self.extents.range(..=within.start).next_back().map_or(within.start, |(start, _)| *start);
-        let free = self.extents.range(first..within.end()).filter(|(_, (_, status))| *status == Status::Free);
-        free.filter_map(|(start, (len, _))| {
-            let (begin, end) = ((*start).max(within.start), (start + len).min(within.end()));
-            (begin < end).then(|| Run { start: begin, len: end - begin })
-        })
-        .collect()
+        let wanted = self.extents.range(first..within.end()).filter(|(_, (_, status))| is_wanted(*status));
+        wanted
+            .filter_map(|(start, (len, _))| {
+                let (begin, end) = ((*start).max(within.start), (start + len).min(within.end()));
+                (begin < end).then(|| Run { start: begin, len: end - begin })
+            })
+            .collect()
     }
 
     /// Bars pages from use until [`Space::end_quarantine`], as far as they are free: another process
@@ -630,7 +784,7 @@ impl Space {
     /// runs besides, and takes so many pages.
     pub fn retire_records(&mut self, chunk: Chunk, given: usize, taken: u64) -> Vec<GivenUp> {
         let mut retired = self.end_rounds();
-        let listed = (given + retired.len() + 2).saturating_add(taken as usize);
+        let listed = (given + retired.len() + self.filled.len() + 2).saturating_add(taken as usize);
         let needed = self.open.len() + FIXED_ROOM + listed.saturating_mul(RUN_ROOM);
         self.takes_over =
             chunk == Chunk::Little && !self.open.is_empty() && needed <= self.page_size - PART_AT;
@@ -679,7 +833,8 @@ impl Space {
         let in_page = self.page_size - PART_AT;
         // Room for the fixed part, the record's own run, and a chunk in proportion.
         let with_rest = |listed: usize| listed + 256 + listed / 2;
-        let listed_at_most = (taken.len() + log.len() + given.len() + 1) * RUN_ROOM;
+        let holes = self.given_back.len() + self.filled.len();
+        let listed_at_most = (taken.len() + log.len() + given.len() + holes + 1) * RUN_ROOM;
         let is_small = !self.chain.is_empty() && with_rest(listed_at_most) <= in_page;
         if self.takes_over || (chunk == Chunk::Little && is_small) {
             return 1;
@@ -688,6 +843,7 @@ impl Space {
         put_runs(&mut bytes, taken);
         put_runs(&mut bytes, log);
         put_given(&mut bytes, given, u64::MAX >> 16);
+        self.put_holes(&mut bytes);
         let len = with_rest(bytes.len());
         let all = self.extents.len() * EXTENT_ROOM;
         let much = if chunk == Chunk::Much { all.min(MUCH) } else { 0 };
@@ -722,6 +878,8 @@ impl Space {
         put_runs(&mut bytes, taken);
         put_runs(&mut bytes, log);
         put_given(&mut bytes, given, txn);
+        let mut holes = Vec::new();
+        self.put_holes(&mut holes);
         let (first, round) = if self.takes_over {
             [self.cursor, self.cursor, 0].iter().for_each(|number| put_varint(&mut bytes, *number));
             let last = self.chain.pop_back().expect("the link of what is open");
@@ -729,12 +887,14 @@ impl Space {
         } else {
             let little = bytes.len() + LITTLE.max(bytes.len() / 2);
             let limit = if chunk == Chunk::Little && !self.chain.is_empty() { little } else { usize::MAX };
-            let (from, to) = (self.cursor, self.put_chunk(&mut bytes, txn, limit.min(room - 8)));
+            let limit = limit.min((room - 8).saturating_sub(holes.len()));
+            let (from, to) = (self.cursor, self.put_chunk(&mut bytes, txn, limit));
             let is_end = to == self.page_count;
             assert!(is_end || !self.chain.is_empty(), "the first record must cover the whole file");
             self.cursor = if is_end { 0 } else { to };
             (txn, (from == 0, is_end))
         };
+        bytes.extend_from_slice(&holes);
         self.add_link(own, (first, txn), round);
         self.txn = txn;
         let len = bytes.len() as u32 - 4;
@@ -745,6 +905,14 @@ impl Space {
         let images = self.paginate(&bytes, own, txn);
         self.open = if chunk == Chunk::Little && pages == 1 { bytes } else { Vec::new() };
         images
+    }
+
+    /// What became holes and what was filled of them, where there are any.
+    fn put_holes(&self, bytes: &mut Vec<u8>) {
+        if !(self.given_back.is_empty() && self.filled.is_empty()) {
+            put_runs(bytes, &self.given_back);
+            put_runs(bytes, &self.filled);
+        }
     }
 
     /// Writes the state from the cursor on, as far as `limit` bytes reach; returns where it stopped.
@@ -772,6 +940,7 @@ impl Space {
                 }
                 Status::Free | Status::Quarantined => put_varint(&mut list, len << 2 | FREE),
                 Status::Log => put_varint(&mut list, len << 2 | LOG),
+                Status::Hole => put_varint(&mut list, len << 2 | HOLE),
             }
             last = start + len;
             count += 1;
@@ -816,8 +985,8 @@ impl Space {
             assert!(run.len > 0 && run.end() <= self.page_count, "{run:?} {status:?} of {}", self.page_count);
             if let Some((before, before_status)) = last {
                 assert!(before.end() <= run.start, "{before:?} overlaps {run:?}");
-                let both_free = before_status == Status::Free && status == Status::Free;
-                assert!(!both_free || before.end() < run.start, "{before:?} touches {run:?}");
+                let is_joined = before_status == status && matches!(status, Status::Free | Status::Hole);
+                assert!(!is_joined || before.end() < run.start, "{before:?} touches {run:?}");
             }
             if status == Status::Free {
                 free += run.len;
@@ -825,6 +994,8 @@ impl Space {
             }
             last = Some((run, status));
         }
+        let holes = self.extents().filter(|(_, status)| *status == Status::Hole).map(|(run, _)| run);
+        assert!(holes.eq(self.holes.iter()), "holes are the holes");
         assert_eq!(free, self.free_pages);
         assert_eq!(self.by_len.iter().map(|(len, _)| len).sum::<u64>(), free);
     }
@@ -918,6 +1089,8 @@ mod tests {
     ) -> State {
         let chunk = if is_logged { Chunk::Little } else { Chunk::Much };
         let txn = last.txn + 1;
+        let filled = space.filled().len();
+        assert!(filled <= 1, "a small txn fills one hole");
         let mut given = vec![*used];
         given.extend(space.retire_records(chunk, 1, 1));
         let given = join_given(given).unwrap();
@@ -977,10 +1150,107 @@ mod tests {
     }
 
     #[test]
+    fn holes_are_in_the_records_as_they_are_in_every_view() {
+        let (mut space, mut written) = (space(3000), Written::default());
+        space.recorded_pages = 3000;
+        let mut used = GivenUp { run: space.allocate(1)[0], birth: 1 };
+        let mut state = State::from_words(&[0; crate::shared::STATE_WORDS]);
+        state = commit_one(&mut space, &mut written, state, &mut used, false);
+        let (mut late, mut ends) = (Space::load(&written, &state, 4096).unwrap(), BTreeSet::new());
+        for txn in 2..600u64 {
+            let is_logged = !txn.is_multiple_of(7);
+            space.begin();
+            if space.free_pages() < 40 || txn.is_multiple_of(5) {
+                // A part of one of them, where it begins.
+                let hole = space.hole_for(16, 1);
+                hole.into_iter()
+                    .for_each(|hole| space.fill(Run { len: hole.len.min(16 + txn % 64), ..hole }));
+            }
+            if !is_logged {
+                let spare = space.spare(20 + txn * 37 % 2500, 16, 16, 1 + txn as usize % 5);
+                spare.into_iter().for_each(|run| space.give_back(run));
+            }
+            state = commit_one(&mut space, &mut written, state, &mut used, is_logged);
+            space.reclaim(&[], txn);
+            space.check();
+            let mut views = vec![Space::load(&written, &state, 4096).unwrap()];
+            if txn.is_multiple_of(11) {
+                late.catch_up(&written, &state).unwrap();
+                views.push(std::mem::replace(&mut late, Space::empty(4096)));
+            }
+            for mut view in views {
+                view.reclaim(&[], txn);
+                view.check();
+                assert!(view.extents().eq(space.extents()), "txn {txn}");
+                assert_eq!(view.free_pages(), space.free_pages());
+                late = view;
+            }
+            ends.insert(space.holes().iter().map(|run| run.len).sum::<u64>());
+        }
+        assert!(ends.len() > 50 && ends.last() > Some(&2000), "{ends:?}");
+    }
+
+    #[test]
+    fn a_txn_that_is_undone_has_filled_and_given_back_nothing() {
+        let mut space = space(500);
+        space.allocate(100);
+        space.give_back(Run { start: 112, len: 64 });
+        space.give_back(Run { start: 176, len: 16 });
+        assert_eq!(space.hole_for(1, 1), None, "who gives back does not fill");
+        space.begin();
+        assert_eq!(
+            (space.hole_for(80, 1), space.hole_for(81, 81)),
+            (Some(Run { start: 112, len: 80 }), None)
+        );
+        let before: Vec<_> = space.extents().collect();
+        space.fill(Run { start: 112, len: 32 });
+        let taken = space.allocate(3);
+        space.give_back(Run { start: 400, len: 16 });
+        taken.into_iter().for_each(|run| space.release(run));
+        space.undo_holes();
+        space.check();
+        assert!(space.extents().eq(before), "as it was");
+        assert!(space.given_back().is_empty() && space.filled().is_empty());
+    }
+
+    #[test]
+    fn what_is_spare_begins_and_ends_at_units_and_leaves_what_is_to_be_kept() {
+        let mut space = space(1000);
+        space.allocate(998);
+        for (start, len) in [(10, 100), (200, 300), (600, 20), (700, 70)] {
+            space.release(Run { start, len });
+        }
+        let spare = |keep, least, at_most| space.spare(keep, least, 16, at_most);
+        let all = [(16, 80), (208, 288), (704, 64)].map(|(start, len)| Run { start, len });
+        assert_eq!((spare(0, 64, 9), spare(0, 65, 9)), (all.to_vec(), all[..2].to_vec()));
+        assert_eq!(spare(0, 16, 9), all, "there is no unit in that of 20 pages");
+        assert_eq!(spare(0, 64, 1), [Run { start: 208, len: 288 }]);
+        let kept = spare(300, 16, 9);
+        assert_eq!(kept, [Run { start: 336, len: 160 }], "the end of the longest");
+        assert!(490 - 160 >= 300 + RECORD_SPARE);
+        assert!(spare(490, 1, 9).is_empty());
+    }
+
+    #[test]
+    fn a_record_whose_lists_of_holes_overlap_makes_a_view_that_is_whole() {
+        let mut space = space(500);
+        space.recorded_pages = 500;
+        space.fill(Run { start: 20, len: 40 });
+        space.given_back.insert(Run { start: 30, len: 100 });
+        let mut written = Written::default();
+        let mut used = GivenUp { run: space.allocate(1)[0], birth: 1 };
+        let state = State::from_words(&[0; crate::shared::STATE_WORDS]);
+        let state = commit_one(&mut space, &mut written, state, &mut used, false);
+        Space::load(&written, &state, 4096).unwrap().check();
+    }
+
+    #[test]
     fn damaged_record_bytes_never_panic() {
         let mut space = space(500);
         space.allocate(300);
         space.give_up(&[given(50, 3, 1), given(60, 1, 2)], 3).unwrap();
+        space.fill(Run { start: 350, len: 5 });
+        space.give_back(Run { start: 400, len: 64 });
         let mut taken = RunSet::default();
         taken.insert(Run { start: 4, len: 2 });
         let pages = space.encode_record(

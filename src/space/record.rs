@@ -10,7 +10,10 @@
 //!            | n, n × (gap, length)                          taken for the log
 //!            | n, n × (gap, length, txn - birth)             given up
 //!            | from, to | n, n × (gap, length·4 + kind [, txn - death, death - birth])   chunk
-//!              kind: 0 free, 1 pending, 2 log
+//!              kind: 0 free, 1 pending, 2 log, 3 hole
+//!            [| n, n × (gap, length)                         free pages that became holes
+//!             | n, n × (gap, length)]                        holes that were filled, before that
+//!              both are left out where there are neither
 //! ```
 
 use super::{GivenUp, Run, RunSet, Status};
@@ -25,6 +28,7 @@ pub const PART_AT: usize = HEADER_LEN + 8;
 pub const FREE: u64 = 0;
 pub const PENDING: u64 = 1;
 pub const LOG: u64 = 2;
+pub const HOLE: u64 = 3;
 
 /// A decoded space record.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub struct Record {
     pub from: u64,
     pub to: u64,
     pub chunk: Vec<(Run, Status)>,
+    pub given_back: Vec<Run>,
+    pub filled: Vec<Run>,
 }
 
 impl Record {
@@ -142,9 +148,16 @@ impl Record {
                     Some((run, Status::Pending { birth: death.checked_sub(varint(input)?)?, death }))
                 }
                 LOG => Some((run, Status::Log)),
-                _ => None,
+                _ => Some((run, Status::Hole)),
             }
         })?;
+        let (mut given_back, mut filled) = (Vec::new(), Vec::new());
+        if !input.is_empty() {
+            let mut at = 0;
+            given_back = list(input, |input| next_run(input, &mut at))?;
+            let mut at = 0;
+            filled = list(input, |input| next_run(input, &mut at))?;
+        }
         Some(Record {
             first: txn,
             round: (false, false),
@@ -160,6 +173,8 @@ impl Record {
             from,
             to,
             chunk,
+            given_back,
+            filled,
         })
     }
 }
@@ -223,6 +238,12 @@ fn narrate_one(record: &[u8], start: usize, told: &mut Vec<(usize, usize, String
             if tell(format!("extent {i}: 4 × pages + kind"))? & 3 == PENDING {
                 tell(format!("extent {i}: txn - death"))?;
                 tell(format!("extent {i}: death - birth"))?;
+            }
+        }
+        for list in ["hole", "filled"] {
+            for i in 0..tell(format!("{list}: runs"))? {
+                tell(format!("{list} {i}: gap"))?;
+                tell(format!("{list} {i}: pages"))?;
             }
         }
         Some(())

@@ -223,7 +223,7 @@ impl Observer for Flushes {
                 self.plan.lock().unwrap().written += written as u64;
                 Verdict::Proceed
             }
-            Op::SetLen { .. } | Op::Reserve { .. } => Verdict::Proceed,
+            Op::SetLen { .. } | Op::Reserve { .. } | Op::Punch { .. } => Verdict::Proceed,
         }
     }
 }
