@@ -687,9 +687,8 @@ impl Store {
         match &mut writer.space {
             Some(space) => space.catch_up(&source, &state)?,
             None => {
-                let mut space = Space::load(&source, &state, self.pages.page_size)?;
+                let space = Space::load(&source, &state, self.pages.page_size)?;
                 self.check_log(&space)?;
-                space.quarantine(&writer.quarantine);
                 writer.space = Some(space);
             }
         }
@@ -697,6 +696,9 @@ impl Store {
             // In this order: whoever is published later is judged later.
             let published = self.readers.published().txn;
             space.reclaim(&self.needed(&writer.stored.1)?, published);
+            // Behind that: in the records most of what was free to a commit that failed is pending still. And each
+            // time: what others have committed since is read over it.
+            space.quarantine(&writer.quarantine);
         }
         Ok(state)
     }

@@ -1334,4 +1334,58 @@ mod tests {
             assert_eq!(r.get(BLOBS, &key).unwrap(), Some(&[expected; 1500][..]));
         }
     }
+
+    /// Panics when it is told to, at a write of pages, and notes where they are written.
+    #[derive(Default)]
+    struct PanicOnce {
+        is_told: AtomicBool,
+        written: parking_lot::Mutex<Vec<std::ops::Range<u64>>>,
+    }
+
+    impl Observer for PanicOnce {
+        fn before(&self, op: &Op<'_>) -> Verdict {
+            if let Op::Write { offset, data } = op {
+                let len = data.iter().map(|part| part.len() as u64).sum::<u64>();
+                self.written.lock().push(*offset..offset + len);
+                let is_meta = *offset < 8192;
+                assert!(is_meta || !self.is_told.swap(false, Ordering::SeqCst), "as it was told");
+            }
+            Verdict::Proceed
+        }
+    }
+
+    /// In the file's records most of what was free to the commit that failed is still pending.
+    #[test]
+    fn pages_of_a_commit_that_a_panic_has_ended_are_not_the_next_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let panics = Arc::new(PanicOnce::default());
+        let store =
+            Store::open_apart(&directory.path().join("one.maple"), &config(Some(panics.clone()))).unwrap();
+        let put = |keys: std::ops::Range<u64>, fill| {
+            let mut w = WriteTxn::begin(&store, Wait::Forever)?.expect("waits");
+            w.set_durability(Durability::Ordered);
+            keys.into_iter().try_for_each(|key| w.put(BLOBS, &key, &[fill; 1500]).map(drop))?;
+            w.commit()
+        };
+        put(0..3000, 1).unwrap();
+        let mut reused = 0;
+        for round in 0..20u8 {
+            let begin = u64::from(round) * 100;
+            put(begin..begin + 60, 2).unwrap();
+            put(begin + 30..begin + 90, 3).unwrap();
+            panics.written.lock().clear();
+            panics.is_told.store(true, Ordering::SeqCst);
+            let end = store.readers.head().page_count * store.pages.page_size as u64;
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| put(begin..begin + 20, 4)));
+            assert!(ended.is_err(), "it panics");
+            let failed = std::mem::take(&mut *panics.written.lock());
+            reused += failed.iter().filter(|place| place.end <= end).count();
+            put(begin + 50..begin + 70, 5).unwrap();
+            for now in panics.written.lock().iter().filter(|now| now.start >= 8192) {
+                let both = |old: &&std::ops::Range<u64>| old.start < now.end.min(end) && now.start < old.end;
+                assert_eq!(failed.iter().find(both), None, "round {round}: {now:?} is written again");
+            }
+        }
+        assert!(reused >= 20, "only {reused} of their writes went to pages that were used before");
+    }
 }
