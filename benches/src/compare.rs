@@ -14,7 +14,7 @@ mod growth;
 mod loads;
 mod memory;
 mod reads;
-mod store;
+pub mod store;
 mod sustained;
 mod ycsb;
 

@@ -60,6 +60,12 @@ pub trait Engine: Send {
     /// Takes a snapshot and gives it up again, so many times.
     fn begin_read(&self, times: usize);
 
+    /// A snapshot that stays until it is dropped: gets each key that it is given, and compares its value. `None`
+    /// where nobody has asked for it yet.
+    fn snapshot(&self) -> Option<Snapshot<'_>> {
+        None
+    }
+
     /// A handle to the same store for another thread.
     fn another(&self) -> Box<dyn Engine>;
 
@@ -72,6 +78,9 @@ pub trait Engine: Send {
         false
     }
 }
+
+/// Gets and compares in one snapshot, which it holds.
+pub type Snapshot<'e> = Box<dyn Fn(Pairs<'_>) + 'e>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Direction {

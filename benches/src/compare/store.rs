@@ -86,6 +86,12 @@ impl Store {
         files(&self.directory).into_iter().map(blocks).sum()
     }
 
+    /// Bytes of the files, and what they occupy.
+    pub fn sizes(&self) -> (u64, u64) {
+        let len = |file: PathBuf| file.metadata().map_or(0, |metadata| metadata.len());
+        (files(&self.directory).into_iter().map(len).sum(), self.bytes())
+    }
+
     /// Drops the page cache's pages of the files of a store that is closed.
     pub fn forget_pages(&self) {
         assert!(self.engine.is_none(), "pages that are mapped stay");

@@ -3,7 +3,7 @@
 //! the disk is MDB_NOSYNC. Where memory is scarce, MDB_NORDAHEAD, as its documentation advises. Numbers are
 //! an MDB_INTEGERKEY table. Compaction is a compacting copy.
 
-use super::{Direction, Engine, Mode, check};
+use super::{Direction, Engine, Mode, Snapshot, check};
 use crate::data::{Pairs, Seen, Shape, Source, number, number_value};
 use heed::types::Bytes;
 use heed::{CompactionOption, Database, DatabaseFlags, Env, EnvFlags, EnvOpenOptions};
@@ -155,6 +155,15 @@ impl<F: Form> Engine for Lmdb<F> {
         for _ in 0..times {
             black_box(self.env.read_txn().expect("a snapshot"));
         }
+    }
+
+    fn snapshot(&self) -> Option<Snapshot<'_>> {
+        let r = self.env.read_txn().expect("a snapshot");
+        Some(Box::new(move |pairs| {
+            for (key, value) in pairs.iter() {
+                check(self.table.get(&r, F::key(key).as_ref()).expect("readable"), value);
+            }
+        }))
     }
 
     fn another(&self) -> Box<dyn Engine> {

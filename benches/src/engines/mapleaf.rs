@@ -1,7 +1,7 @@
 //! mapleaf with its defaults: checksums, bounds checks and slots on, every commit durable
 //! (`Durability::Durable`). Not waiting for the disk is `Durability::Eventual`. Numbers are a table of u64.
 
-use super::{Direction, Engine, Mode};
+use super::{Direction, Engine, Mode, Snapshot};
 use crate::PAIRS;
 use crate::data::{Pairs, Seen, Shape, Source, number, number_value};
 use mapleaf::{Database, Durability, Error, Options, Table};
@@ -119,6 +119,17 @@ macro_rules! engine {
                 for _ in 0..times {
                     black_box(self.0.begin_read().expect("a snapshot"));
                 }
+            }
+
+            fn snapshot(&self) -> Option<Snapshot<'_>> {
+                let r = self.0.begin_read().expect("a snapshot");
+                Some(Box::new(move |pairs| {
+                    let table = r.table($table).expect("the table");
+                    for (key, value) in pairs.iter() {
+                        let found = table.get($($by)? $key(key)).expect("readable");
+                        assert!(found == Some($value(value)), "a wrong value");
+                    }
+                }))
             }
 
             fn another(&self) -> Box<dyn Engine> {

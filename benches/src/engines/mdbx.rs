@@ -3,7 +3,7 @@
 //! store whole. Numbers are an MDBX_INTEGERKEY table. The crate's interface has no compaction.
 
 use super::lmdb::{Form, Native, Plain};
-use super::{Direction, Engine, Mode, check};
+use super::{Direction, Engine, Mode, Snapshot, check};
 use crate::data::{Pairs, Seen, Shape, Source};
 use libmdbx::{
     Database, DatabaseKind, DatabaseOptions, NoWriteMap, ReadWriteOptions, SyncMode, TableFlags, WriteFlags,
@@ -140,6 +140,17 @@ impl<E: DatabaseKind + Send + Sync, F: Form> Engine for Mdbx<E, F> {
         for _ in 0..times {
             drop(black_box(self.db.begin_ro_txn().expect("a snapshot")));
         }
+    }
+
+    fn snapshot(&self) -> Option<Snapshot<'_>> {
+        let r = self.db.begin_ro_txn().expect("a snapshot");
+        Some(Box::new(move |pairs| {
+            let table = r.open_table(TABLE).expect("the table");
+            for (key, value) in pairs.iter() {
+                let found: Option<Cow<[u8]>> = r.get(&table, F::key(key)).expect("readable");
+                check(found.as_deref(), value);
+            }
+        }))
     }
 
     fn another(&self) -> Box<dyn Engine> {

@@ -2,7 +2,7 @@
 //! and checksums that tell a commit that was torn. Not waiting for the disk is `Durability::None`. Numbers
 //! are a table of u64.
 
-use super::{Direction, Engine, Mode};
+use super::{Direction, Engine, Mode, Snapshot};
 use crate::data::{Pairs, Seen, Shape, Source, number, number_value};
 use redb::{
     Builder, Database, Durability, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition,
@@ -131,6 +131,25 @@ macro_rules! engine {
                 for _ in 0..times {
                     black_box(self.0.begin_read());
                 }
+            }
+
+            fn snapshot(&self) -> Option<Snapshot<'_>> {
+                let r = self.0.begin_read();
+                Some(Box::new(move |pairs| {
+                    let table = r.open_table($table).expect("the table");
+                    for (key, value) in pairs.iter() {
+                        let found = table.get($key(key)).expect("readable").expect("there");
+                        assert!(found.value() == $value(value), "a wrong value");
+                    }
+                }))
+            }
+
+            fn settle(&self) {
+                let Store::Writing(db, _) = &*self.0 else { return };
+                // Its txns that waited for nothing become durable with the next one that does.
+                let mut w = db.begin_write().expect("a txn");
+                w.set_durability(Durability::Immediate).expect("this durability");
+                w.commit().expect("committed");
             }
 
             fn another(&self) -> Box<dyn Engine> {
