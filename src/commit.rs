@@ -24,6 +24,7 @@ use crate::shared::State;
 use crate::space::{Chunk, GivenUp, Run, RunSet, join_given};
 use crate::store::{MIN_LOG, Store};
 use crate::tree::multi::set_tree;
+use crate::tree::relocate::SPARE;
 use crate::tree::{Tree, insert, remove};
 use std::borrow::Cow;
 use std::io::IoSlice;
@@ -82,6 +83,8 @@ pub struct Changes<'t> {
     pub next_table: u32,
     /// The application's number.
     pub user_version: u64,
+    /// The list of stored snapshots, without these changes.
+    pub named: Tree,
     /// Which snapshots are made and dropped.
     pub snapshots: &'t named::Changes,
 }
@@ -165,9 +168,12 @@ pub fn commit(
         Way::Checkpoint { more_log } => {
             // 1. and 2. Number the pages and write them.
             let mut next = log.next(dirty.txn).map_err(Failure::Clean)?;
+            let dropped = drop_log_behind(dirty, &mut next).map_err(Failure::Clean)?;
+            let more_log = if dropped.is_empty() { more_log } else { first_log(dirty) };
             let new_log = extend_log(dirty, &mut next, more_log).map_err(Failure::Clean)?;
-            let chunk = if dirty.base.txn == log.checkpoint { Chunk::Page } else { Chunk::Much };
-            let detail = Detail { new_log: &new_log, dropped_log: &[], chunk, excess: excess(dirty) };
+            let is_short = dirty.base.txn == log.checkpoint && dirty.tail().is_none();
+            let chunk = if is_short { Chunk::Page } else { Chunk::Much };
+            let detail = Detail { new_log: &new_log, dropped_log: &dropped, chunk, excess: excess(dirty) };
             let state = write(dirty, changes, &detail).map_err(Failure::Clean)?;
             // 3. to 6. Flush them, write the other meta slot, flush it, publish.
             let state = {
@@ -317,6 +323,31 @@ fn more_log(store: &Store, base: &State, log: &Log) -> u64 {
     if allowed { more / page_size } else { 0 }
 }
 
+/// Where the txn compacts and some of the log lies in the tail: a log without extents begins. Returns the old ones, to be
+/// given up.
+fn drop_log_behind(dirty: &mut Dirty, log: &mut Log) -> Result<Vec<GivenUp>> {
+    let is_behind = |(start, pages): &(u64, u64)| dirty.tail().is_some_and(|tail| start + pages > tail);
+    if !log.extents().iter().any(is_behind) {
+        return Ok(Vec::new());
+    }
+    log.set_extents(Vec::new());
+    // The checkpoint before needs it.
+    let checkpoint = dirty.store.log()?.checkpoint;
+    Ok(dirty.space.drop_log(checkpoint))
+}
+
+/// Pages of the log that begins in a store that shrinks: as much as there is room for in front of the tail, or none.
+fn first_log(dirty: &Dirty) -> u64 {
+    let page_size = dirty.page_size() as u64;
+    let page_count = dirty.tail().unwrap_or(dirty.base.page_count);
+    let limit = dirty.store.log_limit(&State { page_count, ..dirty.base });
+    let wanted = (page_count * page_size / 64).clamp(MIN_LOG, (limit / 4).max(MIN_LOG));
+    let sizes =
+        std::iter::successors(Some(wanted), |size| Some(size / 2)).take_while(|size| *size >= MIN_LOG);
+    let mut sizes = sizes.map(|size| size / page_size);
+    sizes.find(|pages| dirty.has_run_beside(*pages, SPARE)).unwrap_or(0)
+}
+
 /// Adds an extent to the log, if there is room for it. Returns it.
 fn extend_log(dirty: &mut Dirty, log: &mut Log, more: u64) -> Result<Vec<Run>> {
     if more == 0 {
@@ -414,7 +445,7 @@ fn number(
     changes: &mut Changes<'_>,
     detail: &Detail<'_>,
 ) -> Result<State> {
-    let Changes { tables, catalog, next_table, user_version, snapshots } = changes;
+    let Changes { tables, catalog, next_table, user_version, named, snapshots } = changes;
     let catalog: &mut Tree = catalog;
     // The catalog entries have their final length now and their final content when roots are known.
     for table in tables.iter_mut() {
@@ -424,7 +455,7 @@ fn number(
         plan.collect(dirty, table.tree, None)?;
     }
     plan.collect(dirty, catalog, None)?;
-    let mut named = named::snapshots_tree(&dirty.base, dirty.page_size());
+    let mut named = *named;
     let base = dirty.base;
     snapshots.keys().try_for_each(|name| remove::remove(dirty, &mut named, name.as_bytes()).map(drop))?;
     put_snapshots(dirty, &mut named, snapshots, &base)?;
@@ -460,6 +491,7 @@ fn number(
     };
     extend_record(dirty)?;
     dirty.trim()?;
+    dirty.cut_end();
     if let Some(excess) = &detail.excess {
         give_back(dirty, excess);
         extend_record(dirty)?;

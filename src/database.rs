@@ -20,10 +20,12 @@ use crate::session::{Sidecars, name_beside};
 use crate::shared::FlushState;
 use crate::snapshot::Verify;
 use crate::store::{Origin, Store, Wait};
+use crate::txn::compact::{self, Budget, Compacted, Course};
 use crate::txn::migrate::{Migration, steps_done};
 use crate::txn::trim::Trimmed;
 use crate::txn::{self, ReadTxn, WriteTxn};
 use crate::verify::{self, Progress, Stats, VerifyReport};
+use parking_lot::Mutex;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -368,6 +370,8 @@ pub struct Database {
 struct Handle {
     store: Arc<Store>,
     batches: Batches,
+    /// How far [`Database::compact`] has come.
+    course: Mutex<Course>,
     #[cfg(feature = "async")]
     listeners: Arc<Listeners>,
     /// The same for a process that was forked from the one that opened it.
@@ -379,6 +383,7 @@ impl Handle {
         Arc::new(Handle {
             store,
             batches: Batches::default(),
+            course: Mutex::default(),
             #[cfg(feature = "async")]
             listeners: Arc::default(),
             successor: OnceLock::new(),
@@ -688,7 +693,39 @@ impl Database {
         let _turn = self.begin_write()?;
         let store = self.store()?;
         store.counters().asked_checkpoints.add(1);
-        store.lead()?.checkpoint_head()
+        store.lead()?.checkpoint_head()?;
+        store.shorten().map(drop)
+    }
+
+    /// Makes the file shorter: moves what lies at its end to free pages in front, in txns of their own between which
+    /// others write, and cuts off what is free behind. As much as the budget allows; the next call of this handle goes on
+    /// where this one ended. Snapshots, in all processes, go on seeing what they see.
+    ///
+    /// ```
+    /// use mapleaf::{Budget, Database, Table};
+    /// const BLOBS: Table<u64, [u8]> = Table::new("blobs");
+    /// # let db = Database::temporary()?;
+    /// db.write(|w| (0..2000).try_for_each(|i| w.put(BLOBS, &i, &[7; 1000]).map(drop)))?;
+    /// db.write(|w| w.delete_range(BLOBS, 20..))?;
+    /// let before = db.file_usage()?.len;
+    /// while !db.compact(Budget::pages(100))?.is_done {}
+    /// assert!(db.file_usage()?.len < before / 4);
+    /// assert_eq!(db.begin_read()?.len(BLOBS)?, 20);
+    /// # Ok::<_, mapleaf::Error>(())
+    /// ```
+    ///
+    /// A page that is moved is written once, as are the branches above it, once for all of their children that one step moves;
+    /// to find them all branches are read once, and the leaves of tables that have large values or sets of values in pages of
+    /// their own. A step is a checkpoint (two flushes) that moves up to 1024 pages. What a snapshot holds for long, and a large
+    /// value that fits nowhere, stays where it is. Moved pages count as changed for incremental backups. A thread that holds a
+    /// write txn waits for itself.
+    ///
+    /// # Errors
+    /// Those of [`Database::begin_write`] and [`WriteTxn::commit`]; `Corrupt` where a page that it comes by is damaged. What
+    /// was done before stays done.
+    pub fn compact(&self, budget: Budget) -> Result<Compacted> {
+        let handle = self.handle.current()?;
+        compact::compact(&handle.store, &mut handle.course.lock(), budget)
     }
 
     /// Gives all free space back to the system, in every run of 64 KiB or more: the file takes less of the disk at once,

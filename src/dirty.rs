@@ -177,6 +177,15 @@ pub struct Dirty {
     count_held_at: usize,
     /// Everything allocated, less what was released.
     taken: RunSet,
+    /// Where it compacts: what lies from this page on is to come free. Free pages there are barred.
+    tail: Option<u64>,
+    barred: Vec<Run>,
+    /// The file may end here.
+    end: u64,
+    /// Pages of holes in front of the tail.
+    front_holes: u64,
+    /// Holes, and what was filled of some, in what was cut off.
+    cut_holes: Vec<Run>,
     /// The txns of the stored snapshots that it began with, ascending.
     pub stored: Vec<u64>,
     /// Number of failed flushes when the txn began.
@@ -224,6 +233,11 @@ impl Dirty {
             given_up: Vec::new(),
             count_held_at,
             taken: RunSet::default(),
+            tail: None,
+            barred: Vec::new(),
+            end: base.page_count,
+            front_holes: 0,
+            cut_holes: Vec::new(),
             stored: Vec::new(),
             failures,
             max_size,
@@ -549,6 +563,60 @@ impl Dirty {
         }
     }
 
+    /// Allocates in front of a page as far as there is room, from now on; the commit will be a checkpoint that leaves
+    /// as little as can be behind it, and cuts off what is free at the end. Returns how many pages the store will have.
+    pub fn set_tail(&mut self, page: u64) -> u64 {
+        self.tail = Some(page);
+        self.end = self.end_behind(page);
+        self.barred = self.space.bar_from(page);
+        let holes = self.space.holes().iter().take_while(|run| run.start < page);
+        self.front_holes = holes.map(|run| run.end().min(page) - run.start).sum();
+        self.end
+    }
+
+    /// The length that the file can have, as it grows, behind this page and all that are not free.
+    fn end_behind(&self, page: u64) -> u64 {
+        let (_, unit) = self.growth(self.space.page_count());
+        let end = self.space.used_end().max(page).next_multiple_of(unit);
+        end.min(self.space.page_count())
+    }
+
+    /// Where it compacts: takes what is free at the end of the file off the store. All pages were allocated.
+    pub fn cut_end(&mut self) {
+        self.unbar();
+        if self.tail.is_some() {
+            let end = self.end_behind(self.end);
+            self.cut_holes = self.space.holes_from(end);
+            self.space.shrink_to(end);
+        }
+    }
+
+    /// The page that [`Dirty::set_tail`] was called with.
+    pub fn tail(&self) -> Option<u64> {
+        self.tail
+    }
+
+    /// What was barred can be allocated. Returns whether that is anything.
+    pub fn unbar(&mut self) -> bool {
+        let barred = std::mem::take(&mut self.barred);
+        self.space.unbar(&barred);
+        !barred.is_empty()
+    }
+
+    /// Whether a free run has so many pages, and as many pages are left besides as all that is in memory takes, and
+    /// `spare` more.
+    pub fn has_run_beside(&self, pages: u64, spare: u64) -> bool {
+        let others = (self.bytes() / self.page_size()) as u64 + spare;
+        let has_run = self.space.has_run(pages)
+            || self.space.hole_for(pages, pages, self.tail.unwrap_or(u64::MAX)).is_some();
+        has_run && self.room() >= pages.saturating_add(others)
+    }
+
+    /// Pages that can be taken without growing: those that are free, and holes in front of the tail.
+    pub fn room(&self) -> u64 {
+        self.space.free_pages() + self.front_holes
+    }
+
     /// Sees to it that `count` pages can be taken.
     ///
     /// # Errors
@@ -581,7 +649,11 @@ impl Dirty {
             return Ok(());
         }
         self.reclaim_all()?;
-        if has_room(&self.space) {
+        let front = self.tail.unwrap_or(0);
+        if has_room(&self.space)
+            || self.fill_holes(has_room, missing, least, front)?
+            || (self.unbar() && has_room(&self.space))
+        {
             return Ok(());
         }
         let Err(error) = self.fill_or_grow(has_room, missing, least) else { return Ok(()) };
@@ -604,13 +676,27 @@ impl Dirty {
         missing: &dyn Fn(&Space) -> u64,
         least: u64,
     ) -> Result<()> {
-        while let Some(hole) = self.space.hole_for(missing(&self.space), least) {
+        match self.fill_holes(has_room, missing, least, u64::MAX)? {
+            true => Ok(()),
+            false => self.grow(missing(&self.space)),
+        }
+    }
+
+    /// Fills holes in front of page `end`, of at least `least` pages, until there is room. Returns whether there is.
+    fn fill_holes(
+        &mut self,
+        has_room: &dyn Fn(&Space) -> bool,
+        missing: &dyn Fn(&Space) -> u64,
+        least: u64,
+        end: u64,
+    ) -> Result<bool> {
+        while let Some(hole) = self.space.hole_for(missing(&self.space), least, end) {
             self.fill(hole, missing(&self.space))?;
             if has_room(&self.space) {
-                return Ok(());
+                return Ok(true);
             }
         }
-        self.grow(missing(&self.space))
+        Ok(false)
     }
 
     /// Makes free pages of a hole: `count`, but no less than the file would grow by.
@@ -620,6 +706,7 @@ impl Dirty {
         let run = Run { len: count.max(step).next_multiple_of(unit).min(hole.len), ..hole };
         self.store.pages.disk.refill(run.start * page_size, run.len * page_size)?;
         self.space.fill(run);
+        self.front_holes = self.front_holes.saturating_sub(run.len);
         Ok(())
     }
 
@@ -822,13 +909,19 @@ impl Dirty {
 
     /// Undoes every allocation and growth; false when the file could not be cut to its old length.
     pub fn undo(&mut self) -> bool {
+        self.unbar();
         for run in std::mem::take(&mut self.taken).iter() {
             self.space.release(run);
         }
         self.space.undo_holes();
+        let (count, base) = (self.space.page_count(), self.base.page_count);
+        if count < base {
+            self.space.grow_to(count, base);
+            std::mem::take(&mut self.cut_holes).into_iter().for_each(|run| self.space.make_hole(run));
+        }
         if self.has_grown {
-            self.space.shrink_to(self.base.page_count);
-            return self.store.pages.disk.set_len(self.base.page_count * self.page_size() as u64).is_ok();
+            self.space.shrink_to(base);
+            return self.store.cut(base).is_ok();
         }
         true
     }

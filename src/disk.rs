@@ -6,13 +6,15 @@
 //! written where, and in which order ([`crate::commit`]).
 //!
 //! Invariants:
-//! 1. `known_len` is at most the file's length (checked with fstat before it is raised).
+//! 1. `known_len` is at most the file's length (checked with fstat before it is raised), or what that was before the file
+//!    was cut by another process; nobody asks for more than a state has that the cut has left whole ([`crate::store`]).
 //! 2. Mappings are only added, never removed, while the store is open; a slice stays where it is.
 
 use crate::counters::Counting;
 use crate::descriptor;
 use crate::error::{Error, Result};
 use crate::map::{self, CachedBytes, DataMap};
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags};
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -121,6 +123,8 @@ pub struct Disk {
     known_len: AtomicU64,
     /// Whether the file system can give blocks back, once that was asked.
     can_punch: OnceLock<bool>,
+    /// Locked while `known_len` is set to what the file has.
+    looking: Mutex<()>,
     /// Whether this process had a limit for the length of files when it opened this one.
     is_limited: bool,
     /// Whether a commit is refused once the file has no name: it had one when it was opened.
@@ -166,6 +170,7 @@ impl Disk {
             maps: [const { OnceLock::new() }; MAX_MAPS],
             newest_map: AtomicUsize::new(0),
             known_len: AtomicU64::new(0),
+            looking: Mutex::new(()),
         };
         let _ = disk.maps[0].set(mapped.first);
         disk.admit(needed)?;
@@ -250,8 +255,16 @@ impl Disk {
         self.admit_slowly(len)
     }
 
+    /// The file was cut, perhaps by another process: forgets that it was longer. Where the system does not say how long it
+    /// is, nothing is known.
+    pub fn look_again(&self) {
+        let _looking = self.looking.lock();
+        self.known_len.fetch_min(self.len().unwrap_or(0), Ordering::AcqRel);
+    }
+
     #[cold]
     fn admit_slowly(&self, len: u64) -> Result<()> {
+        let _looking = self.looking.lock();
         let real = self.len()?;
         if real < len {
             return Err(self.truncated(real, len));

@@ -23,6 +23,7 @@
 //!
 //! [`Durability::Eventual`]: crate::Durability::Eventual
 
+use crate::create::slots_in;
 use crate::error::{Error, Result};
 use crate::lock::{self, Mode};
 use crate::log::{Log, RECORD_HEAD};
@@ -241,6 +242,10 @@ impl Lead<'_> {
         })
         .inspect_err(|_| store.take_back_meta(slot))?;
         // 6. Publish. Only from here on may the log begin again.
+        let before = readers.head().page_count.max(readers.published().page_count);
+        if state.page_count < before {
+            readers.set_shrunk(state.txn, before.max(readers.shrunk().1));
+        }
         readers.set_checkpoint(state.txn, slot);
         store.set_log(log);
         store.unwritten.lock().clear();
@@ -260,6 +265,25 @@ impl Lead<'_> {
             true => self.check(),
             false => Err(self.store.lost()),
         }
+    }
+
+    /// Sees to it that neither meta slot speaks of more than so many pages, unless the checkpoint has more: writes that into
+    /// the other slot too.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn level_slots(&self, page_count: u64) -> Result<()> {
+        self.check()?;
+        let (meta, slot) = self.store.checkpoint()?;
+        let most = page_count.max(meta.page_count.get());
+        if slots_in(&self.store.pages.disk)[1 - slot]
+            .as_ref()
+            .is_ok_and(|other| other.page_count.get() > most)
+        {
+            self.risk(|| self.store.write_slot(&meta, 1 - slot))?;
+            self.settle();
+        }
+        Ok(())
     }
 
     /// Makes the head a checkpoint, unless it is one. The caller has the turn to write.
@@ -408,10 +432,34 @@ impl Store {
             return flushed;
         }
         let finished = match readers.open_turn() {
-            None => self.lead()?.checkpoint_head().map(|()| self.leave_mark()),
+            None => self.finish_alone(),
             Some(_) => Ok(()),
         };
         self.unshare()?;
         finished
+    }
+
+    fn finish_alone(&self) -> Result<()> {
+        self.lead()?.checkpoint_head()?;
+        self.shorten()?;
+        self.leave_mark();
+        Ok(())
+    }
+
+    /// Cuts off what lies behind the head, as far as no state that somebody can still see has more pages. Returns how many
+    /// bytes that were. The caller has the turn to write, or is alone.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn shorten(&self) -> Result<u64> {
+        let (page_count, has) = (self.head()?.page_count, self.pages.disk.len()?);
+        if has <= page_count * self.pages.page_size as u64 {
+            return Ok(0);
+        }
+        // Nothing is flushed meanwhile.
+        let lead = self.lead()?;
+        lead.level_slots(page_count)?;
+        self.cut(page_count)?;
+        Ok(has.saturating_sub(self.pages.disk.len()?))
     }
 }

@@ -88,6 +88,7 @@ pub use sort::Duplicates;
 pub use table::cursor::Cursor;
 pub use table::{KeyValue, Keys, Range, Table, TableView, ValueReader};
 pub use txn::bulk::BulkOptions;
+pub use txn::compact::{Budget, Compacted};
 pub use txn::convert::NewEntries;
 pub use txn::cursor::CursorMut;
 pub use txn::entry::Entry;

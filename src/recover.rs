@@ -33,7 +33,7 @@ use crate::log::{Record, Records};
 use crate::named;
 use crate::redo::{Change, next_change};
 use crate::shared::{FlushState, State};
-use crate::space::{GivenUp, Run, Space};
+use crate::space::{GivenUp, Space};
 use crate::store::{Snapshot, Store, Writer, check_txn};
 use crate::tree::{Tree, cut, insert, multi, prefetch, remove};
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
     if store.readers.flush_state() == FlushState::Settled && !store.is_unsettled()? {
         return Ok(());
     }
-    store.heed_failures();
+    store.heed_upsets();
     let fresh = lead.is_first();
     store.counters().recoveries.add(1);
     writer.space = None;
@@ -143,7 +143,8 @@ fn rebuild(
     let mut given = Vec::new();
     if !lead.is_first() {
         given.extend(set_aside(store, &mut space, &base)?);
-        given.extend(drop_log(&mut space, checkpoint.txn));
+        // Blocks of which a flush has failed are not used again for a log.
+        given.extend(space.drop_log(checkpoint.txn));
     }
     space.quarantine(&writer.quarantine);
     let mut dirty = Dirty::new(Arc::clone(store), base, writer.next_txn, space, Vec::new());
@@ -161,6 +162,7 @@ fn rebuild(
             catalog: &mut catalog,
             next_table,
             user_version,
+            named: named::snapshots_tree(&base, page_size),
             snapshots: &named::Changes::new(),
         };
         commit::commit_recovered(dirty, &mut changes, lead, &given)
@@ -197,13 +199,6 @@ fn set_aside(store: &Store, space: &mut Space, base: &State) -> Result<Vec<Given
     }
     let birth = base.txn + 1;
     Ok(barred.into_iter().map(|run| GivenUp { run, birth }).collect())
-}
-
-/// Takes the log's pages out of it: blocks of which a flush has failed are not used again for a log.
-fn drop_log(space: &mut Space, birth: u64) -> Vec<GivenUp> {
-    let runs: Vec<Run> = space.log_runs().collect();
-    runs.iter().for_each(|run| space.clear(*run));
-    runs.into_iter().map(|run| GivenUp { run, birth }).collect()
 }
 
 struct Table {

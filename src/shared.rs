@@ -16,9 +16,10 @@
 //!         | 11 inode of the file that these words lie in
 //!         | 12 newest txn known to be on the disk | 13 bytes of the log known to be
 //!         | 14 newest txn that is to be published only when it is on the disk
-//!         | 15 number of failed flushes | 16 heads
+//!         | 15 number of failed flushes; from bit 32 on that of times that the file was cut | 16 heads
 //!         | 17 number of snapshots that were pinned once more, for somebody else
 //!         | 18 the mark of settled meta slots: 0 nobody has looked, 1 taken away, 2 left by who was here before
+//!         | 19 the newest txn that has fewer pages than one before it, 0: none | 20 pages that those before it have at most
 //!         words 64–191: eight states of 16 words, that of publication p in place p mod 8
 //!         words 192–255: four states likewise, the heads
 //!         words 256–319: for failed flush f, in place f mod 64, the newest txn that it did not cost
@@ -37,7 +38,8 @@
 //!
 //! Invariants:
 //! 1. The state of publication `p` is written before the number of publications becomes `p`.
-//! 2. Only the holder of the flush lock publishes and changes words 9 to 13, 15 and 18; only the holder of the
+//! 2. Only the holder of the flush lock publishes and changes words 9 to 13, 18 to 20, and 15, which counts cuts by
+//!    whoever has the turn as well; only the holder of the
 //!    writer lock changes words 8 and 14 and the heads (or who is alone, as the last to close). Only the
 //!    owner writes a slot while it lives.
 
@@ -50,7 +52,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"mapleafL");
-const LAYOUT: u64 = 4;
+const LAYOUT: u64 = 5;
 const MAGIC_WORD: usize = 0;
 const LAYOUT_WORD: usize = 1;
 const STORE_ID_WORD: usize = 2;
@@ -70,10 +72,14 @@ const FAILURES_WORD: usize = 15;
 const HEADS_WORD: usize = 16;
 const HANDOVERS_WORD: usize = 17;
 const MARK_WORD: usize = 18;
+const SHRUNK_WORD: usize = 19;
+const LONGEST_WORD: usize = 20;
 const PUBLISHED: Ring = Ring { count_word: PUBLICATIONS_WORD, first_word: 64, states: 8 };
 const HEADS: Ring = Ring { count_word: HEADS_WORD, first_word: 192, states: 4 };
 const FAILED_AT_WORD: usize = 256;
 const FAILED_AT_COUNT: u64 = 64;
+/// What a cut adds to the number of failures.
+const CUT: u64 = 1 << 32;
 /// Words of a state.
 pub const STATE_WORDS: usize = 16;
 /// Bytes of a page of the sidecar: of its head, and of each block.
@@ -468,7 +474,40 @@ impl<W: Words> Shared<W> {
 
     /// Number of flushes that failed.
     pub fn failures(&self) -> u64 {
+        self.upsets() % CUT
+    }
+
+    /// Changes with every failed flush and every cut of the file: what a process knows of its pages is in doubt then.
+    #[inline]
+    pub fn upsets(&self) -> u64 {
         self.words.word(FAILURES_WORD).load(SeqCst)
+    }
+
+    /// Says that the file was cut.
+    pub fn count_cut(&self) {
+        self.add_upset(CUT);
+    }
+
+    fn add_upset(&self, kind: u64) {
+        let word = self.words.word(FAILURES_WORD);
+        loop {
+            let before = word.load(SeqCst);
+            if word.exchange_if(before, before.wrapping_add(kind)) {
+                break;
+            }
+        }
+    }
+
+    /// The newest txn that has fewer pages than one before it, and how many those before it have at most.
+    pub fn shrunk(&self) -> (u64, u64) {
+        (self.words.word(SHRUNK_WORD).load(SeqCst), self.words.word(LONGEST_WORD).load(SeqCst))
+    }
+
+    /// Says so, before anything of that txn can be seen. The caller holds the flush lock.
+    pub fn set_shrunk(&self, txn: u64, longest: u64) {
+        // In this order: whoever dies in between has not made the file seem shorter.
+        self.words.word(LONGEST_WORD).store(longest, SeqCst);
+        self.words.word(SHRUNK_WORD).store(txn, SeqCst);
     }
 
     /// A flush failed, or whoever did it died: what was neither on the disk before nor published is lost.
@@ -477,7 +516,7 @@ impl<W: Words> Shared<W> {
         let failures = self.failures();
         let place = FAILED_AT_WORD + (failures % FAILED_AT_COUNT) as usize;
         self.words.word(place).store(self.durable().0.max(self.published().txn), SeqCst);
-        self.words.word(FAILURES_WORD).store(failures + 1, SeqCst);
+        self.add_upset(1);
         self.set_flush_state(FlushState::Failed);
     }
 

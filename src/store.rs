@@ -36,7 +36,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{self, Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
@@ -61,8 +61,8 @@ pub struct Store {
     pub flushers: Flushers,
     /// What early write-back has not asked for yet.
     pub unwritten: Mutex<Unwritten>,
-    /// Number of failed flushes after which this process has looked at its pages anew.
-    distrusted: AtomicU64,
+    /// After which failed flushes and cuts this process has looked at its pages, and at the file's length, anew.
+    heeded: AtomicU64,
     /// Whether this handle no longer counts: its sidecar may be anyone's by now, and is not touched.
     pub is_finished: AtomicBool,
     /// What a process that was forked has instead of the pins of its parent.
@@ -378,14 +378,26 @@ impl Store {
             }
             entering.stays = true;
             let store = Store::with(file, mapped, &path, config, meta, readers, session)?;
-            let published = store.readers.published().page_count;
-            store.pages.disk.admit(published.saturating_mul(store.pages.page_size as u64))?;
+            store.admit_published()?;
             let store = Arc::new(store);
             // From here on a fork knows it.
             registry().add(&store);
             return Ok(store);
         }
         Err(Error::Busy { detail: format!("{} is opened by others again and again", path.display()) })
+    }
+
+    /// Makes the pages of the published state readable. It is not pinned: where it is no longer the newest, the file may
+    /// have been cut meanwhile.
+    fn admit_published(&self) -> Result<()> {
+        loop {
+            let published = self.readers.published();
+            let admitted =
+                self.pages.disk.admit(published.page_count.saturating_mul(self.pages.page_size as u64));
+            if admitted.is_ok() || self.readers.published() == published {
+                return admitted;
+            }
+        }
     }
 
     /// The parts put together.
@@ -415,7 +427,7 @@ impl Store {
             read_only: config.is_read_only() || meta.write_features.get() != 0,
             flushers: Flushers::default(),
             unwritten: Mutex::default(),
-            distrusted: AtomicU64::new(0),
+            heeded: AtomicU64::new(0),
             is_finished: AtomicBool::new(false),
             heritage: sync::Mutex::default(),
             generation: fork::generation(),
@@ -556,14 +568,27 @@ impl Store {
         })
     }
 
-    /// After a failed flush, of any process, the cache may hold older versions of pages that were verified here.
+    /// After a failed flush, of any process, the cache may hold older versions of pages that were verified here. When the
+    /// file was cut it is not as long as was seen.
     #[inline]
-    pub fn heed_failures(&self) {
-        let failures = self.readers.failures();
-        if self.distrusted.load(Relaxed) != failures {
-            self.pages.distrust();
-            self.distrusted.store(failures, Relaxed);
+    pub fn heed_upsets(&self) {
+        let upsets = self.readers.upsets();
+        if self.heeded.load(Acquire) != upsets {
+            self.heed(upsets);
         }
+    }
+
+    #[cold]
+    fn heed(&self, upsets: u64) {
+        let before = self.heeded.load(Acquire);
+        if (before ^ upsets) as u32 != 0 {
+            self.pages.distrust();
+        }
+        // A child of this process reads what its parent had pinned, nothing newer.
+        if self.is_own_process() && before >> 32 != upsets >> 32 {
+            self.pages.disk.look_again();
+        }
+        self.heeded.store(upsets, Release);
     }
 
     // ---- the writer's turn ----
@@ -672,6 +697,7 @@ impl Store {
         writer: &mut Writer,
         read_stored: impl FnOnce(&Snapshot<'_>, &State) -> Result<Vec<u64>>,
     ) -> Result<State> {
+        self.heed_upsets();
         let state = self.head()?;
         if let Some(txn) = self.readers.open_turn() {
             self.take_over(writer, &state, txn)?;
@@ -746,17 +772,35 @@ impl Store {
         self.cut(state.page_count)
     }
 
-    /// Cuts what lies behind `page_count`, which no state refers to. The number comes from the sidecar; whatever it
-    /// is, what the checkpoint and the published state have stays.
+    /// Cuts what lies behind `page_count`, as far as no state that can be seen has more pages: the published one, those of
+    /// both meta slots, and those that snapshots hold. The number comes from the sidecar; whatever it is, what the
+    /// checkpoint has stays.
+    ///
+    /// Of states that are pinned it is known that they are as long as the newest one, or shorter, unless they are older
+    /// than the newest txn that took pages off ([`Shared::shrunk`](crate::shared::Shared::shrunk)). The pins are looked at
+    /// when that txn is published: whoever pins a state does so before it looks for the last time which is published.
     pub fn cut(&self, page_count: u64) -> Result<()> {
         let has = self.pages.disk.len()?;
         if has <= page_count.saturating_mul(self.pages.page_size as u64) {
             return Ok(());
         }
-        let checkpoint = self.checkpoint()?.0.page_count.get();
-        let kept = page_count.max(checkpoint).max(self.readers.published().page_count);
+        let (published, (shrunk, longest)) = (self.readers.published(), self.readers.shrunk());
+        let is_seen =
+            published.txn < shrunk || self.readers.pinned()?.first().is_some_and(|txn| *txn < shrunk);
+        let seen = if is_seen { longest } else { 0 };
+        let slots = create::slots_in(&self.pages.disk);
+        let in_slots = slots.iter().flatten().map(|meta| meta.page_count.get()).max().unwrap_or(0);
+        let checkpoint = self.checkpoint()?.0.page_count.get().max(in_slots);
+        let kept = page_count.max(checkpoint).max(published.page_count).max(seen);
         let len = kept.saturating_mul(self.pages.page_size as u64);
-        if has > len { self.pages.disk.set_len(len) } else { Ok(()) }
+        if has > len { self.set_len(len) } else { Ok(()) }
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.pages.disk.set_len(len)?;
+        // What others know of the file's length holds no more.
+        self.readers.count_cut();
+        Ok(())
     }
 
     /// Writes `state` and its log into a meta slot and waits until it is on the disk. The caller holds the

@@ -43,6 +43,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
 pub(crate) mod bulk;
+pub(crate) mod compact;
 mod convenience;
 pub(crate) mod convert;
 mod delete_range;
@@ -380,13 +381,13 @@ impl PageSource for ReadTxn {
     fn overflow(&self, run: &OverflowRef) -> Result<&[u8]> {
         self.check_process()?;
         // Unlike a page, a value does not say which version it is.
-        self.store.heed_failures();
+        self.store.heed_upsets();
         self.store.pages.read_overflow(run, self.state.page_count)
     }
 
     fn overflow_part(&self, run: &OverflowRef, part: std::ops::Range<u64>) -> Result<&[u8]> {
         self.check_process()?;
-        self.store.heed_failures();
+        self.store.heed_upsets();
         self.store.pages.read_part(run, part, self.state.page_count)
     }
 
@@ -413,7 +414,7 @@ impl ReadTxn {
     /// The snapshot of a state that is pinned.
     #[inline]
     pub(crate) fn of(store: Arc<Store>, pin: Option<Pin>, state: State) -> Result<Self> {
-        store.heed_failures();
+        store.heed_upsets();
         let pages = &store.pages;
         if let Err(error) = pages.disk.admit(state.page_count.saturating_mul(pages.page_size as u64)) {
             pin.into_iter().for_each(|pin| store.unpin(pin, state.txn));
@@ -648,6 +649,8 @@ pub struct WriteTxn {
     tables: OpenTables,
     next_table: u32,
     user_version: u64,
+    /// The list of stored snapshots, without what its commit does to it.
+    named: Tree,
     /// Which snapshots its commit makes and drops.
     snapshots: named::Changes,
     redo: Redo,
@@ -681,6 +684,7 @@ impl WriteTxn {
             tables: OpenTables::Own(Vec::new()),
             next_table: state.next_table,
             user_version: state.user_version,
+            named: named::snapshots_tree(&state, page_size),
             snapshots: named::Changes::new(),
             redo: Redo::new((store.log_limit(&state) as usize).min(store.config.dirty_limit / 4)),
             durability: store.config.durability,
@@ -1092,7 +1096,8 @@ impl WriteTxn {
             && self.catalog == catalog_tree(&self.dirty.base, self.dirty.page_size())
             && self.user_version == self.dirty.base.user_version
             && self.snapshots.is_empty()
-            && !self.dirty.gives_back_all;
+            && !self.dirty.gives_back_all
+            && self.dirty.tail().is_none();
         let eventual = self.durability == Durability::Eventual;
         if unchanged {
             // What it has read need not be published yet.
@@ -1107,6 +1112,7 @@ impl WriteTxn {
             catalog: &mut self.catalog,
             next_table: self.next_table,
             user_version: self.user_version,
+            named: self.named,
             snapshots: &self.snapshots,
         };
         self.committing = true;

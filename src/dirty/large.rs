@@ -36,7 +36,7 @@ impl Dirty {
     ///
     /// # Errors
     /// `Io` or `Full`.
-    pub(super) fn write_value(&mut self, bytes: &[u8]) -> Result<OverflowRef> {
+    pub fn write_value(&mut self, bytes: &[u8]) -> Result<OverflowRef> {
         let mut value = self.begin_value(bytes.len() as u64)?;
         let mut parts = bytes.chunks(WRITE_BACK as usize).peekable();
         while let Some(part) = parts.next_if(|part| part.len() as u64 == WRITE_BACK) {

@@ -292,9 +292,7 @@ impl Space {
                 self.chain.pop_front();
             }
         }
-        let whole =
-            self.chain.is_empty() || (self.chain[0].starts_round && self.chain.iter().any(|l| l.ends_round));
-        if !whole || self.page_count != state.page_count {
+        if !(self.chain.is_empty() || self.is_whole()) || self.page_count != state.page_count {
             return Err(Error::corrupt(
                 state.space.0,
                 format!("space records cover {} of {} pages", self.page_count, state.page_count),
@@ -309,12 +307,14 @@ impl Space {
             self.page_count = record.pages_before;
         }
         if record.pages_before != self.page_count
-            || record.pages_before < meta_pages(self.page_size)
-            || record.pages_after < record.pages_before
+            || record.pages_before.min(record.pages_after) < meta_pages(self.page_size)
         {
             return Err(Error::corrupt(record.page(), "space record with a page count that does not follow"));
         }
-        self.grow_to(record.pages_before, record.pages_after);
+        match record.pages_after < record.pages_before {
+            true => self.follow_cut(record)?,
+            false => self.grow_to(record.pages_before, record.pages_after),
+        }
         self.recorded_pages = record.pages_after;
         let filled = record.filled.iter().map(|run| (*run, Status::Free));
         for (run, status) in filled.chain(record.given_back.iter().map(|run| (*run, Status::Hole))) {
@@ -365,6 +365,27 @@ impl Space {
         }
         self.cursor = if record.to == record.pages_after { 0 } else { record.to };
         Ok(())
+    }
+
+    /// The txn has cut pages off the end: they were free, or pending and needed by nobody any more.
+    fn follow_cut(&mut self, record: &Record) -> Result<()> {
+        let cut = Run { start: record.pages_after, len: record.pages_before - record.pages_after };
+        let first = self.extents.range(..=cut.start).next_back().map_or(cut.start, |(start, _)| *start);
+        let within = self.extents.range(first..cut.end()).filter(|(_, (_, status))| *status != Status::Log);
+        let unused: u64 =
+            within.map(|(start, (len, _))| (start + len).saturating_sub((*start).max(cut.start))).sum();
+        // Of what the records that were read do not speak of yet nothing is known.
+        if self.is_whole() && unused != cut.len {
+            let detail = format!("space record cuts off {cut:?}, of which {unused} pages are out of use");
+            return Err(Error::corrupt(record.page(), detail));
+        }
+        self.shrink_to(record.pages_after);
+        Ok(())
+    }
+
+    /// Whether the records in the chain tell of all pages.
+    fn is_whole(&self) -> bool {
+        self.chain.front().is_some_and(|link| link.starts_round) && self.chain.iter().any(|l| l.ends_round)
     }
 
     fn add_link(&mut self, own: &[Run], (first, txn): (u64, u64), (starts_round, ends_round): (bool, bool)) {
@@ -600,14 +621,30 @@ impl Space {
         self.filled.insert(run);
     }
 
-    /// The hole to fill where `count` pages are missing: the first that has so many, or else the longest that has
-    /// `least`. None where this txn gives pages back. Costs in proportion to the holes.
-    pub fn hole_for(&self, count: u64, least: u64) -> Option<Run> {
+    /// The hole in front of page `end` to fill where `count` pages are missing: the first that has so many, or else the
+    /// longest that has `least`. None where this txn gives pages back. Costs in proportion to the holes.
+    pub fn hole_for(&self, count: u64, least: u64, end: u64) -> Option<Run> {
         if !self.given_back.is_empty() {
             return None;
         }
-        let longest = || self.holes.iter().max_by_key(|run| run.len).filter(|run| run.len >= least);
-        self.holes.iter().find(|run| run.len >= count).or_else(longest)
+        let in_front = || {
+            let holes = self.holes.iter().take_while(|run| run.start < end);
+            holes.map(|run| Run { len: run.end().min(end) - run.start, ..run })
+        };
+        let longest = || in_front().max_by_key(|run| run.len).filter(|run| run.len >= least);
+        in_front().find(|run| run.len >= count).or_else(longest)
+    }
+
+    /// Holes from page `from` on, and what the txn under way has filled of some.
+    pub fn holes_from(&self, from: u64) -> Vec<Run> {
+        let runs = self.holes.iter().chain(self.filled.iter()).filter(|run| run.end() > from);
+        runs.map(|run| Run { start: run.start.max(from), len: run.end() - run.start.max(from) }).collect()
+    }
+
+    /// Makes a hole of pages that the txn under way had cut off.
+    pub fn make_hole(&mut self, run: Run) {
+        self.clear(run);
+        self.insert_hole(run);
     }
 
     /// All holes.
@@ -668,6 +705,13 @@ impl Space {
         self.extents().filter(|(_, status)| *status == Status::Log).map(|(run, _)| run)
     }
 
+    /// Takes the pages of the log out of it, which is that of the checkpoint of this txn. Returns them, to be given up.
+    pub fn drop_log(&mut self, checkpoint: u64) -> Vec<GivenUp> {
+        let runs: Vec<Run> = self.log_runs().collect();
+        runs.iter().for_each(|run| self.clear(*run));
+        runs.into_iter().map(|run| GivenUp { run, birth: checkpoint }).collect()
+    }
+
     /// Takes pages that are neither free nor holes in `other`, or lie behind its end, out of what can be allocated or
     /// filled. Returns them. (What was a hole here has blocks there, and was flushed before it was used.)
     pub fn bar(&mut self, other: Option<&Space>) -> Vec<Run> {
@@ -698,6 +742,12 @@ impl Space {
     pub fn shrink_to(&mut self, page_count: u64) {
         self.clear(Run { start: page_count, len: self.page_count - page_count });
         self.page_count = page_count;
+        for run in self.filled.iter().filter(|run| run.end() > page_count).collect::<Vec<_>>() {
+            let start = run.start.max(page_count);
+            self.filled.remove(Run { start, len: run.end() - start });
+        }
+        // A round that had come so far ends there.
+        self.cursor = self.cursor.min(page_count);
     }
 
     /// The free pages from `from` on.
@@ -734,6 +784,30 @@ impl Space {
                 self.insert(free, Status::Quarantined);
             }
         }
+    }
+
+    /// Bars the free pages from a page on, until [`Space::unbar`]. Returns them.
+    pub fn bar_from(&mut self, page: u64) -> Vec<Run> {
+        let barred = self.free_from(page);
+        self.quarantine(&barred);
+        barred
+    }
+
+    /// Frees pages that were barred.
+    pub fn unbar(&mut self, barred: &[Run]) {
+        barred.iter().for_each(|run| self.release(*run));
+    }
+
+    /// The page behind the last that is neither free nor a hole.
+    pub fn used_end(&self) -> u64 {
+        let mut end = self.page_count;
+        for (start, (len, status)) in self.extents.iter().rev() {
+            if start + len < end || !matches!(status, Status::Free | Status::Hole) {
+                break;
+            }
+            end = *start;
+        }
+        end
     }
 
     /// Frees quarantined pages.
@@ -1162,7 +1236,7 @@ mod tests {
             space.begin();
             if space.free_pages() < 40 || txn.is_multiple_of(5) {
                 // A part of one of them, where it begins.
-                let hole = space.hole_for(16, 1);
+                let hole = space.hole_for(16, 1, u64::MAX);
                 hole.into_iter()
                     .for_each(|hole| space.fill(Run { len: hole.len.min(16 + txn % 64), ..hole }));
             }
@@ -1196,10 +1270,10 @@ mod tests {
         space.allocate(100);
         space.give_back(Run { start: 112, len: 64 });
         space.give_back(Run { start: 176, len: 16 });
-        assert_eq!(space.hole_for(1, 1), None, "who gives back does not fill");
+        assert_eq!(space.hole_for(1, 1, u64::MAX), None, "who gives back does not fill");
         space.begin();
         assert_eq!(
-            (space.hole_for(80, 1), space.hole_for(81, 81)),
+            (space.hole_for(80, 1, u64::MAX), space.hole_for(81, 81, u64::MAX)),
             (Some(Run { start: 112, len: 80 }), None)
         );
         let before: Vec<_> = space.extents().collect();

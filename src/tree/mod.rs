@@ -1,7 +1,7 @@
 //! The copy-on-write B+tree over any [`PageSource`].
 //!
 //! Owns: descending ([`search`]), stepping and counting ([`cursor`]), changing ([`insert`], [`remove`],
-//! [`cut`], and the sets of multimaps: [`multi`]), comparing ([`diff`]) and checking ([`check`]) trees. Leaves to
+//! [`cut`], and the sets of multimaps: [`multi`]), moving ([`relocate`]), comparing ([`diff`]) and checking ([`check`]) trees. Leaves to
 //! others: what is in a page ([`crate::page`]) and where pages come from ([`crate::snapshot`], [`crate::dirty`]).
 //!
 //! Invariants (all checked by [`check`]):
@@ -19,6 +19,7 @@ pub mod insert;
 pub mod multi;
 mod path;
 pub mod prefetch;
+pub mod relocate;
 pub mod remove;
 pub mod search;
 pub mod spot;
