@@ -24,6 +24,7 @@
 //! head as well are given up by the new txn, and reclaimed when nobody can see them.
 
 use crate::catalog::{catalog_tree, check_entry, check_name, check_possible, list_tables};
+use crate::create::slots_in;
 use crate::commit::{self, Changed, Changes, Failure, record_of};
 use crate::dirty::Dirty;
 use crate::error::{Error, Result};
@@ -79,6 +80,7 @@ pub fn recover(store: &Arc<Store>, writer: &mut Writer) -> Result<()> {
     let in_file = store.pages.disk.len()? / store.pages.page_size as u64;
     let page_count = published.page_count.max(head.page_count).min(in_file).max(base.page_count);
     if fresh && found.is_empty() {
+        level_slots(store, &meta, slot)?;
         store.cut(page_count)?;
         if published.txn != base.txn {
             // Who recovered before died just behind the checkpoint.
@@ -111,6 +113,14 @@ fn settle_checkpoint(store: &Store) -> Result<(Meta, usize)> {
         store.readers.set_checkpoint(meta.txn.get(), slot);
     }
     Ok((meta, slot))
+}
+
+/// The other slot may be of a state with more pages: it gets the bytes of the checkpoint's, or the file could not be cut.
+fn level_slots(store: &Store, meta: &Meta, slot: usize) -> Result<()> {
+    match &slots_in(&store.pages.disk)[1 - slot] {
+        Ok(other) if other.page_count.get() > meta.page_count.get() => store.write_slot(meta, 1 - slot),
+        _ => Ok(()),
+    }
 }
 
 /// An id that nothing in the file or the sidecar has.

@@ -176,6 +176,13 @@ fn a_cut_while_snapshots_keep_ranges_and_sets_is_survived() {
     survives("stored operations", &Options::new(), &stored_operations(), LONG);
 }
 
+#[test]
+fn a_cut_while_a_store_shrinks_is_survived() {
+    let run = survives("compacting", &Options::new(), &compacting(), LONG);
+    let cuts = run.log.iter().filter(|event| matches!(event, Event::SetLen { len: 1.. })).count();
+    assert!(cuts >= 2, "the file was cut {cuts} times");
+}
+
 /// Txns in flight, any part of whose records may be on the disk; what is committed after the cut has
 /// records of the same length, so that what is left of them lies where the next record would.
 #[test]

@@ -5,7 +5,7 @@
 
 use crate::judge::sound;
 use crate::operations::{self, Operation};
-use mapleaf::{Database, Durability, Error, Options, ReadTxn, Result, Schema, Ticket, WriteTxn};
+use mapleaf::{Budget, Database, Durability, Error, Options, ReadTxn, Result, Schema, Ticket, WriteTxn};
 use mapleaf_crash::{Event, Recorder};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,8 @@ pub enum Action {
     CommitOver(Vec<Step>),
     Abort(Vec<Step>),
     Checkpoint,
+    /// So many pages of the end of the file are moved.
+    Compact(u64),
     /// The store is closed, and opened again.
     Reopen,
     /// A reader begins, and stays until it is let go.
@@ -236,6 +238,7 @@ impl Session {
             Action::CommitOver(steps) => self.commit_over(steps),
             Action::Abort(steps) => self.prepare(steps).map(|(txn, _)| drop(txn)),
             Action::Checkpoint => self.checkpoint(),
+            Action::Compact(pages) => self.compact(*pages),
             Action::Reopen => self.reopen(),
             Action::Pin => self.db().begin_read().map(|reader| {
                 self.pinned = Some((reader, without_stored(self.model())));
@@ -419,6 +422,13 @@ impl Session {
         self.settled();
         self.visible = self.pending.last().map_or(self.visible, |(number, _)| *number);
         self.ended(self.visible, Event::Acknowledged(self.visible), Ok(()))
+    }
+
+    fn compact(&mut self, pages: u64) -> Result<()> {
+        self.db().compact(Budget::pages(pages))?;
+        self.fall_back(look(self.db())?.0);
+        self.settled();
+        Ok(())
     }
 
     /// A failure to close or to open is returned; the store is open in the end.

@@ -239,6 +239,24 @@ pub fn stored_operations() -> Vec<Action> {
     actions
 }
 
+/// A store that shrinks in steps, with commits of every kind and readers between them.
+pub fn compacting() -> Vec<Action> {
+    let mut actions = beginning();
+    actions.push(Action::Commit((0..60).map(|i| put("more", i, 1800, 1)).collect()));
+    let sets = vec![put_values("tags", 1, 0..50, 90), put("large", 1, 30_000, 1), put("large", 2, 9000, 2)];
+    actions.push(Action::Commit([sets, vec![Step::Store("one")]].concat()));
+    actions.push(Action::Commit((60..90).map(|i| put("more", i, 1800, 2)).collect()));
+    actions.push(Action::Commit(vec![delete_range("more", 3..80), put("large", 3, 20_000, 3)]));
+    actions.extend([Action::Compact(4), Action::Commit(record(2, 4)), Action::Compact(9), Action::Pin]);
+    actions.push(Action::Commit(vec![Step::Forget("one"), delete_range("large", 2..3)]));
+    actions.extend([Action::Hand(record(3, 4)), Action::Compact(20), Action::Compact(20)]);
+    actions.extend([Action::Unpin, Action::Compact(50), Action::Checkpoint, Action::Commit(record(4, 4))]);
+    actions.extend((0..5).map(|_| Action::Compact(50)));
+    actions.extend([Action::Commit(record(5, 6)), Action::Commit(record(6, 20)), Action::Reopen]);
+    actions.push(Action::Commit((0..40).map(|i| put("more", i, 1800, 5)).collect()));
+    actions
+}
+
 /// More than the smallest dirty limit, so that what is cut, merged, taken apart and undone was written early.
 pub fn spilled_operations() -> Vec<Action> {
     let sets = |seed: u32| (0..5).map(move |key| put_values("tags", key, seed..seed + 90, 1000));
