@@ -68,3 +68,122 @@ fn what_is_left_of_a_store_moves_to_the_front() {
         assert_eq!(db.compact(Budget::unlimited()).unwrap().moved_pages, 0, "nothing is left to do");
     }
 }
+
+/// A store with every kind of thing in it, most of which is deleted again.
+fn of_everything() -> TestDb {
+    let db = TestDb::new();
+    fill(&db, 0..500);
+    db.write(|w| (0..60).try_for_each(|i| w.put(LARGE, &i, &vec![i as u8; 3000 * (i as usize % 40 + 1)]).map(drop)))
+        .unwrap();
+    db.write(|w| (0..20_000).try_for_each(|i| w.put_value(TAGS, &(i % 30), &i).map(drop))).unwrap();
+    db.write(|w| (0..20_000).try_for_each(|i| w.put(NUMBERS, &i, &i).map(drop))).unwrap();
+    fill(&db, 500..3000);
+    db.write(|w| {
+        w.set_user_version(77);
+        (0..300).try_for_each(|i| w.put(Table::<u64, u64>::new(NAMES[i % 20]), &7, &(i as u64)).map(drop))
+    })
+    .unwrap();
+    db.write(|w| w.create_snapshot("early")).unwrap();
+    db.write(|w| {
+        w.delete_range(BLOBS, ..2950)?;
+        w.delete_range(NUMBERS, 300..19_000)?;
+        (0..60).filter(|i| i % 3 > 0).try_for_each(|i| w.delete(LARGE, &i).map(drop))?;
+        (2000..20_000).filter(|i| i % 3 > 0).try_for_each(|i| w.delete_value(TAGS, &(i % 30), &i).map(drop))
+    })
+    .unwrap();
+    db
+}
+
+const NAMES: [&str; 20] = [
+    "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t",
+];
+
+#[test]
+fn everything_that_can_be_in_a_store_moves() {
+    for pages in [3, 40, u64::MAX] {
+        let db = of_everything();
+        let before = everything(&db);
+        let early = {
+            let r = db.read_snapshot("early").unwrap();
+            (r.len(BLOBS).unwrap(), r.get(LARGE, &59).unwrap().unwrap().to_vec())
+        };
+        let held = compact(&db, pages);
+        assert!(held.held_by.is_some(), "the snapshot sees what is deleted: {held:?}");
+        let snapshot = db.begin_read().unwrap().snapshots().unwrap().remove(0);
+        assert_eq!(held.held_by, Some(snapshot.txn_id));
+        assert_eq!(everything(&db), before);
+        let r = db.read_snapshot("early").unwrap();
+        assert_eq!((r.len(BLOBS).unwrap(), r.get(LARGE, &59).unwrap().unwrap()), (early.0, &early.1[..]));
+        drop(r);
+        db.write(|w| w.drop_snapshot("early")).unwrap();
+        let done = compact(&db, pages);
+        let used = pages_in_use(&db);
+        assert_eq!(everything(&db), before);
+        assert!(done.is_done && done.held_by.is_none(), "{done:?}");
+        assert!(done.page_count <= used + used / 16 + 40, "{used} pages in use: {done:?}");
+        assert_eq!(db.file_len(), done.page_count * PAGE);
+        let again = compact(&db, pages);
+        assert!(again.moved_pages == 0 && again.steps == 0, "{again:?}");
+    }
+}
+
+#[test]
+fn a_snapshot_whose_pages_lie_in_front_lets_the_file_become_shorter() {
+    let (twin, db) = (TestDb::new(), TestDb::new());
+    for db in [&twin, &db] {
+        fill(db, 0..3000);
+        db.write(|w| w.delete_range(BLOBS, ..2900)).unwrap();
+    }
+    // Where everything was moved, and nothing is cut off yet.
+    let moved = compact(&twin, 1000).moved_pages;
+    let last = db.compact(Budget::pages(moved)).unwrap();
+    assert_eq!((last.moved_pages, last.steps), (moved, 1));
+    db.write(|w| w.create_snapshot("small")).unwrap();
+    let held = db.read_snapshot("small").unwrap();
+    db.checkpoint().unwrap();
+    let len = db.file_len();
+    compact(&db, 100);
+    assert_eq!(db.file_len(), len, "a snapshot of a longer file is being read");
+    drop(held);
+    let done = compact(&db, 100);
+    assert!(done.freed_bytes > len / 2 && db.file_len() < len / 4, "{} of {len} bytes", db.file_len());
+    assert_eq!(db.read_snapshot("small").unwrap().len(BLOBS).unwrap(), 100);
+}
+
+#[test]
+fn a_compacted_store_is_the_same_when_every_process_dies() {
+    let db = of_everything();
+    let before = everything(&db);
+    for _ in 0..60 {
+        db.compact(Budget::pages(20)).unwrap();
+        let left = db.after_death();
+        assert_eq!(everything(&left), before);
+    }
+}
+
+#[test]
+fn a_store_that_was_compacted_grows_and_shrinks_again() {
+    let mut db = TestDb::new();
+    for round in 0..4 {
+        fill(&db, 0..3000);
+        let len = db.file_len();
+        db.write(|w| w.delete_range(BLOBS, round..2990)).unwrap();
+        compact(&db, 64);
+        assert!(db.file_len() < len / 5, "round {round}: {} of {len} bytes", db.file_len());
+        assert_eq!(db.begin_read().unwrap().len(BLOBS).unwrap(), 10 + round);
+        if round % 2 == 0 {
+            db.reopen();
+        }
+    }
+}
+
+#[test]
+fn a_step_costs_what_its_budget_says() {
+    let db = of_everything();
+    db.write(|w| w.drop_snapshot("early")).unwrap();
+    let before = db.counters();
+    let done = db.compact(Budget::pages(10)).unwrap();
+    assert!(!done.is_done && done.steps == 1, "{done:?}");
+    let written = db.counters().written_bytes - before.written_bytes;
+    assert!(done.moved_pages >= 10 && written < 60 * PAGE, "{written} bytes for {done:?}");
+}

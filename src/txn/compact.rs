@@ -70,7 +70,7 @@ pub struct Compacted {
     pub freed_bytes: u64,
     /// Whether there is nothing left to do now.
     pub is_done: bool,
-    /// Where that is so although pages behind the goal are in use: the newest txn that a snapshot holds for long.
+    /// Where that is so although the file is longer than what is in use: the newest txn that a snapshot holds for long.
     /// [`Database::readers`](crate::Database::readers) and [`Database::snapshots`](crate::Database::snapshots) say whose
     /// it is. When it has ended, more can be done.
     pub held_by: Option<u64>,
@@ -110,8 +110,8 @@ struct Step {
     freed: u64,
     has_committed: bool,
     is_done: bool,
-    held: u64,
     goal: u64,
+    held_by: Option<u64>,
 }
 
 /// Compacts as long as the budget allows.
@@ -126,9 +126,7 @@ pub(crate) fn compact(store: &Arc<Store>, course: &mut Course, budget: Budget) -
         done.steps += u64::from(step.has_committed);
         done.page_count = store.readers.head().page_count;
         (done.goal, done.is_done) = (step.goal, step.is_done);
-        if step.is_done {
-            done.held_by = Some(step.held).filter(|held| *held > 0 && done.page_count > slack(done.goal));
-        }
+        done.held_by = step.held_by.filter(|_| step.is_done);
         let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if step.is_done || is_late || done.moved_pages >= budget.pages {
             return Ok(done);
@@ -149,13 +147,13 @@ fn step(store: &Arc<Store>, course: &mut Course, limit: u64, deadline: Option<In
     let lasting = lasting(&txn, course)?;
     let held = lasting.last().copied().unwrap_or(0);
     let page_count = txn.dirty.base.page_count;
-    let nothing = |goal| Step { moved: 0, freed, has_committed: false, is_done: true, held, goal };
+    let so_far = |goal| Step { moved: 0, freed, has_committed: false, is_done: false, held_by: None, goal };
     let pass = match &mut course.pass {
         Some(pass) => pass,
         None => {
             let goal = txn.goal(&lasting);
             if page_count <= slack(goal) {
-                return Ok(nothing(goal));
+                return Ok(Step { is_done: true, held_by: txn.held_by(&lasting), ..so_far(goal) });
             }
             let at = Some(At::Table(Vec::new(), None));
             course.pass.insert(Pass { goal, at, moved: 0, idle: 0 })
@@ -176,20 +174,15 @@ fn step(store: &Arc<Store>, course: &mut Course, limit: u64, deadline: Option<In
             txn.shorten_snapshots(end)?;
             txn.set_durability(Durability::Ordered);
             txn.commit()?;
-            return Ok(Step { moved: part.moved, has_committed: true, ..nothing(goal) }.undone());
+            return Ok(Step { moved: part.moved, has_committed: true, ..so_far(goal) });
         }
         // The pass is over.
-        let has_moved = pass.moved > 0;
+        let is_done = pass.moved == 0;
+        let held_by = if is_done { txn.held_by(&lasting) } else { None };
         course.pass = None;
-        return Ok(Step { is_done: !has_moved, ..nothing(goal) });
+        return Ok(Step { is_done, held_by, ..so_far(goal) });
     }
-    Ok(nothing(goal).undone())
-}
-
-impl Step {
-    fn undone(self) -> Self {
-        Step { is_done: false, ..self }
-    }
+    Ok(so_far(goal))
 }
 
 /// The txns of snapshots that are held for long, ascending: of those that are stored, and of those that were pinned at
@@ -230,6 +223,11 @@ impl WriteTxn {
         let limit =
             dirty.store.log_limit(&State { page_count: rest, ..dirty.base }) / dirty.page_size() as u64;
         rest + log.min(limit)
+    }
+
+    /// The newest of these txns, if without them the store could do with less.
+    fn held_by(&self, lasting: &[u64]) -> Option<u64> {
+        lasting.last().copied().filter(|_| self.dirty.base.page_count > slack(self.goal(&[])))
     }
 
     /// Whether something lies behind the goal that comes away by itself, with more commits.

@@ -381,6 +381,12 @@ fn a_failing_operation_while_snapshots_keep_ranges_and_sets_is_survived() {
 }
 
 #[test]
+fn a_failing_operation_while_a_store_shrinks_is_survived() {
+    let plan = Plan { failures: &FAILURES[..1], every: 5, count: 1 };
+    survives_failures("failures, compacting", Faults::new(&Options::new(), &compacting()), &plan);
+}
+
+#[test]
 fn a_failing_operation_while_ranges_and_multimaps_are_replayed_is_survived() {
     let actions = [Action::Commit(record(20, 6)), Action::Commit(vec![delete_range("labels", 0..2)])];
     for count in [1, 2] {
