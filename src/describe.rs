@@ -73,7 +73,7 @@ pub(crate) fn describe(store: &Store, page: u64) -> Result<PageDump> {
     } else if header(&dump.bytes).page.get() == page {
         describe_page(&mut dump);
     } else if dump.bytes.iter().all(|byte| *byte == 0) {
-        dump.kind = "zeros: a page that was never used, or part of a large value".into();
+        dump.kind = "zeros: a page that was never used, a hole, or part of a large value".into();
     } else {
         dump.kind = "no page header: part of a large value, or free".into();
     }

@@ -135,6 +135,18 @@ fn a_cut_while_logged_commits_grow_the_file_is_survived() {
 }
 
 #[test]
+fn a_cut_while_free_space_goes_back_and_comes_again_is_survived() {
+    for options in [Options::new(), ordered()] {
+        let effort = Effort { at_flush: 6, recover_every: 90, ..LONG };
+        let run = survives("trimmed", &options, &trimmed(), effort);
+        let counters = run.counters;
+        assert!(counters.punched_bytes > 400 << 10 && counters.filled_bytes > 300 << 10, "{counters:?}");
+        let is_hole = |event: &Event| matches!(event, Event::Punch { .. });
+        assert!(run.log.iter().filter(|event| is_hole(event)).count() > 8);
+    }
+}
+
+#[test]
 fn a_cut_while_readers_stay_over_checkpoints_is_survived() {
     survives("logged, pinned", &Options::new(), &logged_pins(), LONG);
 }
@@ -348,6 +360,11 @@ fn a_writer_killed_anywhere_in_logged_commits_and_a_cut_in_the_next_process_are_
 #[test]
 fn a_writer_killed_anywhere_in_ranges_and_multimaps_and_a_cut_in_the_next_process_are_survived() {
     survives_kills("killed writer, operations", &Options::new(), &operations(), 6);
+}
+
+#[test]
+fn a_writer_killed_anywhere_while_free_space_goes_back_and_a_cut_in_the_next_process_are_survived() {
+    survives_kills("killed writer, trimmed", &Options::new(), &trimmed(), 12);
 }
 
 #[test]

@@ -320,6 +320,49 @@ fn a_failing_operation_while_logged_commits_grow_the_file_is_survived() {
     survives_failures("failures, logged growth", Faults::new(&Options::new(), &growing()), &plan);
 }
 
+#[test]
+fn a_failing_operation_while_free_space_goes_back_and_comes_again_is_survived() {
+    let all = trimmed();
+    for (count, every) in [(1, 2), (2, 11)] {
+        let name = format!("{count} failures, trimmed");
+        let plan = Plan { failures: &FAILURES[..3 - count], every, count };
+        survives_failures(&name, Faults::new(&Options::new(), &all[2..all.len() - 5]), &plan);
+    }
+}
+
+/// What was to go back with a checkpoint that failed is free, and was not touched: txns in it survive another failure.
+#[test]
+fn pages_that_a_failed_trim_was_to_give_back_have_their_blocks() {
+    let begun = Instant::now();
+    let mut judge = Judge::new(&Options::new());
+    let mut failed = 0;
+    for at in 0..6 {
+        let directory = memory_directory();
+        let (path, recorder) = (directory.path().join("test.maple"), Arc::new(Recorder::default()));
+        let mut session = Session::open(&path, &Options::new(), Arc::clone(&recorder)).unwrap();
+        let all = trimmed();
+        let trim = all.iter().position(|action| matches!(action, Action::Trim)).unwrap();
+        all[..trim].iter().for_each(|action| session.act(action).unwrap());
+        session.act(&Action::Checkpoint).unwrap();
+        let from = recorder.log().len();
+        recorder.fail_at(at);
+        failed += usize::from(session.act(&Action::Trim).is_err());
+        recorder.heal();
+        // They take what is free again, and the checkpoint that would flush it fails.
+        refilling(0, 4).for_each(|action| session.act(&action).unwrap());
+        recorder.fail_at(0);
+        session.act(&Action::Checkpoint).unwrap_err();
+        for action in refilling(4, 4).chain([Action::Checkpoint]).chain(refilling(0, 8)) {
+            session.act(&action).unwrap();
+        }
+        let disk = Disk::holding(&Image::default(), FailedFlush::LosesFresh);
+        let effort = Effort { at_flush: 2, from, ..LARGE };
+        judge.accept(disk, &recorder.log(), Permitted::new(&session.states()), effort);
+    }
+    assert!(failed >= 3, "{failed} of them failed");
+    report("F9", "failed trim", &judge, begun);
+}
+
 /// Readers that stay while what has failed is put right: their pages are free as of the checkpoint.
 #[test]
 fn a_failing_operation_while_readers_stay_is_survived() {

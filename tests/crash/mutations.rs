@@ -189,10 +189,55 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "growth_not_flushed",
         changes: &[
-            ("src/commit.rs", "    lead.flush_growth(run.start * page_size, run.len * page_size).map_err(Failure::Unknown)\n", "    let _ = (run, page_size);\n    Ok(())\n"),
+            ("src/commit.rs", "    let fresh = dirty.space.filled().iter().chain(growth(dirty, state));\n", "    let fresh = dirty.space.filled().iter().chain(growth(dirty, state).filter(|_| false));\n"),
         ],
         target: CRASH,
         tests: &["while_logged_commits_grow_the_file", "every_failing_operation"],
+    },
+    // A logged txn lies in what was a hole, whose new blocks were never flushed.
+    Mutation {
+        name: "filled_holes_not_flushed",
+        changes: &[
+            ("src/commit.rs", "    let fresh = dirty.space.filled().iter().chain(growth(dirty, state));\n", "    let fresh = growth(dirty, state).into_iter();\n"),
+        ],
+        target: CRASH,
+        tests: &["while_free_space_goes_back", "a_failed_trim"],
+    },
+    // A hole is filled once more although its blocks may be those whose first flush has failed.
+    Mutation {
+        name: "filled_holes_not_punched_first",
+        changes: &[
+            ("src/disk.rs", "        self.punch(offset, len)?;\n        let op", "        let op"),
+        ],
+        target: CRASH,
+        tests: &["while_free_space_goes_back"],
+    },
+    // Free pages lose their blocks before it is on the disk that they are holes: where that fails they are free again.
+    Mutation {
+        name: "punched_before_the_checkpoint",
+        changes: &[
+            ("src/commit.rs", "                let written = unflushed(dirty, &state);\n                lead", "                let written = unflushed(dirty, &state);\n                let _ = punch(dirty, dirty.space.given_back());\n                lead"),
+        ],
+        target: CRASH,
+        tests: &["a_failed_trim", "while_free_space_goes_back"],
+    },
+    // Recovery fills holes of the checkpoint that later txns have filled, and that readers see.
+    Mutation {
+        name: "filled_holes_not_set_aside",
+        changes: &[
+            ("src/space/mod.rs", "        for run in self.free_from(0).into_iter().chain(self.holes.iter()) {\n", "        for run in self.free_from(0) {\n"),
+        ],
+        target: CRASH,
+        tests: &["while_free_space_goes_back"],
+    },
+    // What a txn has filled of holes is not in its record: other views take it for holes still.
+    Mutation {
+        name: "filled_holes_not_recorded",
+        changes: &[
+            ("src/space/mod.rs", "            put_runs(bytes, &self.filled);\n", "            put_runs(bytes, &RunSet::default());\n"),
+        ],
+        target: CRASH,
+        tests: &["while_free_space_goes_back"],
     },
     // New extents of the log are blocks that were never written: where their first flush fails, they are
     // lost for whoever uses them next.

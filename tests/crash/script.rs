@@ -55,6 +55,8 @@ pub enum Action {
     Checkpoint,
     /// So many pages of the end of the file are moved.
     Compact(u64),
+    /// All free space goes back to the system.
+    Trim,
     /// The store is closed, and opened again.
     Reopen,
     /// A reader begins, and stays until it is let go.
@@ -237,8 +239,9 @@ impl Session {
             Action::Wait => self.wait(),
             Action::CommitOver(steps) => self.commit_over(steps),
             Action::Abort(steps) => self.prepare(steps).map(|(txn, _)| drop(txn)),
-            Action::Checkpoint => self.checkpoint(),
             Action::Compact(pages) => self.compact(*pages),
+            Action::Checkpoint => self.checkpoint(|db| db.checkpoint()),
+            Action::Trim => self.checkpoint(|db| db.trim().map(drop)),
             Action::Reopen => self.reopen(),
             Action::Pin => self.db().begin_read().map(|reader| {
                 self.pinned = Some((reader, without_stored(self.model())));
@@ -416,8 +419,8 @@ impl Session {
         }
     }
 
-    fn checkpoint(&mut self) -> Result<()> {
-        self.db().checkpoint()?;
+    fn checkpoint(&mut self, make: impl Fn(&Database) -> Result<()>) -> Result<()> {
+        make(self.db())?;
         self.fall_back(look(self.db())?.0);
         self.settled();
         self.visible = self.pending.last().map_or(self.visible, |(number, _)| *number);

@@ -132,6 +132,28 @@ pub fn checkpoints() -> Vec<Action> {
     actions
 }
 
+/// Logged txns in a store that has nearly no free pages: they fill holes.
+pub fn refilling(first: u32, count: u32) -> impl Iterator<Item = Action> {
+    let grow = |i: u32| Action::Commit((0..14).map(|j| put("more", i * 14 + j, 900, i as u8)).collect());
+    (first..first + count).map(grow)
+}
+
+/// Free space that goes back to the system, and is filled by logged txns and in place, with and without a reader.
+pub fn trimmed() -> Vec<Action> {
+    let large = |seed: u8| Action::Commit((0..90).map(|j| put("large", j, 2500, seed)).collect());
+    let few = |i: u32| Action::Commit(record(i, 8));
+    let mut actions = beginning();
+    actions.extend([large(1), Action::Commit(vec![Step::DropTable("large")]), Action::Trim, few(2)]);
+    actions.extend(refilling(0, 7));
+    actions.extend([Action::Pin, few(3), Action::Commit(vec![delete_range("more", 0..60)]), Action::Trim]);
+    actions.extend([few(4), Action::CommitAs(Durability::Eventual, record(5, 6)), Action::Pin, few(6)]);
+    actions.extend(refilling(0, 5));
+    actions.extend([Action::Checkpoint, large(2), Action::Unpin, few(7), Action::Hand(record(8, 6))]);
+    actions.extend([Action::Trim, Action::Commit(vec![Step::DropTable("large"), put("words", 1, 9, 9)])]);
+    actions.extend([Action::Trim, few(9), Action::Trim, large(3), few(10)]);
+    actions
+}
+
 /// Snapshots that are stored and dropped while pages of all kinds are replaced, logged and in place.
 pub fn stored() -> Vec<Action> {
     let with = |number: u32, entries: u32, last: Step| {

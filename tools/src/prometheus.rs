@@ -91,6 +91,7 @@ fn store(told: &Told<'_>, registry: &mut Registry) {
     let pages = Family::<Kind, Number>::default();
     for (kind, count) in [
         ("free", stats.free_pages),
+        ("hole", stats.hole_pages),
         ("pending", stats.pending_pages),
         ("log", stats.log_pages),
         ("space", stats.space_pages),

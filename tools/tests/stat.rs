@@ -27,6 +27,7 @@ fn monitoring_reads_what_json_says() {
         ("mapleaf_disk_bytes", &json["disk_bytes"]),
         ("mapleaf_page_bytes", &json["page_size"]),
         ("mapleaf_pages{kind=\"free\"}", &json["free_pages"]),
+        ("mapleaf_pages{kind=\"hole\"}", &json["hole_pages"]),
         ("mapleaf_pages{kind=\"pending\"}", &json["pending_pages"]),
         ("mapleaf_pages{kind=\"catalog\"}", &json["catalog_pages"]),
         ("mapleaf_table_entries{table=\"\"}", &json["tables"][0]["entries"]),
@@ -48,7 +49,7 @@ fn monitoring_reads_what_json_says() {
 fn all_pages_are_accounted_for() {
     let json = store().run(["stat", "--json", "s.maple"]).fine().json();
     let number = |name: &str| json[name].as_u64().unwrap();
-    let kinds = ["free", "pending", "log", "space", "catalog", "snapshots"];
+    let kinds = ["free", "hole", "pending", "log", "space", "catalog", "snapshots"];
     let counted: u64 = kinds.iter().map(|kind| number(&format!("{kind}_pages"))).sum();
     // And those of the meta slots.
     assert_eq!(counted + json["tables"][0]["pages"].as_u64().unwrap() + 2, number("page_count"));

@@ -49,6 +49,8 @@ struct Document<'s> {
     dirty_bytes: Option<u64>,
     write_back_bytes: Option<u64>,
     free_pages: u64,
+    /// Free, without blocks on the disk.
+    hole_pages: u64,
     pending_pages: u64,
     log_pages: u64,
     space_pages: u64,
@@ -120,6 +122,7 @@ fn document<'s>(
         dirty_bytes: usage.cached.map(|cached| cached.dirty),
         write_back_bytes: usage.cached.map(|cached| cached.in_write_back),
         free_pages: stats.free_pages,
+        hole_pages: stats.hole_pages,
         pending_pages: stats.pending_pages,
         log_pages: stats.log_pages,
         space_pages: stats.space_pages,
@@ -174,6 +177,10 @@ fn print_text(stats: &Stats, usage: FileUsage, output: &mut Output) -> Result<()
         writeln!(output, "memory      {resident} in the page cache, {dirty} of it not on the disk yet")?;
     }
     writeln!(output, "free        {free_pages} pages, {}", bytes(free_pages * page_size))?;
+    if stats.hole_pages > 0 {
+        let holes = bytes(stats.hole_pages * page_size);
+        writeln!(output, "holes       {} pages, {holes}, free too, given back to the system", stats.hole_pages)?;
+    }
     writeln!(output, "pending     {pending_pages} pages, {}", bytes(pending_pages * page_size))?;
     writeln!(output, "log         {log_pages} pages, {}", bytes(log_pages * page_size))?;
     writeln!(output, "accounting  {space_pages} pages for space, {catalog_pages} for the catalog")?;
