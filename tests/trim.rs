@@ -1,9 +1,19 @@
 //! Space that goes back to the system while the store is open, and comes again: by itself and on demand.
+//!
+//! A child is this test program again, running only [`child`]: it does what it is told by lines, and answers each.
 
 mod common;
 
-use common::TestDb;
-use mapleaf::{Database, Durability, Error, Observer, Op, Options, Table, Verdict};
+use common::{TestDb, open};
+use mapleaf::{
+    BackupInfo, Database, Durability, Error, Observer, Op, Options, ReadTxn, Restore, Salvage, Table, Verdict,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -217,5 +227,197 @@ fn whatever_the_size_of_a_page_holes_are_filled_before_they_are_used() {
             assert_holds(&db, 0..150, round);
         }
         assert!(db.counters().filled_bytes > 0);
+    }
+}
+
+// ---- beside other processes ----
+
+const FILE: &str = "MAPLEAF_TRIM_FILE";
+
+/// A value that is told by its key and a seed; some have pages of their own.
+fn value(key: u64, seed: u64) -> Vec<u8> {
+    let len = if (key + seed).is_multiple_of(23) { 9000 } else { 700 };
+    (0..len).map(|i| (i / 5 + key * 31 + seed * 17) as u8).collect()
+}
+
+fn contents(r: &ReadTxn) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for entry in r.range(BLOBS, ..).unwrap() {
+        let (key, value) = entry.unwrap();
+        hasher.update(&key.to_be_bytes());
+        hasher.update(value);
+    }
+    hasher.finalize()
+}
+
+fn put_some(db: &Database, keys: std::ops::Range<u64>, seed: u64) {
+    db.write(|w| keys.clone().try_for_each(|key| w.put(BLOBS, &key, &value(key, seed)[..]).map(drop)))
+        .unwrap();
+}
+
+/// Does nothing unless a test below has started it.
+#[test]
+fn child() {
+    let Ok(path) = std::env::var(FILE) else { return };
+    let db = open(&Options::new().held_limit(1 << 20), Path::new(&path));
+    let mut pinned: Vec<(ReadTxn, u32)> = Vec::new();
+    for line in std::io::stdin().lines() {
+        let line = line.unwrap();
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |i: usize| words[i].parse::<u64>().unwrap();
+        match words[0] {
+            "pin" => {
+                let r = db.begin_read().unwrap();
+                let now = contents(&r);
+                pinned.push((r, now));
+            }
+            "unpin" => drop((!pinned.is_empty()).then(|| pinned.remove(number(1) as usize % pinned.len()))),
+            "put" => put_some(&db, number(1)..number(2), number(3)),
+            "trim" => drop(db.trim().unwrap()),
+            "check" => {}
+            other => panic!("{other}"),
+        }
+        // Whatever became of the space, each of them sees what it saw.
+        for (r, then) in &pinned {
+            assert_eq!(contents(r), *then, "the snapshot of txn {} has changed", r.txn_id());
+        }
+        println!("\n@{}", contents(&db.begin_read().unwrap()));
+        std::io::stdout().flush().unwrap();
+    }
+}
+
+struct Other {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Other {
+    fn start(path: &Path) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+            .env(FILE, path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = process.stdin.take();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        Other { process, input, output }
+    }
+
+    /// Tells it to do something; returns what it sees then.
+    fn obey(&mut self, order: &str) -> u32 {
+        writeln!(self.input.as_ref().unwrap(), "{order}").unwrap();
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "it died of {order:?}");
+            if let Some(answer) = line.strip_prefix('@') {
+                return answer.trim().parse().unwrap();
+            }
+        }
+    }
+
+    fn end(mut self) {
+        self.input = None;
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+/// Two other processes pin, write and trim at random beside this one. Every snapshot stays what it was, and everyone sees
+/// what the model says.
+#[test]
+fn space_goes_and_comes_while_other_processes_read_and_write() {
+    let seed = std::env::var("MAPLEAF_SEED").map_or(7, |seed| seed.parse().unwrap());
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let options = Options::new().held_limit(1 << 20);
+    let mut db = TestDb::with(options);
+    put_some(&db, 0..1, 0);
+    let mut others = [Other::start(&db.path()), Other::start(&db.path())];
+    let mut model = BTreeMap::from([(0, 0)]);
+    let (mut given_back, mut filled) = (0, 0);
+    for round in 1..150u64 {
+        let from = rng.random_range(0..4000u64);
+        let to = from + [5, 60, 1500][rng.random_range(0..3)];
+        let which = rng.random_range(0..2);
+        match rng.random_range(0..12) {
+            0 | 1 => {
+                put_some(&db, from..to, round);
+                model.extend((from..to).map(|key| (key, round)));
+            }
+            2 | 3 => {
+                others[which].obey(&format!("put {from} {to} {round}"));
+                model.extend((from..to).map(|key| (key, round)));
+            }
+            4 | 5 => {
+                let to = from + rng.random_range(0..4000);
+                db.write(|w| w.delete_range(BLOBS, from..to)).unwrap();
+                model.retain(|key, _| !(from..to).contains(key));
+            }
+            6 => given_back += db.trim().unwrap().bytes,
+            7 => drop(others[which].obey("trim")),
+            8 => drop(others[which].obey("pin")),
+            9 => drop(others[which].obey(&format!("unpin {from}"))),
+            10 => db.checkpoint().unwrap(),
+            _ => {
+                filled += db.counters().filled_bytes;
+                db.reopen();
+            }
+        }
+        if round.is_multiple_of(7) {
+            let mut hasher = crc32fast::Hasher::new();
+            for (key, seed) in &model {
+                hasher.update(&key.to_be_bytes());
+                hasher.update(&value(*key, *seed));
+            }
+            let expected = hasher.finalize();
+            assert_eq!(contents(&db.begin_read().unwrap()), expected, "round {round}");
+            for other in &mut others {
+                assert_eq!(other.obey("check"), expected, "round {round}");
+            }
+            common::assert_clean(&db);
+        }
+    }
+    filled += db.counters().filled_bytes;
+    assert!(given_back > 1 << 20 && filled > 1 << 20, "{given_back} given back, {filled} filled");
+    others.into_iter().for_each(Other::end);
+}
+
+// ---- what else reads the file ----
+
+#[test]
+fn a_store_with_holes_is_backed_up_restored_salvaged_and_copied_as_any_other() {
+    let db = TestDb::new();
+    fill(&db, 0..2000, 1);
+    let shelf = tempfile::tempdir().unwrap();
+    let at = |name: &str| shelf.path().join(name);
+    db.backup().unwrap().write_to(at("first"), &mut |_| {}).unwrap();
+    delete(&db, 100..1900);
+    db.trim().unwrap();
+    fill(&db, 300..310, 2);
+    let holes = db.stats().unwrap().hole_pages;
+    assert!(holes > 1500, "{holes} pages");
+    let zeros = (2..db.stats().unwrap().page_count).map(|page| db.page(page).unwrap());
+    assert!(zeros.filter(|dump| dump.kind.starts_with("zeros")).count() as u64 >= holes);
+    let first = BackupInfo::read(at("first")).unwrap();
+    db.backup().unwrap().since(&first).unwrap().write_to(at("second"), &mut |_| {}).unwrap();
+    Restore::of([at("first"), at("second")]).unwrap().write_to(at("restored"), &mut |_| {}).unwrap();
+    let dead = db.after_death();
+    Salvage::of(dead.path()).map(drop).unwrap_err();
+    let copy = common::DeadStore::of(&db.path());
+    let report = Salvage::of(copy.path()).unwrap().write_to(at("salvaged"), &mut |_| {}).unwrap();
+    assert!(report.bad_pages.is_empty(), "{report:?}");
+    for db in [&*dead, &open(&Options::new(), &at("restored")), &open(&Options::new(), &at("salvaged"))] {
+        assert_holds(db, 0..100, 1);
+        assert_holds(db, 1900..2000, 1);
+        assert_holds(db, 300..310, 2);
+        assert_eq!(db.begin_read().unwrap().table(BLOBS).unwrap().len(), 210);
+        common::assert_clean(db);
+        // They go on, in what is free and in holes.
+        fill(db, 400..1400, 3);
+        assert_holds(db, 400..1400, 3);
+        common::assert_clean(db);
     }
 }

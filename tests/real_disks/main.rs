@@ -10,12 +10,14 @@
 //! | `disks` | disks that fail: by a tmpfs that is full, by checksums that are wrong |
 //! | `ledger` | which states a store may be in, by what it acknowledged |
 //! | `full` | disks that are full |
+//! | `holes` | space that was given back, and is missing later |
 //! | `flushes` | write-back that fails inside the file system |
 //! | `unreadable` | sectors that cannot be read |
 
 mod disks;
 mod flushes;
 mod full;
+mod holes;
 mod ledger;
 mod mounts;
 mod unreadable;

@@ -179,7 +179,11 @@ fn print_text(stats: &Stats, usage: FileUsage, output: &mut Output) -> Result<()
     writeln!(output, "free        {free_pages} pages, {}", bytes(free_pages * page_size))?;
     if stats.hole_pages > 0 {
         let holes = bytes(stats.hole_pages * page_size);
-        writeln!(output, "holes       {} pages, {holes}, free too, given back to the system", stats.hole_pages)?;
+        writeln!(
+            output,
+            "holes       {} pages, {holes}, free too, given back to the system",
+            stats.hole_pages
+        )?;
     }
     writeln!(output, "pending     {pending_pages} pages, {}", bytes(pending_pages * page_size))?;
     writeln!(output, "log         {log_pages} pages, {}", bytes(log_pages * page_size))?;
