@@ -456,6 +456,7 @@ impl Store {
         if has <= page_count * self.pages.page_size as u64 {
             return Ok(0);
         }
+        self.readers.reap()?;
         // Nothing is flushed meanwhile.
         let lead = self.lead()?;
         lead.level_slots(page_count)?;

@@ -24,8 +24,8 @@
 //! head as well are given up by the new txn, and reclaimed when nobody can see them.
 
 use crate::catalog::{catalog_tree, check_entry, check_name, check_possible, list_tables};
-use crate::create::slots_in;
 use crate::commit::{self, Changed, Changes, Failure, record_of};
+use crate::create::slots_in;
 use crate::dirty::Dirty;
 use crate::error::{Error, Result};
 use crate::format::{Meta, RecordView, Schema};

@@ -1,9 +1,18 @@
 //! Compacting: the file becomes as short as what is in it, whatever is in it and whoever reads or writes meanwhile.
+//!
+//! A child is this test program again, running only [`child`] in the role that an environment variable gives.
+
+#![allow(unsafe_code)]
 
 mod common;
 
-use common::{Contents, TestDb, contents};
-use mapleaf::{Budget, Compacted, Database, MultiTable, Table};
+use common::{Contents, TestDb, contents, open};
+use mapleaf::{Budget, Compacted, Database, MultiTable, Options, ReadTxn, Table};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 const BLOBS: Table<u64, [u8]> = Table::new("blobs");
 const NUMBERS: Table<u64, u64> = Table::new("numbers");
@@ -41,7 +50,7 @@ fn fill(db: &Database, keys: std::ops::Range<u64>) {
 
 fn everything(db: &Database) -> (Contents, Vec<(u64, u64)>) {
     let r = db.begin_read().unwrap();
-    let mut single = std::collections::BTreeMap::new();
+    let mut single = BTreeMap::new();
     for info in r.tables().unwrap().into_iter().filter(|info| !info.schema.multi) {
         let view = r.raw_table(&info.name).unwrap().unwrap();
         let entries = view.iter().map(|entry| entry.map(|(k, v)| (k.to_vec(), v.to_vec())).unwrap());
@@ -73,8 +82,10 @@ fn what_is_left_of_a_store_moves_to_the_front() {
 fn of_everything() -> TestDb {
     let db = TestDb::new();
     fill(&db, 0..500);
-    db.write(|w| (0..60).try_for_each(|i| w.put(LARGE, &i, &vec![i as u8; 3000 * (i as usize % 40 + 1)]).map(drop)))
-        .unwrap();
+    db.write(|w| {
+        (0..60).try_for_each(|i| w.put(LARGE, &i, &vec![i as u8; 3000 * (i as usize % 40 + 1)]).map(drop))
+    })
+    .unwrap();
     db.write(|w| (0..20_000).try_for_each(|i| w.put_value(TAGS, &(i % 30), &i).map(drop))).unwrap();
     db.write(|w| (0..20_000).try_for_each(|i| w.put(NUMBERS, &i, &i).map(drop))).unwrap();
     fill(&db, 500..3000);
@@ -94,9 +105,8 @@ fn of_everything() -> TestDb {
     db
 }
 
-const NAMES: [&str; 20] = [
-    "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t",
-];
+const NAMES: [&str; 20] =
+    ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"];
 
 #[test]
 fn everything_that_can_be_in_a_store_moves() {
@@ -194,4 +204,291 @@ fn a_step_costs_what_its_budget_says() {
     assert!(!done.is_done && done.steps == 1, "{done:?}");
     let written = db.counters().written_bytes - before.written_bytes;
     assert!(done.moved_pages >= 10 && written < 60 * PAGE, "{written} bytes for {done:?}");
+}
+
+// ---- other processes ----
+
+const ROLE: &str = "MAPLEAF_COMPACT_ROLE";
+const FILE: &str = "MAPLEAF_COMPACT_FILE";
+
+/// Does nothing unless a test below has started it.
+#[test]
+fn child() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let db = open(&Options::new(), Path::new(&std::env::var(FILE).unwrap()));
+    match role.as_str() {
+        "hold" => {
+            let held = db.begin_read().unwrap();
+            let before = contents(&held);
+            report("holding");
+            std::io::stdin().lock().read_line(&mut String::new()).unwrap();
+            // It reads what it has read, and a copy of it does, which asks for as many pages as it had.
+            assert!(contents(&held) == before);
+            // SAFETY: the file is the test's own.
+            let again = unsafe { ReadTxn::import(&held.export("again").unwrap()) }.unwrap();
+            assert!(contents(&again) == before);
+            report("unchanged");
+        }
+        "read" => {
+            let ended = std::thread::spawn(|| std::io::stdin().lines().for_each(drop));
+            let mut reads = 0;
+            while !ended.is_finished() {
+                let r = db.begin_read().unwrap();
+                assert_eq!(r.iter(NUMBERS).unwrap().map(|entry| entry.unwrap().1).sum::<u64>(), TOTAL);
+                for entry in r.iter(BLOBS).unwrap() {
+                    let (key, value) = entry.unwrap();
+                    assert!(value.iter().all(|byte| *byte == key as u8), "{key}");
+                }
+                reads += 1;
+            }
+            report(&format!("reads {reads}"));
+        }
+        "write" => {
+            let ended = std::thread::spawn(|| std::io::stdin().lines().for_each(drop));
+            let mut writes = 0;
+            while !ended.is_finished() {
+                transfer(&db, writes);
+                fill(&db, 10_000 + writes % 50..10_010 + writes % 50);
+                db.write(|w| w.delete_range(BLOBS, 10_000..)).unwrap();
+                writes += 1;
+                if writes == 1 {
+                    report("writing");
+                }
+            }
+            report(&format!("writes {writes}"));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+const TOTAL: u64 = 100 * 1000;
+
+/// Moves something from one number to another.
+fn transfer(db: &Database, i: u64) {
+    db.write(|w| {
+        let (from, to) = (i * 7 % 100, (i * 31 + 1) % 100);
+        let moved = w.get(NUMBERS, &from)?.unwrap().min(i % 9);
+        w.update(NUMBERS, &from, |old| old.unwrap() - moved)?;
+        w.update(NUMBERS, &to, |old| old.unwrap() + moved).map(drop)
+    })
+    .unwrap();
+}
+
+fn report(line: &str) {
+    // In one piece, apart from what the test harness says.
+    println!("\n@{line}");
+    std::io::stdout().flush().unwrap();
+}
+
+/// A child that runs until it is told to end.
+struct Other {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Other {
+    fn start(role: &str, path: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["child", "--exact", "--nocapture"])
+            .env(ROLE, role)
+            .env(FILE, path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Other { child, lines }
+    }
+
+    /// What it reports next.
+    fn hears(&mut self) -> String {
+        let report = self.lines.find_map(|line| line.unwrap().strip_prefix('@').map(str::to_owned));
+        report.expect("it reports before it ends")
+    }
+
+    /// Lets it end, and returns its last report.
+    fn end(mut self) -> String {
+        drop(self.child.stdin.take());
+        let last = self.hears();
+        assert!(self.child.wait().unwrap().success(), "{last}");
+        last
+    }
+}
+
+#[test]
+fn the_file_is_not_cut_while_another_process_sees_a_state_that_was_longer() {
+    let db = with_a_free_end();
+    let mut other = Other::start("hold", &db.path());
+    assert_eq!(other.hears(), "holding");
+    let len = db.file_len();
+    let done = compact(&db, 100);
+    assert!(done.page_count * PAGE < len / 3, "the state is shorter: {done:?}");
+    assert_eq!((db.file_len(), done.freed_bytes), (len, 0), "the file is not");
+    fill(&db, 200..220);
+    db.checkpoint().unwrap();
+    assert_eq!(db.file_len(), len);
+    assert_eq!(other.end(), "unchanged");
+    db.checkpoint().unwrap();
+    assert!(db.file_len() < len / 3, "{} of {len} bytes", db.file_len());
+}
+
+#[test]
+fn what_a_snapshot_of_another_process_holds_is_moved_when_it_has_ended() {
+    let db = TestDb::new();
+    fill(&db, 0..3000);
+    db.write(|w| w.put(NUMBERS, &0, &0)).unwrap();
+    let mut other = Other::start("hold", &db.path());
+    assert_eq!(other.hears(), "holding");
+    db.write(|w| w.delete_range(BLOBS, ..2900)).unwrap();
+    let len = db.file_len();
+    let held = compact(&db, 100);
+    assert!(held.is_done && held.held_by.is_some() && held.moved_pages < 20, "{held:?}");
+    assert_eq!(db.file_len(), len);
+    assert_eq!(other.end(), "unchanged");
+    let done = compact(&db, 100);
+    assert!(done.is_done && done.held_by.is_none() && db.file_len() < len / 5, "{done:?}");
+}
+
+#[test]
+fn a_pinned_state_that_ends_when_its_process_is_killed_holds_nothing() {
+    let db = with_a_free_end();
+    let mut other = Other::start("hold", &db.path());
+    assert_eq!(other.hears(), "holding");
+    let len = db.file_len();
+    compact(&db, 100);
+    assert_eq!(db.file_len(), len);
+    other.child.kill().unwrap();
+    other.child.wait().unwrap();
+    compact(&db, 100);
+    assert!(db.file_len() < len / 3, "{} of {len} bytes", db.file_len());
+}
+
+#[test]
+fn others_read_and_write_while_the_file_shrinks_and_grows() {
+    let db = TestDb::new();
+    db.write(|w| (0..100).try_for_each(|i| w.put(NUMBERS, &i, &1000).map(drop))).unwrap();
+    fill(&db, 0..100);
+    let readers = [Other::start("read", &db.path()), Other::start("read", &db.path())];
+    let mut writer = Other::start("write", &db.path());
+    assert_eq!(writer.hears(), "writing");
+    let mut freed = 0;
+    for round in 0..12 {
+        fill(&db, 100..1500);
+        db.write(|w| w.delete_range(BLOBS, 100..1500)).unwrap();
+        for step in 0..30 {
+            freed += db.compact(Budget::pages(40)).unwrap().freed_bytes;
+            transfer(&db, round * 100 + step);
+        }
+    }
+    assert!(freed > 4 * 1500 * 1000, "{freed} bytes were given back");
+    assert!(writer.end().starts_with("writes "));
+    for reader in readers {
+        assert!(reader.end().starts_with("reads "));
+    }
+    let sum: u64 = db.begin_read().unwrap().iter(NUMBERS).unwrap().map(|entry| entry.unwrap().1).sum();
+    assert_eq!(sum, TOTAL);
+}
+
+// ---- a model ----
+
+#[derive(Clone, Debug)]
+enum Act {
+    Put { from: u64, count: u64, len: usize },
+    Delete { from: u64, to: u64 },
+    Compact { pages: u64, times: usize },
+    Store(u8),
+    Forget(u8),
+    Pin,
+    Unpin,
+    Checkpoint,
+    Reopen,
+}
+
+fn acts() -> impl Strategy<Value = Act> {
+    let name = || 0..3u8;
+    prop_oneof![
+        4 => (0..600u64, 1..80u64, prop_oneof![0..900usize, 900..9000usize, Just(70_000)])
+            .prop_map(|(from, count, len)| Act::Put { from, count: if len > 9000 { 2 } else { count }, len }),
+        3 => (0..700u64, 0..400u64).prop_map(|(from, more)| Act::Delete { from, to: from + more }),
+        6 => (1..200u64, 1..6usize).prop_map(|(pages, times)| Act::Compact { pages, times }),
+        1 => name().prop_map(Act::Store),
+        1 => name().prop_map(Act::Forget),
+        1 => Just(Act::Pin),
+        1 => Just(Act::Unpin),
+        1 => Just(Act::Checkpoint),
+        1 => Just(Act::Reopen),
+    ]
+}
+
+type Model = BTreeMap<u64, Vec<u8>>;
+
+fn assert_is(r: &ReadTxn, model: &Model) {
+    let mut entries = r.iter(LARGE).unwrap();
+    for (key, value) in model {
+        let (found, bytes) = entries.next().expect("an entry").unwrap();
+        assert!(found == *key && bytes == value, "{key}, {found}");
+    }
+    assert!(entries.next().is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_store_that_is_compacted_at_any_time_holds_what_it_must(acts in prop::collection::vec(acts(), 1..40)) {
+        let mut db = TestDb::new();
+        let mut model = Model::new();
+        let mut stored: BTreeMap<u8, Model> = BTreeMap::new();
+        let mut pinned: Vec<(ReadTxn, Model)> = Vec::new();
+        for (i, act) in acts.into_iter().enumerate() {
+            match act {
+                Act::Put { from, count, len } => db.write(|w| {
+                    (from..from + count).try_for_each(|key| {
+                        let value = vec![(key as usize + i) as u8; len];
+                        w.put(LARGE, &key, &value)?;
+                        model.insert(key, value);
+                        Ok(())
+                    })
+                }).unwrap(),
+                Act::Delete { from, to } => {
+                    db.write(|w| w.delete_range(LARGE, from..to)).unwrap();
+                    model.retain(|key, _| !(from..to).contains(key));
+                }
+                Act::Compact { pages, times } => (0..times).for_each(|_| {
+                    db.compact(Budget::pages(pages)).unwrap();
+                }),
+                Act::Store(name) if !stored.contains_key(&name) => {
+                    db.write(|w| w.create_snapshot(&name.to_string())).unwrap();
+                    stored.insert(name, model.clone());
+                }
+                Act::Forget(name) => {
+                    let is_there = db.write(|w| w.drop_snapshot(&name.to_string())).unwrap();
+                    assert_eq!(is_there, stored.remove(&name).is_some());
+                }
+                Act::Pin => pinned.push((db.begin_read().unwrap(), model.clone())),
+                Act::Unpin => drop(pinned.pop()),
+                Act::Checkpoint => db.checkpoint().unwrap(),
+                Act::Reopen => {
+                    pinned.clear();
+                    db.reopen();
+                }
+                Act::Store(_) => {}
+            }
+            assert_is(&db.begin_read().unwrap(), &model);
+            pinned.iter().for_each(|(r, model)| assert_is(r, model));
+            stored.iter().for_each(|(name, model)| assert_is(&db.read_snapshot(&name.to_string()).unwrap(), model));
+        }
+        pinned.clear();
+        stored.keys().for_each(|name| {
+            db.write(|w| w.drop_snapshot(&name.to_string())).unwrap();
+        });
+        let done = compact(&db, 100);
+        assert_is(&db.begin_read().unwrap(), &model);
+        let used = pages_in_use(&db);
+        // Values of many pages may fit nowhere.
+        let is_large = model.values().any(|value| value.len() > 4 * PAGE as usize);
+        let most = if is_large { u64::MAX } else { used + used / 16 + 48 };
+        assert!(done.held_by.is_none() && done.page_count <= most, "{used} in use: {done:?}");
+        assert_eq!(db.file_len(), done.page_count * PAGE);
+    }
 }

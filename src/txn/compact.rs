@@ -176,8 +176,8 @@ fn step(store: &Arc<Store>, course: &mut Course, limit: u64, deadline: Option<In
             txn.commit()?;
             return Ok(Step { moved: part.moved, has_committed: true, ..so_far(goal) });
         }
-        // The pass is over.
-        let is_done = pass.moved == 0;
+        // The pass is over. Others may have deleted much since it began.
+        let is_done = pass.moved == 0 && goal <= slack(txn.goal(&lasting));
         let held_by = if is_done { txn.held_by(&lasting) } else { None };
         course.pass = None;
         return Ok(Step { is_done, held_by, ..so_far(goal) });
@@ -188,7 +188,9 @@ fn step(store: &Arc<Store>, course: &mut Course, limit: u64, deadline: Option<In
 /// The txns of snapshots that are held for long, ascending: of those that are stored, and of those that were pinned at
 /// the step before already. (Before the first step: those of older states.) The others will be gone soon.
 fn lasting(txn: &WriteTxn, course: &mut Course) -> Result<Vec<u64>> {
-    let pinned = txn.dirty.store.readers.pinned()?;
+    let readers = &txn.dirty.store.readers;
+    readers.reap()?;
+    let pinned = readers.pinned()?;
     let newest = txn.dirty.base.txn;
     let is_old = |txn: &u64| match &course.pinned {
         Some(before) => before.binary_search(txn).is_ok(),
