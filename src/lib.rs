@@ -56,6 +56,8 @@ mod backup;
 #[cfg(feature = "async")]
 mod listen;
 mod database;
+mod unfinished;
+mod rewrite;
 mod salvage;
 pub mod cookbook;
 #[cfg(any(fuzzing, test))]

@@ -206,6 +206,36 @@ fn a_step_costs_what_its_budget_says() {
     assert!(done.moved_pages >= 10 && written < 60 * PAGE, "{written} bytes for {done:?}");
 }
 
+#[test]
+fn a_copy_has_everything_in_full_pages() {
+    let db = of_everything();
+    let before = everything(&db);
+    let copy = db.path().with_extension("copy");
+    let mut told = 0;
+    let entries = db.begin_read().unwrap().copy_compact(&copy, &mut |entries| told = entries).unwrap();
+    let in_tables: u64 = db.begin_read().unwrap().tables().unwrap().iter().map(|table| table.len).sum();
+    assert_eq!((entries, told), (in_tables, in_tables));
+    let new = open(&Options::new(), &copy);
+    assert_eq!(everything(&new), before);
+    assert!(new.verify(&mut |_| {}).unwrap().is_clean());
+    let (old, new) = (db.stats().unwrap(), new.stats().unwrap());
+    let schemas = |stats: &mapleaf::Stats| -> Vec<_> {
+        stats.tables.iter().map(|table| (table.info.name.clone(), table.info.schema.clone())).collect()
+    };
+    assert_eq!(schemas(&new), schemas(&old));
+    let leaves = |stats: &mapleaf::Stats| stats.tables.iter().map(|table| table.levels[0].pages).sum::<u64>();
+    assert!(leaves(&new) < leaves(&old), "{} and {} leaves", leaves(&new), leaves(&old));
+    assert!(new.free_pages + new.pending_pages <= 16, "{new:?}");
+
+    let again = db.begin_read().unwrap().copy_compact(&copy, &mut |_| {});
+    assert!(matches!(again, Err(mapleaf::Error::InvalidArgument { .. })), "{again:?}");
+    let early = db.path().with_extension("early");
+    db.read_snapshot("early").unwrap().copy_compact(&early, &mut |_| {}).unwrap();
+    assert_eq!(open(&Options::new(), &early).begin_read().unwrap().len(BLOBS).unwrap(), 3000);
+    let files = std::fs::read_dir(db.path().parent().unwrap()).unwrap().map(|file| file.unwrap().file_name());
+    assert!(files.into_iter().all(|name| !name.to_string_lossy().contains("unfinished")));
+}
+
 // ---- other processes ----
 
 const ROLE: &str = "MAPLEAF_COMPACT_ROLE";

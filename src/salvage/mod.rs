@@ -13,8 +13,7 @@ pub mod survey;
 
 use crate::catalog::{catalog_tree, check_entry, check_lens, check_name, check_possible, listed_table};
 use crate::copies::{Copies, Kept};
-use crate::create::{directory_of, problems_of, slots_in};
-use crate::database::{Database, Options};
+use crate::create::{problems_of, slots_in};
 use crate::disk::{Disk, Mapped};
 use crate::error::{Error, Result};
 use crate::format::{CATALOG_ID, MIN_PAGE_SIZE, Meta, RecordView, Schema, header};
@@ -28,6 +27,7 @@ use crate::shared::State;
 use crate::space::{RunSet, Space};
 use crate::tree::Tree;
 use crate::txn::WriteTxn;
+use crate::unfinished::Unfinished;
 use crate::verify::{Behind, Progress};
 use rebuild::{Found, Rebuild, Recovered, Rules, is_multi};
 pub use rebuild::{Hole, LostValue};
@@ -35,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 pub use survey::BadPage;
 use survey::{Survey, Whole, guess_page_size};
 
@@ -627,62 +627,4 @@ fn lost_range(hole: Hole) -> Option<LostRange> {
     let is_lost = found != behind.entries || found_older > 0;
     (is_lost && !is_older).then_some(())?;
     Some(LostRange { page: page?, detail, behind, found, older: found_older })
-}
-
-/// The new store under its first name; nothing is left of it unless it is finished.
-struct Unfinished {
-    db: Option<Database>,
-    path: PathBuf,
-    output: PathBuf,
-}
-
-impl Unfinished {
-    fn new(output: &Path, page_size: usize) -> Result<Self> {
-        let path = with_suffix(output, ".unfinished");
-        for path in [output, &path] {
-            if path.symlink_metadata().is_ok() {
-                let what = format!("{} exists already; remove it, or choose another name", path.display());
-                return Err(Error::invalid(what));
-            }
-        }
-        // Before it is there, so that nothing is left where creating it fails half-way.
-        let mut new = Unfinished { db: None, path, output: output.to_owned() };
-        new.db = Some(Options::new().page_size(page_size).create_at(&new.path)?);
-        Ok(new)
-    }
-
-    fn db(&self) -> &Database {
-        self.db.as_ref().expect("until it is finished")
-    }
-
-    fn finish(mut self) -> Result<()> {
-        self.db.take().expect("finished once").close()?;
-        let directory = directory_of(&self.output);
-        let cwd = rustix::fs::CWD;
-        let flags = rustix::fs::RenameFlags::NOREPLACE;
-        let renamed = rustix::fs::renameat_with(cwd, &self.path, cwd, &self.output, flags).or_else(|error| {
-            // A file system that cannot promise it.
-            match error {
-                rustix::io::Errno::INVAL => rustix::fs::rename(&self.path, &self.output),
-                other => Err(other),
-            }
-        });
-        let synced = renamed.map_err(std::io::Error::from).and_then(|()| File::open(directory)?.sync_all());
-        synced.map_err(|error| Error::io(format!("name {}", self.output.display()), error))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        self.db = None;
-        // Where it was finished only the lock file is left.
-        let _ = std::fs::remove_file(&self.path);
-        let _ = std::fs::remove_file(with_suffix(&self.path, "-lock"));
-    }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
