@@ -47,6 +47,8 @@ pub(crate) mod compact;
 mod convenience;
 pub(crate) mod convert;
 mod delete_range;
+#[cfg(test)]
+mod exact;
 pub(crate) mod migrate;
 mod multi;
 pub(crate) mod trim;
