@@ -152,6 +152,12 @@ fn a_cut_while_readers_stay_over_checkpoints_is_survived() {
 }
 
 #[test]
+fn a_cut_while_readers_of_all_ages_come_and_go_is_survived() {
+    let run = survives("many pins", &Options::new(), &many_pins(), LONG);
+    assert!(run.counters.logged_commits >= 40 && run.counters.checkpoints >= 8, "{:?}", run.counters);
+}
+
+#[test]
 fn a_cut_while_snapshots_are_stored_and_dropped_is_survived() {
     survives("stored", &Options::new(), &stored(), LONG);
 }

@@ -375,6 +375,13 @@ fn a_failing_operation_while_readers_stay_is_survived() {
     survives_failures("failures, readers", Faults::new(&Options::new(), &actions), &plan);
 }
 
+/// What is put right must leave the pages of each of them alone.
+#[test]
+fn a_failing_operation_while_readers_of_all_ages_come_and_go_is_survived() {
+    let plan = Plan { failures: &FAILURES[..1], every: 4, count: 1 };
+    survives_failures("failures, many readers", Faults::new(&Options::new(), &many_pins()[..70]), &plan);
+}
+
 #[test]
 fn a_failing_operation_while_snapshots_are_stored_and_dropped_is_survived() {
     let plan = Plan { failures: &FAILURES[..2], every: 1, count: 1 };
@@ -394,13 +401,13 @@ fn a_failing_operation_while_the_log_is_replayed_is_survived() {
 
 #[test]
 fn a_failing_operation_in_logged_ranges_loads_multimaps_and_nested_txns_is_survived() {
-    let plan = Plan { failures: &FAILURES[..1], every: 3, count: 1 };
+    let plan = Plan { failures: &FAILURES[..1], every: 4, count: 1 };
     survives_failures("failures, operations", Faults::new(&Options::new(), &operations()), &plan);
 }
 
 #[test]
 fn a_failing_operation_in_large_ranges_loads_multimaps_and_values_is_survived() {
-    let plan = Plan { failures: &FAILURES[..1], every: 3, count: 1 };
+    let plan = Plan { failures: &FAILURES[..1], every: 4, count: 1 };
     survives_failures("failures, large operations", Faults::new(&ordered(), &large_operations()), &plan);
 }
 

@@ -59,9 +59,14 @@ pub enum Action {
     Trim,
     /// The store is closed, and opened again.
     Reopen,
-    /// A reader begins, and stays until it is let go.
+    /// A reader begins, and stays until it is let go; one before it ends.
     Pin,
+    /// One more begins.
+    PinAnother,
+    /// All of them end.
     Unpin,
+    /// One of them ends: this one, counted round and round.
+    UnpinOne(usize),
 }
 
 pub fn put(table: &'static str, key: u32, len: usize, seed: u8) -> Step {
@@ -180,7 +185,7 @@ pub struct Session {
     rebuilt: usize,
     /// Number of the next txn.
     pub next: u64,
-    pinned: Option<(ReadTxn, Contents)>,
+    pinned: Vec<(ReadTxn, Contents)>,
 }
 
 impl Session {
@@ -202,7 +207,7 @@ impl Session {
             acknowledged: first,
             rebuilt: 0,
             next: first + 1,
-            pinned: None,
+            pinned: Vec::new(),
         })
     }
 
@@ -243,11 +248,15 @@ impl Session {
             Action::Checkpoint => self.checkpoint(|db| db.checkpoint()),
             Action::Trim => self.checkpoint(|db| db.trim().map(drop)),
             Action::Reopen => self.reopen(),
-            Action::Pin => self.db().begin_read().map(|reader| {
-                self.pinned = Some((reader, without_stored(self.model())));
-            }),
+            Action::Pin => self.pin().map(|pinned| self.pinned = vec![pinned]),
+            Action::PinAnother => self.pin().map(|pinned| self.pinned.push(pinned)),
             Action::Unpin => {
-                self.pinned = None;
+                self.pinned.clear();
+                Ok(())
+            }
+            Action::UnpinOne(i) => {
+                let i = i.checked_rem(self.pinned.len());
+                i.into_iter().for_each(|i| drop(self.pinned.swap_remove(i)));
                 Ok(())
             }
         };
@@ -259,9 +268,13 @@ impl Session {
     /// Closes the store, whose last commits are waited for.
     pub fn close(mut self) -> Result<()> {
         let waited = self.wait();
-        self.pinned = None;
+        self.pinned.clear();
         let closed = self.db.take().expect("it is open").close();
         waited.and(closed)
+    }
+
+    fn pin(&self) -> Result<(ReadTxn, Contents)> {
+        Ok((self.db().begin_read()?, without_stored(self.model())))
     }
 
     fn prepare(&mut self, steps: &[Step]) -> Result<(WriteTxn, Contents)> {
@@ -437,7 +450,7 @@ impl Session {
     /// A failure to close or to open is returned; the store is open in the end.
     fn reopen(&mut self) -> Result<()> {
         let waited = self.wait();
-        self.pinned = None;
+        self.pinned.clear();
         let closed = self.db.take().expect("it is open").close();
         if closed.is_ok() && self.recorder.hits() == 0 {
             self.acknowledge(self.visible);
@@ -479,7 +492,7 @@ impl Session {
             }
             Err(error) => self.check_unreadable(&error),
         }
-        if let Some((reader, model)) = &self.pinned {
+        for (reader, model) in &self.pinned {
             match contents(reader) {
                 Ok(now) => assert!(now == *model, "the open reader's snapshot changed"),
                 // What it saw was nowhere but in the cache.

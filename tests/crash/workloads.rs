@@ -121,6 +121,33 @@ pub fn logged_pins() -> Vec<Action> {
     actions
 }
 
+/// Readers of all ages, up to some dozens at a time, which end in any order while pages are replaced, logged and in place.
+pub fn many_pins() -> Vec<Action> {
+    let mut actions = beginning();
+    for i in 0..70u32 {
+        let steps = record(i * 3, 1 + i % 4);
+        actions.push(match i % 11 {
+            3 => Action::CommitAs(Durability::Eventual, steps),
+            5 => Action::CommitAs(Durability::Ordered, steps),
+            7 => Action::Hand(steps),
+            8 => Action::Wait,
+            _ => Action::Commit(steps),
+        });
+        let is_growing = i % 40 < 30;
+        if is_growing || i % 3 == 0 {
+            actions.push(Action::PinAnother);
+        }
+        // A prime that no number of readers is a multiple of.
+        actions.extend(
+            (0..if is_growing { i % 2 } else { 4 }).map(|j| Action::UnpinOne((i * 7919 + j) as usize)),
+        );
+        if i % 25 == 24 {
+            actions.push(Action::Checkpoint);
+        }
+    }
+    actions
+}
+
 /// A checkpoint behind logged commits, twice.
 pub fn checkpoints() -> Vec<Action> {
     let mut actions = beginning();
