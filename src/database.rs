@@ -18,7 +18,7 @@ use crate::options::{Config, Durability};
 use crate::pins::{self, Reader, StoredSnapshot};
 use crate::session::{Sidecars, name_beside};
 use crate::shared::FlushState;
-use crate::snapshot::Verify;
+use crate::snapshot::{Advice, Verify};
 use crate::store::{Origin, Store, Wait};
 use crate::txn::compact::{self, Budget, Compacted, Course};
 use crate::txn::migrate::{Migration, steps_done};
@@ -60,6 +60,7 @@ impl std::fmt::Debug for Options {
             .field("max_size", &self.config.max_size)
             .field("dirty_limit", &self.config.dirty_limit)
             .field("verify", &self.config.verify)
+            .field("advice", &self.config.advice)
             .field("guarded_reads", &self.config.guarded)
             .field("durability", &self.config.durability)
             .field("log_limit", &self.config.log_limit)
@@ -192,6 +193,14 @@ impl Options {
     #[must_use]
     pub fn verify(mut self, verify: Verify) -> Self {
         self.config.verify = verify;
+        self
+    }
+
+    /// How scans read ahead, unless [`TableView::advised`](crate::TableView::advised) says otherwise (default:
+    /// [`Advice::Normal`]).
+    #[must_use]
+    pub fn advice(mut self, advice: Advice) -> Self {
+        self.config.advice = advice;
         self
     }
 

@@ -29,6 +29,9 @@ use std::sync::{Arc, OnceLock};
 pub const WRITE_UNIT: usize = 16 << 10;
 /// A run that is no longer is one write: mostly it replaces what is in the cache.
 const SHORT_RUN: usize = 64 << 10;
+/// Most bytes of one request to read ahead: of a longer one Linux reads as much as the disk's `read_ahead_kb` says, or one
+/// request to it can carry, and forgets the rest. This is the least that is usual.
+const READ_AHEAD: usize = 128 << 10;
 const MAX_MAPS: usize = 40;
 
 /// One operation on the data file, as an [`Observer`] sees it.
@@ -406,7 +409,23 @@ impl Disk {
 
     /// Asks the system to read the range, which lies inside the file, without waiting for it. Only advice.
     pub fn will_need(&self, offset: u64, len: u64) {
-        let _ = self.map().will_need(offset, len);
+        let ends = (offset..offset + len).step_by(READ_AHEAD).skip(1).chain([offset + len]);
+        ends.fold(offset, |from, to| {
+            let _ = self.map().will_need(from, to - from);
+            to
+        });
+    }
+
+    /// Lets the range, which lies inside the file, go from memory: from this process's mapping, and from the page cache
+    /// where nobody else has it mapped and all of it is on the disk. Only advice.
+    pub fn let_go(&self, offset: u64, len: u64) {
+        let _ = self.map().let_go(offset, len);
+        let _ = rustix::fs::fadvise(
+            &self.file,
+            offset,
+            std::num::NonZero::new(len),
+            rustix::fs::Advice::DontNeed,
+        );
     }
 
     /// Reads the first `len` bytes, which lie inside the file, into the system's cache, in huge pages where it can, and

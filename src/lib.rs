@@ -85,7 +85,7 @@ pub use named::SnapshotInfo;
 pub use options::Durability;
 pub use pins::{Reader, StoredSnapshot};
 pub use salvage::{BadPage, LostRange, LostValue, Salvage, SalvageReport, SalvagedTable};
-pub use snapshot::Verify;
+pub use snapshot::{Advice, Verify};
 pub use sort::Duplicates;
 pub use table::cursor::Cursor;
 pub use table::{KeyValue, Keys, Range, Table, TableView, ValueReader};

@@ -369,7 +369,7 @@ mod tests {
     fn pages_outside_of_the_file_are_not_asked_for() {
         let pages = Pages::new(disk(8), PAGE as usize, Verify::Once, false);
         let mut wanted = [u64::MAX, 7, 3, 1 << 60, 8, 3, 2, (1 << 47) | 5];
-        pages.read_ahead(&mut wanted, 8);
+        pages.read_ahead(&mut wanted, 8, 8);
         pages.prefetch(u64::MAX, 8);
         assert!(pages.prefetch_all(u64::MAX, 1, 8), "nothing to be read in");
         assert!(!pages.prefetch_all(7, 1, 8));

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::Schema;
 use crate::page::Pair;
 use crate::page::set::Set;
+use crate::snapshot::Advice;
 use crate::table::{KeyValue, Range, TableView, Types, decode_error, high_place, low_place, schema_of};
 use crate::tree::Tree;
 use crate::tree::cursor::{Cursor, Place, rank};
@@ -90,6 +91,7 @@ pub(crate) fn multi_schema_of<K: Key + ?Sized, V: Key + ?Sized>() -> Schema {
 pub struct MultiView<'t, K: ?Sized, V: ?Sized> {
     source: &'t SourceObject<'t>,
     tree: Tree,
+    advice: Advice,
     types: Types<K, V>,
 }
 
@@ -109,7 +111,7 @@ impl<K: ?Sized, V: ?Sized> std::fmt::Debug for MultiView<'_, K, V> {
 
 impl<'t, K: Key + ?Sized, V: Key + ?Sized> MultiView<'t, K, V> {
     pub(crate) fn new(source: &'t SourceObject<'t>, tree: Tree) -> Self {
-        MultiView { source, tree, types: PhantomData }
+        MultiView { source, tree, advice: source.advice(), types: PhantomData }
     }
 
     /// The values of `key` in order, from either end; none where the key is not there. O(log n): one page a
@@ -168,6 +170,18 @@ impl<'t, K: Key + ?Sized, V: Key + ?Sized> MultiView<'t, K, V> {
     /// Whether there are no values. O(1).
     pub fn is_empty(&self) -> bool {
         self.tree.is_empty()
+    }
+
+    /// The same multimap, whose scans over keys ([`MultiView::iter`], [`MultiView::range`], [`MultiView::groups`]) read by this
+    /// [`Advice`]. Costs nothing.
+    #[must_use]
+    pub fn advised(mut self, advice: Advice) -> Self {
+        self.advice = advice;
+        self
+    }
+
+    fn walk(&self, place: Place<'_>) -> Result<Cursor<'t, SourceObject<'t>>> {
+        Cursor::advised(self.source, &self.tree, place, self.advice)
     }
 
     /// All pairs of a key and one of its values, in order of the keys and then of the values; from either
@@ -509,7 +523,7 @@ struct End<'t> {
 
 impl<'t, K: Key + ?Sized, V: Key + ?Sized> Groups<'t, K, V> {
     fn end(&self, place: Place<'_>) -> Result<End<'t>> {
-        Ok(End { cursor: Cursor::new(self.view.source, &self.view.tree, place)?, last: None })
+        Ok(End { cursor: self.view.walk(place)?, last: None })
     }
 
     /// The ranks of the pairs that are left: from the first up to, not including, the second.

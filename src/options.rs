@@ -2,7 +2,7 @@
 
 use crate::disk::Observer;
 use crate::format::MIN_PAGE_SIZE;
-use crate::snapshot::Verify;
+use crate::snapshot::{Advice, Verify};
 use std::sync::Arc;
 
 /// How a store is opened.
@@ -14,6 +14,7 @@ pub struct Config {
     pub max_size: u64,
     pub dirty_limit: usize,
     pub verify: Verify,
+    pub advice: Advice,
     pub guarded: bool,
     pub durability: Durability,
     pub log_limit: u64,
@@ -37,6 +38,7 @@ impl Default for Config {
             max_size: u64::MAX,
             dirty_limit: 256 << 20,
             verify: Verify::Once,
+            advice: Advice::Normal,
             guarded: false,
             durability: Durability::Durable,
             log_limit: 16 << 20,

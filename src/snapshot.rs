@@ -26,6 +26,33 @@ pub enum Verify {
     Never,
 }
 
+/// How a scan reads ahead, and what becomes of what it has read: of one scan ([`TableView::advised`](crate::TableView::advised),
+/// [`MultiView::advised`](crate::MultiView::advised)), or of all scans of a handle ([`Options::advice`](crate::Options::advice)). It
+/// concerns time and memory, never what a scan gives; gets read one page a level whatever the advice. To have a whole store in
+/// memory, in huge pages, there is [`Database::preload`](crate::Database::preload).
+///
+/// The page cache is one for all processes. What a scan brings in takes room from what others use, and what it lets go is
+/// let go for all; so [`Advice::Cold`] lets go of no page that this process had touched before, nor of one that another
+/// process has mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Advice {
+    /// Reads ahead along the tree as soon as a scan goes to a second leaf that is not in memory: first 8 leaves, then ever more,
+    /// about as many as it has walked through, at most 8,192 (32 MiB of 4-KiB pages).
+    #[default]
+    Normal,
+    /// The scan will go on for long: reads 4,096 leaves ahead from the start, and where leaves lie in no order but near each other
+    /// what is between them too.
+    Sequential,
+    /// Reads nothing ahead: for scans that end after a few entries, or jump.
+    Random,
+    /// What the scan brings into memory is let go behind it: leaves, and large values in them. For passes over a store that is
+    /// larger than memory, beside which others work with what is in it. Reads 128 leaves ahead at most. Costs two system calls for
+    /// each run of neighbouring pages; a scan that is not taken to its end leaves the last 256 leaves. What is still
+    /// borrowed stays readable: it comes back from the disk.
+    Cold,
+}
+
 /// Where pages come from: a snapshot, or a write txn with pages of its own.
 pub trait PageSource {
     /// The page, as written by txn `birth`.
@@ -74,14 +101,35 @@ pub trait PageSource {
         true
     }
 
-    /// Asks the system to read these pages, and to go on meanwhile. They may be any numbers; their order changes.
-    fn read_ahead(&self, pages: &mut [u64]) {
-        let _ = pages;
+    /// The same of a value in pages of its own.
+    fn is_value_touched(&self, run: &OverflowRef) -> bool {
+        let _ = run;
+        true
+    }
+
+    /// Asks the system to read these pages, and to go on meanwhile. They may be any numbers; their order changes. About
+    /// `expected` pages will be asked for from now on, these among them, or so few that it does not matter.
+    fn read_ahead(&self, pages: &mut [u64], expected: u64) {
+        let _ = (pages, expected);
+    }
+
+    /// Says that these runs of pages (the first, how many) will not be read again soon. Their order changes.
+    fn let_go(&self, runs: &mut [(u64, u64)]) {
+        let _ = runs;
+    }
+
+    /// What scans are advised that are not advised otherwise.
+    fn advice(&self) -> Advice {
+        Advice::Normal
     }
 }
 
 /// Added to the birth where all chunks of a value were verified; births are below.
 const WHOLE_VALUE: u64 = LIMIT_48;
+
+/// So many pages between two that are to be read are read with them, where they are likely to be needed. (A request costs
+/// as much as three pages of it.)
+const NEAR: u64 = 16;
 
 /// Cache lines in front of a page that a search touches: header and heads of a branch.
 pub const BRANCH_LINES: usize = 8;
@@ -94,6 +142,8 @@ pub struct Pages {
     pub disk: Disk,
     /// Bytes of a page.
     pub page_size: usize,
+    /// What scans are advised that are not advised otherwise.
+    pub advice: Advice,
     /// The first page that is not part of the meta area.
     first_page: u64,
     verify: Verify,
@@ -109,7 +159,13 @@ impl Pages {
     pub fn new(disk: Disk, page_size: usize, verify: Verify, guarded: bool) -> Self {
         let first_page = meta_pages(page_size);
         let (verified, judged) = (Verified::new(), Verified::new());
-        Pages { disk, page_size, first_page, verify, guarded, verified, judged }
+        Pages { disk, page_size, advice: Advice::Normal, first_page, verify, guarded, verified, judged }
+    }
+
+    /// The same, with this advice for scans.
+    #[must_use]
+    pub fn advised(self, advice: Advice) -> Self {
+        Pages { advice, ..self }
     }
 
     /// Page `page` of a file of `page_count` pages, as written by `birth`.
@@ -194,13 +250,35 @@ impl Pages {
     }
 
     /// Asks the system to read these pages, those of the file that lie side by side in one call, and to go on meanwhile.
-    pub fn read_ahead(&self, pages: &mut [u64], page_count: u64) {
+    /// A request costs as much as reading some pages more: where half of the file and more is expected to be read,
+    /// pages that lie near each other are asked for with what is between them.
+    pub fn read_ahead(&self, pages: &mut [u64], page_count: u64, expected: u64) {
         pages.sort_unstable();
-        let mut rest = &pages[..pages.partition_point(|page| *page < page_count)];
-        while let Some(first) = rest.first() {
-            let run = rest.iter().zip(*first..).take_while(|(page, expected)| *page == expected).count();
-            self.disk.will_need(first * self.page_size as u64, (run * self.page_size) as u64);
-            rest = &rest[run..];
+        let gap = if expected > page_count / 2 { NEAR } else { 0 };
+        let inside = &pages[..pages.partition_point(|page| *page < page_count)];
+        for run in inside.chunk_by(|page, next| next - page <= gap + 1) {
+            let (first, last) = (run[0], run[run.len() - 1]);
+            self.disk.will_need(first * self.page_size as u64, (last + 1 - first) * self.page_size as u64);
+        }
+    }
+
+    /// Whether the value was read before.
+    pub fn is_value_touched(&self, run: &OverflowRef) -> bool {
+        self.verified.is(run.page, run.birth) || self.verified.is(run.page, run.birth | WHOLE_VALUE)
+    }
+
+    /// Lets go of these runs of pages (the first, how many), which will be read and verified again when they are touched.
+    pub fn let_go(&self, runs: &mut [(u64, u64)], page_count: u64) {
+        runs.sort_unstable();
+        let end = |(page, pages): &(u64, u64)| page.saturating_add(*pages);
+        let page_size = self.page_size as u64;
+        for runs in runs.chunk_by(|run, next| end(run) == next.0) {
+            let (first, end) = (runs[0].0, end(&runs[runs.len() - 1]));
+            if first < self.first_page || end > page_count {
+                continue;
+            }
+            (first..end).for_each(|page| self.verified.clear(page));
+            self.disk.let_go(first * page_size, (end - first) * page_size);
         }
     }
 
@@ -444,6 +522,13 @@ impl Verified {
                 .map(|at| births.word(at))
                 .filter(|birth| birth.load(Ordering::Relaxed) != 0);
             set.for_each(|birth| birth.store(0, Ordering::Relaxed));
+        }
+    }
+
+    fn clear(&self, page: u64) {
+        let (part, at) = place(page);
+        if let Some(births) = self.parts.get(part).and_then(OnceLock::get) {
+            births.word(at).store(0, Ordering::Relaxed);
         }
     }
 

@@ -421,7 +421,7 @@ impl Store {
             next_txn: 0,
         };
         Ok(Store {
-            pages: Pages::new(disk, page_size, config.verify, config.guarded),
+            pages: Pages::new(disk, page_size, config.verify, config.guarded).advised(config.advice),
             readers,
             config: config.clone(),
             read_only: config.is_read_only() || meta.write_features.get() != 0,

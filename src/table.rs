@@ -15,7 +15,7 @@ use crate::codec::{Codec, Encode, Key, KeyRange};
 use crate::error::{Error, Result};
 use crate::format::Schema;
 use crate::page::{Entries, Pair, Stored};
-use crate::snapshot::PageSource;
+use crate::snapshot::{Advice, PageSource};
 use crate::tree::cursor::{Cursor, Place, rank};
 use crate::tree::search::SourceObject;
 use crate::tree::{Tree, search};
@@ -91,6 +91,7 @@ pub(crate) fn schema_of<K: Key + ?Sized, V: Codec + ?Sized>() -> Schema {
 pub struct TableView<'t, K: ?Sized, V: ?Sized> {
     source: &'t SourceObject<'t>,
     tree: Tree,
+    advice: Advice,
     types: Types<K, V>,
 }
 
@@ -110,7 +111,7 @@ impl<K: ?Sized, V: ?Sized> std::fmt::Debug for TableView<'_, K, V> {
 
 impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     pub(crate) fn new(source: &'t SourceObject<'t>, tree: Tree) -> Self {
-        TableView { source, tree, types: PhantomData }
+        TableView { source, tree, advice: source.advice(), types: PhantomData }
     }
 
     /// The value at `key`. O(log n): one page a level.
@@ -167,6 +168,33 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
     /// Whether there are no entries. O(1).
     pub fn is_empty(&self) -> bool {
         self.tree.is_empty()
+    }
+
+    /// The same table, whose scans ([`TableView::iter`], [`TableView::range`], [`TableView::split`], [`TableView::cursor`]) read by this
+    /// [`Advice`]. Costs nothing.
+    ///
+    /// ```
+    /// use mapleaf::{Advice, Database, Table};
+    /// const USERS: Table<u64, str> = Table::new("users");
+    /// # let db = Database::temporary()?;
+    /// # db.write(|w| (0..1000).try_for_each(|id| w.put(USERS, &id, "someone").map(drop)))?;
+    /// let r = db.begin_read()?;
+    /// // A pass over all of it, beside which others' pages stay in memory.
+    /// let longest = r.table(USERS)?.advised(Advice::Cold).iter().try_fold(0, |longest, user| {
+    ///     user.map(|(_, name)| name.len().max(longest))
+    /// })?;
+    /// assert_eq!(longest, 7);
+    /// # Ok::<_, mapleaf::Error>(())
+    /// ```
+    #[must_use]
+    pub fn advised(mut self, advice: Advice) -> Self {
+        self.advice = advice;
+        self
+    }
+
+    /// A cursor of the tree at this place.
+    pub(crate) fn walk(&self, place: Place<'_>) -> Result<Cursor<'t, SourceObject<'t>>> {
+        Cursor::advised(self.source, &self.tree, place, self.advice)
     }
 
     /// All entries in order of their keys; from either end.
@@ -346,13 +374,13 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Range<'t, K, V> {
     fn step(&mut self) -> Result<Option<Pair<'t>>> {
         match self.steps {
             Steps::None => {
-                self.front = Cursor::new(self.view.source, &self.view.tree, low_place(&self.low))?;
+                self.front = self.view.walk(low_place(&self.low))?;
                 self.steps = Steps::Forwards;
                 confine_front(&mut self.front.entries, &self.high)?;
             }
             Steps::Forwards => {}
             Steps::Backwards => {
-                self.front = Cursor::new(self.view.source, &self.view.tree, low_place(&self.low))?;
+                self.front = self.view.walk(low_place(&self.low))?;
                 self.count_steps()?;
             }
             Steps::Both(_) | Steps::Done => {}
@@ -375,13 +403,13 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Range<'t, K, V> {
     fn step_back(&mut self) -> Result<Option<Pair<'t>>> {
         match self.steps {
             Steps::None => {
-                self.back = Cursor::new(self.view.source, &self.view.tree, high_place(&self.high))?;
+                self.back = self.view.walk(high_place(&self.high))?;
                 self.steps = Steps::Backwards;
                 confine_back(&mut self.back.entries, &self.low)?;
             }
             Steps::Backwards => {}
             Steps::Forwards => {
-                self.back = Cursor::new(self.view.source, &self.view.tree, high_place(&self.high))?;
+                self.back = self.view.walk(high_place(&self.high))?;
                 self.count_steps()?;
             }
             Steps::Both(_) | Steps::Done => {}

@@ -29,7 +29,7 @@ use crate::options::Durability;
 use crate::recover::recover;
 use crate::redo::{Change, Redo};
 use crate::shared::{Pin, State};
-use crate::snapshot::PageSource;
+use crate::snapshot::{Advice, PageSource};
 use crate::space::Space;
 use crate::store::{Store, Wait, Writer};
 use crate::table::cursor::Cursor;
@@ -401,8 +401,20 @@ impl PageSource for ReadTxn {
         self.store.pages.is_touched(page, birth)
     }
 
-    fn read_ahead(&self, pages: &mut [u64]) {
-        self.store.pages.read_ahead(pages, self.state.page_count);
+    fn read_ahead(&self, pages: &mut [u64], expected: u64) {
+        self.store.pages.read_ahead(pages, self.state.page_count, expected);
+    }
+
+    fn is_value_touched(&self, run: &OverflowRef) -> bool {
+        self.store.pages.is_value_touched(run)
+    }
+
+    fn let_go(&self, runs: &mut [(u64, u64)]) {
+        self.store.pages.let_go(runs, self.state.page_count);
+    }
+
+    fn advice(&self) -> Advice {
+        self.store.pages.advice
     }
 }
 
@@ -1221,8 +1233,20 @@ impl PageSource for WriteTxn {
         self.dirty.store.pages.prefetch_all(page, birth, self.dirty.space.page_count())
     }
 
-    fn read_ahead(&self, pages: &mut [u64]) {
-        self.dirty.store.pages.read_ahead(pages, self.dirty.space.page_count());
+    fn read_ahead(&self, pages: &mut [u64], expected: u64) {
+        self.dirty.store.pages.read_ahead(pages, self.dirty.space.page_count(), expected);
+    }
+
+    fn is_value_touched(&self, run: &OverflowRef) -> bool {
+        self.dirty.store.pages.is_value_touched(run)
+    }
+
+    fn let_go(&self, runs: &mut [(u64, u64)]) {
+        self.dirty.store.pages.let_go(runs, self.dirty.space.page_count());
+    }
+
+    fn advice(&self) -> Advice {
+        self.dirty.store.pages.advice
     }
 }
 

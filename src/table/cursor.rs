@@ -78,7 +78,7 @@ impl<K: ?Sized, V: ?Sized> std::fmt::Debug for Cursor<'_, K, V> {
 
 impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Cursor<'t, K, V> {
     pub(crate) fn new(view: TableView<'t, K, V>) -> Result<Self> {
-        let place = Between::new(view.source, &view.tree, Place::Start)?;
+        let place = view.walk(Place::Start)?;
         Ok(Cursor { view, place, stand: Stand::Between })
     }
 
@@ -192,7 +192,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Cursor<'t, K, V> {
     /// `Corrupt`, `Decode`.
     pub fn seek_exact(&mut self, key: &(impl Encode<K> + ?Sized)) -> Result<Option<KeyValue<'t, K, V>>> {
         let key = key.encode();
-        let place = Between::new(self.view.source, &self.view.tree, Place::AtLeast(key.as_ref()))?;
+        let place = self.view.walk(Place::AtLeast(key.as_ref()))?;
         let at = place.entries.at();
         let is_there = at < place.entries.count() && place.entries.key(at)? == key.as_ref();
         self.place = place;
@@ -202,7 +202,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Cursor<'t, K, V> {
 
     /// To `place`, and from there to the entry behind or before it.
     fn seek(&mut self, place: Place<'_>, forward: bool) -> Result<Option<KeyValue<'t, K, V>>> {
-        let mut place = Between::new(self.view.source, &self.view.tree, place)?;
+        let mut place = self.view.walk(place)?;
         let pair = if forward { place.next()? } else { place.previous()? };
         self.place = place;
         self.stand_on(pair, forward)
@@ -255,7 +255,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Cursor<'t, K, V> {
     fn return_to(&mut self, key: &[u8], forward: bool) {
         let place = if forward { Place::Above(key) } else { Place::AtLeast(key) };
         let nowhere = || Between::nowhere(self.view.source, &self.view.tree);
-        self.place = Between::new(self.view.source, &self.view.tree, place).unwrap_or_else(|_| nowhere());
+        self.place = self.view.walk(place).unwrap_or_else(|_| nowhere());
         if self.place.entries.count() == 0 {
             self.stand = Stand::Between;
         }

@@ -198,7 +198,7 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Range<'t, K, V> {
     }
 
     fn cursor(&self, place: Place<'_>) -> Result<Cursor<'t, SourceObject<'t>>> {
-        Cursor::new(self.view.source, &self.view.tree, place)
+        self.view.walk(place)
     }
 
     /// A cursor `n` entries before `rank`, in the leaf of the entry before it.

@@ -3,11 +3,12 @@
 //! A cursor keeps the branches on its path, so a step within a leaf touches that leaf only, and a step
 //! to the next leaf climbs as far as needed. It borrows the source: nothing it points to can change.
 
+use super::ahead::Ahead;
 use super::{Tree, fetch_branch, fetch_leaf};
 use crate::error::{Error, Result};
 use crate::format::ChildRef;
 use crate::page::{Branch, Entries, Pair};
-use crate::snapshot::PageSource;
+use crate::snapshot::{Advice, PageSource};
 
 /// So many entries behind a place that was searched for are likely to be read.
 const SOON: usize = 6;
@@ -20,23 +21,10 @@ pub struct Cursor<'s, S: ?Sized> {
     path: Vec<(Branch<'s>, usize)>,
     /// How often it went from a leaf to the next.
     moves: u32,
-    ahead: Ahead,
+    ahead: Ahead<'s>,
     /// Those of the leaf that it is in. Whoever confines them is kept in this part of the leaf.
     pub entries: Entries<'s>,
 }
-
-/// Leaves that are read ahead.
-#[derive(Default)]
-struct Ahead {
-    /// How many behind the current one were asked for.
-    asked: usize,
-    /// How many are asked for at a time.
-    window: usize,
-}
-
-/// Windows of read-ahead, in leaves; each is twice the one before.
-const FIRST_WINDOW: usize = 8;
-const LARGEST_WINDOW: usize = 128;
 
 /// Where to put a cursor.
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +44,16 @@ pub enum Place<'k> {
 impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
     /// A cursor that is nowhere: nothing is before or behind it.
     pub fn nowhere(source: &'s S, tree: &Tree) -> Self {
+        Cursor::advised_nowhere(source, tree, Advice::Normal)
+    }
+
+    fn advised_nowhere(source: &'s S, tree: &Tree, advice: Advice) -> Self {
         Cursor {
             source,
             tree: *tree,
             path: Vec::new(),
             moves: 0,
-            ahead: Ahead::default(),
+            ahead: Ahead::new(advice),
             entries: Entries::none(),
         }
     }
@@ -71,7 +63,15 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
     /// # Errors
     /// `Corrupt` where a page on the path is damaged.
     pub fn new(source: &'s S, tree: &Tree, place: Place<'_>) -> Result<Self> {
-        let mut cursor = Cursor::nowhere(source, tree);
+        Cursor::advised(source, tree, place, Advice::Normal)
+    }
+
+    /// The same, which reads ahead by this advice.
+    ///
+    /// # Errors
+    /// Those of [`Cursor::new`].
+    pub fn advised(source: &'s S, tree: &Tree, place: Place<'_>, advice: Advice) -> Result<Self> {
+        let mut cursor = Cursor::advised_nowhere(source, tree, advice);
         if !tree.is_empty() {
             cursor.path.reserve_exact(usize::from(tree.level));
             cursor.descend(tree.root, place)?;
@@ -94,7 +94,9 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
             self.path.push((branch, i));
             child = branch.child(i)?;
         }
+        let is_touched = self.source.is_touched(child.page, child.birth);
         let leaf = fetch_leaf(self.source, child, self.tree.table)?;
+        self.ahead.arrive(self.source, &self.tree, child, is_touched);
         if leaf.count() == 0 {
             return Err(Error::corrupt(child.page, "leaf without entries"));
         }
@@ -173,13 +175,13 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
                 return Ok(true);
             }
         }
+        self.ahead.let_go(self.source);
         Ok(false)
     }
 
     /// Sees to it that the leaf behind the one that it goes to is near when it is needed: in the processor's cache if it
     /// was touched before, in memory if not.
     fn ask_for_next(&mut self, forward: bool) {
-        self.ahead.asked = self.ahead.asked.saturating_sub(1);
         let Some((branch, i)) = self.path.last() else { return };
         if self.path.len() != usize::from(self.tree.level) {
             return;
@@ -187,36 +189,9 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
         let next = beside(branch, *i, forward).map(|i| branch.child(i));
         let is_near = match next {
             Some(Ok(child)) => self.source.prefetch_all(child.page, child.birth),
-            _ => self.ahead.window == 0,
+            _ => !self.ahead.has_asked(),
         };
-        if !is_near && self.ahead.asked <= self.ahead.window / 2 {
-            self.read_ahead(forward);
-        }
-    }
-
-    /// Asks for the next leaves, and for the branch behind the one that they are in. What is damaged is found when it
-    /// is reached.
-    #[cold]
-    fn read_ahead(&mut self, forward: bool) {
-        let Some((branch, i)) = self.path.last() else { return };
-        self.ahead.window = (self.ahead.window * 2).clamp(FIRST_WINDOW, LARGEST_WINDOW);
-        let mut leaves = children_behind(branch, Some(*i), forward);
-        leaves.truncate(self.ahead.window);
-        let above = self.path.len().checked_sub(2).map(|depth| &self.path[depth]);
-        let next = above.and_then(|(above, i)| above.child(beside(above, *i, forward)?).ok());
-        let mut next_page = next.map(|child| child.page);
-        if leaves.len() < self.ahead.window
-            && let Some(next) = next
-            && let Ok(next) = fetch_branch(self.source, next, 1, self.tree.table)
-        {
-            leaves.extend(children_behind(&next, None, forward));
-            leaves.truncate(self.ahead.window);
-            next_page = None;
-        }
-        let asked = std::mem::replace(&mut self.ahead.asked, leaves.len()).min(leaves.len());
-        leaves.drain(..asked);
-        leaves.extend(next_page);
-        self.source.read_ahead(&mut leaves);
+        self.ahead.moved(self.source, &self.tree, &self.path, forward, is_near);
     }
 
     /// Number of entries before the cursor. Touches the pages on its path only.
@@ -233,15 +208,6 @@ impl<'s, S: PageSource + ?Sized> Cursor<'s, S> {
 
 pub(super) fn beside(branch: &Branch<'_>, i: usize, forward: bool) -> Option<usize> {
     if forward { Some(i + 1).filter(|i| *i < branch.count()) } else { i.checked_sub(1) }
-}
-
-/// The pages of the children behind child `i`; of all of them where there is none.
-fn children_behind(branch: &Branch<'_>, i: Option<usize>, forward: bool) -> Vec<u64> {
-    let page = |i| branch.child(i).ok().map(|child| child.page);
-    match forward {
-        true => (i.map_or(0, |i| i + 1)..branch.count()).filter_map(page).collect(),
-        false => (0..i.unwrap_or(branch.count())).rev().filter_map(page).collect(),
-    }
 }
 
 /// The child in which the entry of this rank lies; the rank becomes that within the child.

@@ -10,6 +10,7 @@
 //! 3. A reference's count is the number of entries below it; in a multimap each value of a key is one.
 //! 4. No page is empty, except that an empty tree has no page at all (root page 0).
 
+mod ahead;
 pub mod build;
 pub mod check;
 pub mod cursor;
@@ -127,7 +128,7 @@ fn read_branches_ahead(source: &(impl PageSource + ?Sized), branch: &Branch<'_>)
         }
     }
     if touched == 1 {
-        source.read_ahead(&mut others);
+        source.read_ahead(&mut others, 0);
     }
 }
 

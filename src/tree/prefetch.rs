@@ -36,7 +36,7 @@ pub fn prefetch<'k>(
             }
         }
         let mut numbers: Vec<u64> = below.iter().map(|(child, _)| child.page).collect();
-        pages.read_ahead(&mut numbers, page_count);
+        pages.read_ahead(&mut numbers, page_count, 0);
         paths = below;
     }
     Ok(())

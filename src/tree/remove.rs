@@ -310,7 +310,8 @@ pub(super) fn drop_below(
 fn read_ahead(dirty: &Dirty, children: &[ChildRef]) {
     let pages = &dirty.store.pages;
     let cold = children.iter().filter(|child| !pages.is_touched(child.page, child.birth));
-    pages.read_ahead(&mut cold.map(|child| child.page).collect::<Vec<_>>(), dirty.space.page_count());
+    let mut cold: Vec<u64> = cold.map(|child| child.page).collect();
+    pages.read_ahead(&mut cold, dirty.space.page_count(), 0);
 }
 
 /// Those of these entries of the leaf that `child` refers to that hold something beside the page.
