@@ -20,6 +20,7 @@ fn main() {
         ("ops", ops_seeds()),
         ("sidecar", sidecar_seeds()),
         ("log", log_seeds()),
+        ("backup", backup_seeds()),
         ("page", page_seeds()),
         ("codec", dice_seeds(24, 90)),
         ("dump_text", dump_seeds()),
@@ -192,6 +193,27 @@ fn log_seeds() -> Seeds {
     }
     // A txn that makes a table, renames it, and drops another.
     seeds.push(vec![3, 1, 60, 3, 6, 5, 0, 2, 0, 0, 0, 5, 6, 2, 4, 5, 6, 1]);
+    seeds
+}
+
+/// A stream as it is; good chains of each store; edits of each kind.
+fn backup_seeds() -> Seeds {
+    let mut seeds = vec![[&[0, 0][..], &bodies::backup::whole()].concat(), vec![0, 0, b'm']];
+    for store in 0..6u8 {
+        seeds.push(vec![1 | store << 2, 2, 0]);
+        for (kind, edits) in [(1u8, 0u8), (2, 1), (2, 3), (3, 7)] {
+            let mut dice = Dice(u64::from(store) * 10 + u64::from(edits));
+            let mut seed = vec![kind | store << 2, [2, 1, 2, 18][usize::from(edits) % 4], edits];
+            seed.extend((0..20 + 20 * edits).map(|_| dice.roll() as u8));
+            seeds.push(seed);
+        }
+    }
+    // Each edit of each of the first frames, by itself.
+    for edit in 0..8u8 {
+        for frame in 0..3 {
+            seeds.push(vec![2 | (edit % 5) << 2, 2, 1, edit % 3, 1, frame, edit, 3, 1, 7, frame, 5]);
+        }
+    }
     seeds
 }
 

@@ -61,6 +61,11 @@ fn whatever_the_log_says_the_store_is_whole_or_refused() {
 }
 
 #[test]
+fn whatever_a_backup_says_the_store_is_whole_or_not_there() {
+    each("backup", bodies::backup::run);
+}
+
+#[test]
 fn encodings_keep_the_order_and_the_values() {
     each("codec", bodies::codec::run);
 }

@@ -84,9 +84,11 @@ pub fn run(bytes: &[u8]) {
     let _ = std::fs::remove_file(path.with_extension("maple-lock"));
 }
 
-type Everything = Vec<(String, u64, Vec<(Vec<u8>, Vec<u8>)>)>;
+/// What a store holds: of each table the name, the number of entries, and all of them.
+pub type Everything = Vec<(String, u64, Vec<(Vec<u8>, Vec<u8>)>)>;
 
-fn all(r: &mapleaf::ReadTxn) -> Everything {
+/// All of it, of a store that is whole.
+pub fn all(r: &mapleaf::ReadTxn) -> Everything {
     let owned = |entry: mapleaf::Result<(&[u8], &[u8])>| {
         let (key, value) = entry.expect("good");
         (key.to_vec(), value.to_vec())

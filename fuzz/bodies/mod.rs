@@ -4,6 +4,7 @@
 //! functions, without a fuzzer.
 #![allow(dead_code, missing_docs)]
 
+pub mod backup;
 pub mod changes;
 pub mod codec;
 pub mod contents;

@@ -24,7 +24,7 @@ use crate::verify::Progress;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use zerocopy::IntoBytes;
 
@@ -217,6 +217,9 @@ impl<'r> Restore<'r> {
                 Ok(())
             })?;
         }
+        let len = end * u64::from(header.page_size.get());
+        expect_room(new.file(), len)
+            .map_err(|error| Error::io(format!("write {len} bytes of {}", path.display()), error))?;
         let half = pages.min(total / 2);
         let mut judged = |seen| progress(Progress { pages: half + seen, page_count: total });
         let built = Built::of(new.file(), path, &header, end, &mut judged);
@@ -457,6 +460,17 @@ fn judge(copies: &Copies<'_>, state: &State, findings: &mut Findings<'_>) -> Res
         (tables, entries) = (tables + 1, entries.saturating_add(tree.len()));
     }
     Ok((tables, entries))
+}
+
+/// Whether the disk has room for a file of so many bytes, all of which will be written: known before time and memory
+/// are spent on the pages that are free. File systems that do not say have it.
+fn expect_room(file: &File, len: u64) -> std::io::Result<()> {
+    let (there, disk) = (file.metadata()?.blocks().saturating_mul(512), rustix::fs::fstatvfs(file)?);
+    let available = disk.f_bavail.saturating_mul(disk.f_frsize);
+    match disk.f_blocks == 0 || len <= there.saturating_add(available) {
+        true => Ok(()),
+        false => Err(rustix::io::Errno::NOSPC.into()),
+    }
 }
 
 /// Whether there is memory for a bit a page: the number comes from outside.
