@@ -174,11 +174,12 @@ pub struct JsonArg {
 /// How keys and values are typed and shown.
 #[derive(Debug, Args)]
 pub struct FormatArgs {
-    /// How keys are typed and shown
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Auto, conflicts_with = "hex")]
+    /// How keys are typed and shown: auto (by the stored type), utf8, hex, escaped (\xx for a byte), base64, or a type, such as u64,
+    /// time, '(str,u8)' or 'option(str)'; a tuple is a list in JSON
+    #[arg(long, value_name = "FORMAT", default_value_t = Format::Auto, conflicts_with = "hex")]
     key_format: Format,
     /// How values are typed and shown
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Auto, conflicts_with = "hex")]
+    #[arg(long, value_name = "FORMAT", default_value_t = Format::Auto, conflicts_with = "hex")]
     value_format: Format,
     /// Both in hex
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! `mapleaf`, the command-line tool of the mapleaf store.
 //!
 //! Reading the source: [`cli`] lists the commands, each file in [`commands`] is one of them, [`dump_text`] is the dump format,
-//! [`formats`] how keys and values are typed and shown, [`store`] opens files and finds tables, [`prometheus`] is what monitoring reads, [`failure`] is how it ends.
+//! [`formats`] how keys and values are typed and shown, [`types`] what the stored types are, [`store`] opens files and finds tables, [`prometheus`] is what monitoring reads, [`failure`] is how it ends.
 
 mod cli;
 mod commands;
@@ -12,6 +12,7 @@ mod output;
 mod progress;
 mod prometheus;
 mod store;
+mod types;
 
 use clap::Parser;
 use failure::Outcome;
