@@ -1,8 +1,8 @@
 //! The command line: the list of commands, and the arguments that several of them share.
 
 use crate::commands::{
-    backup, checkpoint, del, diff, dump, get, load, page, put, readers, restore, salvage, scan, snapshot,
-    stat, tables, verify,
+    backup, bench, checkpoint, completions, copy, del, diff, dump, export, get, import, load, man, page, put,
+    readers, restore, salvage, scan, snapshot, stat, tables, verify, watch,
 };
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
@@ -48,10 +48,16 @@ pub enum Command {
     Backup(backup::Args),
     /// Make a new store from a backup, or from a chain of them
     Restore(restore::Args),
+    /// Make another store of one state, while others read and write
+    Copy(copy::Args),
     /// Write tables as text that mapleaf load, mdb_load and db_load read
     Dump(dump::Args),
     /// Read the text of mapleaf dump, mdb_dump or db_dump into the store, all of it or nothing
     Load(load::Args),
+    /// Write tables as CSV, TSV or JSON lines
+    Export(export::Args),
+    /// Put what CSV, TSV or JSON lines hold into the store, all of it or nothing
+    Import(import::Args),
     /// Print the value at a key
     Get(get::Args),
     /// Put a value at a key
@@ -62,6 +68,8 @@ pub enum Command {
     Scan(scan::Args),
     /// Print what was changed since a snapshot, or between two
     Diff(diff::Args),
+    /// Print what is committed, as it comes
+    Watch(watch::Args),
     /// List the tables
     Tables(tables::Args),
     /// List the snapshots that are held, in all processes, with what each keeps from being reused
@@ -72,6 +80,12 @@ pub enum Command {
     Page(page::Args),
     /// Bring everything committed to its place, replaying the log of a store that was not closed
     Checkpoint(checkpoint::Args),
+    /// Measure how fast a store is on this machine and file system
+    Bench(bench::Args),
+    /// Print what a shell needs to complete command lines
+    Completions(completions::Args),
+    /// Print a page of the manual, or write all of them
+    Man(man::Args),
 }
 
 impl Command {
@@ -83,42 +97,54 @@ impl Command {
             Command::Salvage(args) => salvage::run(args),
             Command::Backup(args) => backup::run(args),
             Command::Restore(args) => restore::run(args),
+            Command::Copy(args) => copy::run(args),
             Command::Dump(args) => dump::run(args),
             Command::Load(args) => load::run(args),
+            Command::Export(args) => export::run(args),
+            Command::Import(args) => import::run(args),
             Command::Get(args) => get::run(args),
             Command::Put(args) => put::run(args),
             Command::Del(args) => del::run(args),
             Command::Scan(args) => scan::run(args),
             Command::Diff(args) => diff::run(args),
+            Command::Watch(args) => watch::run(args),
             Command::Tables(args) => tables::run(args),
             Command::Readers(args) => readers::run(args),
             Command::Snapshot(args) => snapshot::run(args),
             Command::Page(args) => page::run(args),
             Command::Checkpoint(args) => checkpoint::run(args),
+            Command::Bench(args) => bench::run(args),
+            Command::Completions(args) => completions::run(args),
+            Command::Man(args) => man::run(args),
         }
     }
 
-    /// The store it works on.
-    pub fn file(&self) -> &PathBuf {
-        match self {
+    /// The store it works on, if it does.
+    pub fn file(&self) -> Option<&PathBuf> {
+        Some(match self {
             Command::Stat(args) => &args.file,
             Command::Verify(args) => &args.file,
             Command::Salvage(args) => &args.file,
             Command::Backup(args) => &args.file,
             Command::Restore(args) => args.file(),
+            Command::Copy(args) => &args.file,
             Command::Dump(args) => &args.file,
             Command::Load(args) => &args.file,
+            Command::Export(args) => &args.file,
+            Command::Import(args) => args.file(),
             Command::Get(args) => &args.file,
             Command::Put(args) => &args.file,
             Command::Del(args) => &args.file,
             Command::Scan(args) => &args.file,
             Command::Diff(args) => &args.file,
+            Command::Watch(args) => &args.file,
             Command::Tables(args) => &args.file,
             Command::Readers(args) => &args.file,
             Command::Snapshot(args) => args.file(),
             Command::Page(args) => &args.file,
             Command::Checkpoint(args) => &args.file,
-        }
+            Command::Bench(_) | Command::Completions(_) | Command::Man(_) => return None,
+        })
     }
 }
 
@@ -199,6 +225,11 @@ impl FormatArgs {
     pub fn codecs(&self, table: Option<&TableInfo>) -> Codecs {
         let (key_type, value_type) =
             table.map_or(("bytes", "bytes"), |table| (&table.schema.key_type, &table.schema.value_type));
+        self.codecs_of(key_type, value_type)
+    }
+
+    /// What the formats mean where keys and values have these types.
+    pub fn codecs_of(&self, key_type: &str, value_type: &str) -> Codecs {
         match self.hex {
             true => Codecs { key: Codec::Hex, value: Codec::Hex },
             false => {

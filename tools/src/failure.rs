@@ -5,6 +5,7 @@
 //! output, as of `mapleaf scan … | head`, is no problem and says nothing.
 
 use std::io;
+use std::ops::Add;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -58,7 +59,7 @@ impl Failure {
     }
 
     /// Tells the user and gives the exit code.
-    pub fn report(&self, store: &Path) -> ExitCode {
+    pub fn report(&self, store: Option<&Path>) -> ExitCode {
         match self {
             Failure::OutputClosed => ExitCode::SUCCESS,
             Failure::Usage(message) => {
@@ -66,8 +67,8 @@ impl Failure {
                 ExitCode::from(2)
             }
             Failure::Problem { place, message } => {
-                let place = place.clone().unwrap_or_else(|| store.display().to_string());
-                tell(&format!("{place}: {message}"));
+                let place = place.clone().or_else(|| store.map(|store| store.display().to_string()));
+                tell(&place.map(|place| format!("{place}: ")).unwrap_or_default().add(message));
                 ExitCode::from(1)
             }
         }

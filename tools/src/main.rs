@@ -4,10 +4,12 @@
 //! [`formats`] how keys and values are typed and shown, [`types`] what the stored types are, [`store`] opens files and finds tables, [`prometheus`] is what monitoring reads, [`failure`] is how it ends.
 
 mod cli;
+mod columns;
 mod commands;
 mod dump_text;
 mod failure;
 mod formats;
+mod intake;
 mod output;
 mod progress;
 mod prometheus;
@@ -23,6 +25,6 @@ fn main() -> ExitCode {
     match command.run() {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Problem) => ExitCode::from(1),
-        Err(failure) => failure.report(command.file()),
+        Err(failure) => failure.report(command.file().map(|file| file.as_path())),
     }
 }

@@ -1,8 +1,11 @@
-//! Standard output: buffered, and flushed so that a failure of the last byte is seen.
+//! Standard output, buffered, and flushed so that a failure of the last byte is seen; and files that are there whole or as they were.
 
-use crate::failure::{Outcome, Result};
+use crate::failure::{Failure, Outcome, Result};
 use serde::Serialize;
-use std::io::{BufWriter, StdoutLock, Write, stdout};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, StdoutLock, Write, stdout};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// Buffered standard output.
 pub type Output = BufWriter<StdoutLock<'static>>;
@@ -26,4 +29,34 @@ pub fn print_json(document: &impl Serialize) -> Result {
 /// Prints one line.
 pub fn print_line(line: &str) -> Result {
     print(|output| Ok(writeln!(output, "{line}")?))
+}
+
+/// Lets `write` write a file, under another name first, so that what fails takes nothing away. What is no file, such as a
+/// pipe or a device, has nothing to lose and is written to. The store itself is refused.
+pub fn replace_file(path: &Path, store: &Path, write: impl FnOnce(&File) -> Result<()>) -> Result {
+    let fail = |error: io::Error| as_it_was(path, &error);
+    let id = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    if id(path).is_some() && id(path) == id(store) {
+        return Err(Failure::Usage(format!("{}: that is the store itself", path.display())));
+    }
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
+        write(&File::options().write(true).open(&path).map_err(fail)?)?;
+        return Ok(Outcome::Fine);
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = PathBuf::from(name);
+    let file = File::create_new(&part).map_err(fail)?;
+    let finish = || file.sync_all().and_then(|()| fs::rename(&part, &path)).map_err(fail);
+    if let Err(failure) = write(&file).and_then(|()| finish()) {
+        let _ = fs::remove_file(&part);
+        return Err(failure);
+    }
+    Ok(Outcome::Fine)
+}
+
+/// Writing to this file failed.
+pub fn as_it_was(path: &Path, error: &io::Error) -> Failure {
+    Failure::elsewhere(path.display().to_string(), format!("cannot write: {error}; the file is as it was"))
 }

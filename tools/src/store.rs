@@ -2,7 +2,7 @@
 
 use crate::cli::LogArg;
 use crate::failure::{Failure, Result};
-use mapleaf::{Database, Error, Options, TableInfo};
+use mapleaf::{Database, Error, Options, ReadTxn, TableInfo};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -75,6 +75,17 @@ fn list(tables: &[TableInfo]) -> String {
         }
         _ => format!("there is {}", names.join(", ")),
     }
+}
+
+/// What a table has, as bytes.
+pub type Pairs<'t> = Box<dyn Iterator<Item = mapleaf::Result<(&'t [u8], &'t [u8])>> + 't>;
+
+/// The records of a table; a multimap's keys come with each of their values.
+pub fn pairs<'t>(txn: &'t ReadTxn, table: &TableInfo) -> mapleaf::Result<Pairs<'t>> {
+    Ok(match table.schema.multi {
+        true => Box::new(txn.raw_multi(&table.name)?.into_iter().flat_map(|view| view.iter())),
+        false => Box::new(txn.raw_table(&table.name)?.into_iter().flat_map(|view| view.iter())),
+    })
 }
 
 /// A table name in quotes, so that the empty one is seen too.

@@ -38,7 +38,7 @@ pub struct Args {
 }
 
 /// A number of bytes from the command line.
-fn parse_bytes(text: &str) -> Result<u64, String> {
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit);
     let shift = match unit.to_ascii_uppercase().as_str() {

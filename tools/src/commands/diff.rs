@@ -26,6 +26,13 @@ pub struct Args {
     /// To the state of this one; by default to the newest
     #[arg(long, value_name = "SNAPSHOT")]
     to: Option<String>,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// What is shown of a difference.
+#[derive(Debug, clap::Args)]
+pub struct Shown {
     /// Only which tables differ
     #[arg(long, conflicts_with = "table")]
     tables: bool,
@@ -49,23 +56,40 @@ pub fn run(args: &Args) -> Result {
         Some(name) => db.read_snapshot(name)?,
         None => db.begin_read()?,
     };
-    let mut changed = old.changed_tables(&new)?;
-    if let Some(name) = &args.table {
+    args.shown.expect_table(&old, &new)?;
+    print(|output| args.shown.print(&old, &new, output))
+}
+
+impl Shown {
+    /// Whether JSON is asked for.
+    pub fn is_json(&self) -> bool {
+        self.json.json
+    }
+
+    /// Fails where the table that is asked for is in neither state.
+    pub fn expect_table(&self, old: &ReadTxn, new: &ReadTxn) -> Result<()> {
+        let Some(name) = &self.table else { return Ok(()) };
         let mut known = [old.tables()?, new.tables()?].concat();
         known.sort_by(|one, next| one.name.cmp(&next.name));
         known.dedup_by(|one, next| one.name == next.name);
-        choose(&known, Some(name))?;
-        changed.retain(|table| table.name() == name.as_str());
+        choose(&known, Some(name)).map(|_| ())
     }
-    print(|output| {
-        changed.iter().try_for_each(|table| match args.tables {
-            true => args.print_table(table, output),
-            false => args.print_entries(&old, &new, table, output),
-        })
-    })
-}
 
-impl Args {
+    /// The tables that differ, of those that are asked for.
+    pub fn changed(&self, old: &ReadTxn, new: &ReadTxn) -> Result<Vec<TableChange>> {
+        let mut changed = old.changed_tables(new)?;
+        changed.retain(|table| self.table.as_ref().is_none_or(|name| table.name() == name.as_str()));
+        Ok(changed)
+    }
+
+    /// Prints the difference.
+    pub fn print(&self, old: &ReadTxn, new: &ReadTxn, output: &mut Output) -> Result<()> {
+        self.changed(old, new)?.iter().try_for_each(|table| match self.tables {
+            true => self.print_table(table, output),
+            false => self.print_entries(old, new, table, output),
+        })
+    }
+
     fn print_table(&self, table: &TableChange, output: &mut Output) -> Result<()> {
         let (sign, change) = match table {
             TableChange::Created(_) => ("+", "created"),

@@ -6,14 +6,13 @@
 use crate::cli::{LogArg, SnapshotArg, TableArg};
 use crate::dump_text::{Format, Header, LmdbLines, Writer, fits_a_header_line};
 use crate::failure::{Failure, Result, tell};
-use crate::output::print;
+use crate::output::{as_it_was, print, replace_file};
 use crate::progress::Meter;
-use crate::store::{MAIN, choose_if_any, open_to_read, shown};
+use crate::store::{MAIN, choose_if_any, open_to_read, pairs, shown};
 use clap::ValueEnum;
 use mapleaf::{Database, ReadTxn, Schema, TableInfo};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The arguments of dump.
@@ -113,23 +112,9 @@ impl Stop {
         match (self, path) {
             (Stop::Store(error), _) => Failure::from(error).and("the dump is not whole"),
             (Stop::Output(error), None) => error.into(),
-            (Stop::Output(error), Some(path)) => Failure::elsewhere(
-                path.display().to_string(),
-                format!("cannot write: {error}; the file is as it was"),
-            ),
+            (Stop::Output(error), Some(path)) => as_it_was(path, &error),
         }
     }
-}
-
-/// What a table has, as bytes.
-type Pairs<'t> = Box<dyn Iterator<Item = mapleaf::Result<(&'t [u8], &'t [u8])>> + 't>;
-
-/// The records of a table; a multimap's keys come with each of their values.
-fn pairs<'t>(txn: &'t ReadTxn, table: &TableInfo) -> mapleaf::Result<Pairs<'t>> {
-    Ok(match table.schema.multi {
-        true => Box::new(txn.raw_multi(&table.name)?.into_iter().flat_map(|view| view.iter())),
-        false => Box::new(txn.raw_table(&table.name)?.into_iter().flat_map(|view| view.iter())),
-    })
 }
 
 impl<'d> Dump<'d> {
@@ -181,46 +166,18 @@ impl<'d> Dump<'d> {
         Ok(())
     }
 
-    /// Under another name first, so that a dump that fails takes nothing away.
     fn write_file(&self, path: &Path) -> Result {
-        let fail = |error: io::Error| Stop::Output(error).into_failure(Some(path));
-        self.refuse_the_store_itself(path)?;
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let total = self.sections.iter().map(|(table, _)| table.len).sum();
         let meter = Meter::new("dumping", "records", Some(total));
-        if fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
-            // A pipe or a device has nothing to lose.
-            let file = File::options().write(true).open(&path).map_err(fail)?;
-            self.write_to(&file, &meter).map_err(|stop| stop.into_failure(Some(&path)))?;
-            return Ok(crate::failure::Outcome::Fine);
-        }
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}.part", std::process::id()));
-        let part = PathBuf::from(name);
-        let file = File::create_new(&part).map_err(fail)?;
-        let written = self.write_to(&file, &meter).and_then(|()| {
-            file.sync_all()?;
-            Ok(fs::rename(&part, &path)?)
-        });
-        if let Err(stop) = written {
-            let _ = fs::remove_file(&part);
-            return Err(stop.into_failure(Some(&path)));
-        }
-        Ok(crate::failure::Outcome::Fine)
+        replace_file(path, self.store, |file| {
+            self.write_to(file, &meter).map_err(|stop| stop.into_failure(Some(path)))
+        })
     }
 
     fn write_to(&self, file: &File, meter: &Meter) -> Result<(), Stop> {
         let mut output = BufWriter::with_capacity(1 << 20, file);
         self.write(&mut output, meter)?;
         Ok(output.flush()?)
-    }
-
-    fn refuse_the_store_itself(&self, path: &Path) -> Result<()> {
-        let id = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-        if id(path).is_some() && id(path) == id(self.store) {
-            return Err(Failure::Usage(format!("-f {}: that is the store itself", path.display())));
-        }
-        Ok(())
     }
 }
 

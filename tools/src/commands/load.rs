@@ -5,13 +5,11 @@
 
 use crate::cli::JsonArg;
 use crate::dump_text::{Header, ReadError, Reader};
-use crate::failure::{Failure, Outcome, Result, tell};
-use crate::output::{print_json, print_line};
+use crate::failure::{Failure, Result, tell};
+use crate::intake::{Intake, Into};
 use crate::progress::Meter;
-use crate::store::{MAIN, open_to_write, remove_new, shown};
-use mapleaf::{Database, Schema, TableInfo, WriteTxn};
-use serde_json::json;
-use std::collections::BTreeSet;
+use crate::store::{MAIN, shown};
+use mapleaf::{Schema, TableInfo, WriteTxn};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, stdin};
 use std::path::{Path, PathBuf};
@@ -30,7 +28,7 @@ pub struct Args {
     /// The input is pairs of text lines, a key and its value, with \xx for a byte and \\ for a backslash
     #[arg(short = 'T', long = "text")]
     text: bool,
-    /// Do not overwrite: keys that are there keep their values and are counted
+    /// Do not overwrite: keys that are there keep their values, are counted, and make the exit code 1
     #[arg(short = 'N', long = "no-overwrite")]
     no_overwrite: bool,
     /// The table of sections that name none, and of -T; by default the main table
@@ -79,34 +77,38 @@ pub fn run(args: &Args) -> Result {
         true => None,
         false => reader.next_section().map_err(|wrong| unreadable(wrong, &name).and("nothing was loaded"))?,
     };
-    let existed = fs::symlink_metadata(&args.file).is_ok();
     let page_size = first
         .as_ref()
         .and_then(|header| usize::try_from(header.page_size?).ok())
         .filter(|size| is_page_size(*size));
-    let db = open_to_write(&args.file, !args.no_create, args.page_size.or(page_size))?;
-    let mut load = Load { args, db: &db, name: &name, meter: &meter, txn: None, counts: Counts::default() };
-    let loaded = load.run(&mut reader, first);
-    let counts = load.finish();
+    let into = Into {
+        file: &args.file,
+        create: !args.no_create,
+        page_size: args.page_size.or(page_size),
+        batch: args.batch,
+        no_overwrite: args.no_overwrite,
+    };
+    let counts = into.fill(|intake| {
+        let mut load = Load { args, name: &name, meter: &meter, intake };
+        load.run(&mut reader, first)
+    });
     drop(meter);
-    if let Err(failure) = loaded {
-        if !existed {
-            remove_new(&db, &args.file);
-        }
-        return Err(failure.and(&counts.after_failure()));
-    }
-    counts.print(args)
+    counts?.print(&args.file, args.no_overwrite, args.json.json)
 }
 
 /// Where the text comes from.
-struct Input {
-    name: String,
-    len: Option<u64>,
-    reader: Box<dyn BufRead>,
+pub struct Input {
+    /// For messages.
+    pub name: String,
+    /// Where it is known.
+    pub len: Option<u64>,
+    /// The text.
+    pub reader: Box<dyn BufRead>,
 }
 
 impl Input {
-    fn open(path: Option<&Path>) -> Result<Self> {
+    /// This file, or standard input.
+    pub fn open(path: Option<&Path>) -> Result<Self> {
         const BUFFER: usize = 256 << 10;
         let Some(path) = path.filter(|path| *path != Path::new("-")) else {
             return Ok(Input {
@@ -127,43 +129,12 @@ fn unreadable(error: ReadError, name: &str) -> Failure {
     Failure::elsewhere(name, error.to_string())
 }
 
-/// What was done.
-#[derive(Default)]
-struct Counts {
-    loaded: u64,
-    skipped: u64,
-    committed: u64,
-    tables: BTreeSet<String>,
-}
-
-impl Counts {
-    fn after_failure(&self) -> String {
-        match self.committed {
-            0 => "nothing was loaded".into(),
-            committed => format!("the first {committed} records were committed (--batch)"),
-        }
-    }
-
-    fn print(&self, args: &Args) -> Result {
-        let Counts { loaded, skipped, tables, .. } = self;
-        if args.json.json {
-            return print_json(&json!({ "loaded": loaded, "skipped": skipped, "tables": tables }));
-        }
-        let skipped =
-            if args.no_overwrite { format!(", {skipped} skipped that were there") } else { String::new() };
-        print_line(&format!("loaded {loaded} records into {} tables{skipped}", tables.len()))?;
-        Ok(Outcome::Fine)
-    }
-}
-
 /// One load under way.
-struct Load<'l> {
+struct Load<'l, 'd> {
     args: &'l Args,
-    db: &'l Database,
     name: &'l str,
     meter: &'l Meter,
-    txn: Option<WriteTxn>,
-    counts: Counts,
+    intake: &'l mut Intake<'d>,
 }
 
 /// A section's table, and how its records are put.
@@ -177,7 +148,7 @@ struct Target {
     was_empty: bool,
 }
 
-impl Load<'_> {
+impl Load<'_, '_> {
     fn run(&mut self, reader: &mut Reader<Box<dyn BufRead>>, first: Option<Header>) -> Result<()> {
         if self.args.text {
             self.load_text(reader)?;
@@ -187,11 +158,7 @@ impl Load<'_> {
             self.load_section(reader, &header)?;
             section = reader.next_section().map_err(|wrong| unreadable(wrong, self.name))?;
         }
-        self.commit()
-    }
-
-    fn finish(self) -> Counts {
-        self.counts
+        Ok(())
     }
 
     fn load_text(&mut self, reader: &mut Reader<Box<dyn BufRead>>) -> Result<()> {
@@ -230,16 +197,12 @@ impl Load<'_> {
     /// Makes sure that the section's table is there.
     fn target(&mut self, named: Option<&str>, schema: Option<&Schema>, duplicates: bool) -> Result<Target> {
         let table = named.or(self.args.table.as_deref()).unwrap_or(MAIN).to_owned();
-        let txn = open_txn(&mut self.txn, self.db)?;
-        let tables = txn.tables()?;
-        let stored = tables.iter().find(|stored| stored.name == table);
         let plain = Schema { multi: duplicates, ..Schema::bytes() };
-        match stored {
-            Some(stored) => check_schema(stored, schema)?,
-            None => txn.create_table(&table, schema.unwrap_or(&plain))?,
+        let stored = self.intake.table(&table, schema.unwrap_or(&plain))?;
+        if let (Some(stored), Some(dumped)) = (&stored, schema) {
+            check_schema(stored, dumped)?;
         }
-        let multi = stored.map_or(duplicates, |stored| stored.schema.multi);
-        self.counts.tables.insert(table.clone());
+        let multi = stored.as_ref().map_or(duplicates, |stored| stored.schema.multi);
         Ok(Target {
             table,
             multi,
@@ -249,10 +212,9 @@ impl Load<'_> {
     }
 
     fn put(&mut self, target: &mut Target, line: u64, key: &[u8], value: &[u8]) -> Result<()> {
-        let txn = open_txn(&mut self.txn, self.db)?;
         if let Some(previous) = &mut target.previous {
-            let repeated =
-                previous.as_deref() == Some(key) || (target.was_empty && holds(txn, &target.table, key)?);
+            let repeated = previous.as_deref() == Some(key)
+                || (target.was_empty && holds(self.intake.txn()?, &target.table, key)?);
             if repeated {
                 return Err(Failure::elsewhere(
                     self.name,
@@ -265,39 +227,10 @@ impl Load<'_> {
             }
             *previous = Some(key.to_vec());
         }
-        let put = match self.args.no_overwrite {
-            no_overwrite if target.multi => {
-                // What is there already is not another record.
-                txn.raw_put_value(&target.table, key, value).map(|is_new| is_new || !no_overwrite)
-            }
-            true => txn.raw_put_new(&target.table, key, value),
-            false => txn.raw_put(&target.table, key, value).map(|_| true),
-        };
-        let put = put
-            .map_err(|error| Failure::problem(format!("record at line {line} of {}: {error}", self.name)))?;
-        self.counts.loaded += u64::from(put);
-        self.counts.skipped += u64::from(!put);
-        let records = self.counts.loaded + self.counts.skipped;
-        if self.args.batch.is_some_and(|batch| records.is_multiple_of(batch)) {
-            self.commit()?;
-        }
-        Ok(())
+        let name = self.name;
+        self.intake
+            .put(&target.table, target.multi, key, value, || format!("record at line {line} of {name}"))
     }
-
-    fn commit(&mut self) -> Result<()> {
-        if let Some(txn) = self.txn.take() {
-            txn.commit()?;
-            self.counts.committed = self.counts.loaded;
-        }
-        Ok(())
-    }
-}
-
-fn open_txn<'t>(txn: &'t mut Option<WriteTxn>, db: &Database) -> Result<&'t mut WriteTxn> {
-    Ok(match txn {
-        Some(txn) => txn,
-        none => none.insert(db.begin_write()?),
-    })
 }
 
 fn holds(txn: &WriteTxn, table: &str, key: &[u8]) -> Result<bool> {
@@ -307,13 +240,13 @@ fn holds(txn: &WriteTxn, table: &str, key: &[u8]) -> Result<bool> {
     }
 }
 
-fn check_schema(stored: &TableInfo, dumped: Option<&Schema>) -> Result<()> {
-    match dumped {
-        Some(dumped) if *dumped != stored.schema => Err(Failure::problem(format!(
-            "table {} is stored as {}, the dump has it as {dumped}; load it into another store, or drop or rename the table",
-            shown(&stored.name),
-            stored.schema,
-        ))),
-        _ => Ok(()),
+fn check_schema(stored: &TableInfo, dumped: &Schema) -> Result<()> {
+    if *dumped == stored.schema {
+        return Ok(());
     }
+    Err(Failure::problem(format!(
+        "table {} is stored as {}, the dump has it as {dumped}; load it into another store, or drop or rename the table",
+        shown(&stored.name),
+        stored.schema,
+    )))
 }

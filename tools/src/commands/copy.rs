@@ -1,0 +1,87 @@
+//! `mapleaf copy`: one state of a store as another store, while others read and write.
+//!
+//! It is a backup that is restored at once, through a pipe, so nothing but the copy is written.
+
+use super::backup::{explained, parse_bytes};
+use crate::cli::JsonArg;
+use crate::failure::{Failure, Result};
+use crate::output::{print_json, print_line};
+use crate::progress::Meter;
+use crate::store::open_to_read;
+use mapleaf::{Backup, Error, Restore, RestoreReport};
+use serde_json::json;
+use std::io::{BufReader, Read, pipe};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+/// The arguments of copy.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The copy is of one commit; others read and write meanwhile (cp would mix several states). It gets its name when every page was judged and is on the disk; until then, and after any failure, nothing is there. It is a store of its own, with an id of its own, without the stored snapshots.\n\nExamples:\n  mapleaf copy app.maple copy.maple\n  mapleaf copy app.maple monday.maple --snapshot monday --throttle 50M"
+)]
+pub struct Args {
+    /// The store
+    pub file: PathBuf,
+    /// The copy; there must be no such file
+    #[arg(value_name = "NEW")]
+    to: PathBuf,
+    /// Not the newest state, but that of this snapshot ("mapleaf snapshot list" has the names)
+    #[arg(long, value_name = "NAME")]
+    snapshot: Option<String>,
+    /// Read at most so many bytes a second; K, M and G stand for 2^10, 2^20 and 2^30
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    throttle: Option<u64>,
+    #[command(flatten)]
+    log: crate::cli::LogArg,
+    #[command(flatten)]
+    json: JsonArg,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result {
+    let db = open_to_read(&args.file, args.log)?;
+    let txn = match &args.snapshot {
+        Some(name) => db.read_snapshot(name)?,
+        None => db.begin_read()?,
+    };
+    let backup = args.throttle.into_iter().fold(txn.backup().map_err(explained)?, Backup::throttle);
+    let report = copied(backup, &args.file, &args.to)?;
+    let RestoreReport { txn_id, page_count, tables, entries, .. } = report;
+    match args.json.json {
+        true => print_json(&json!({
+            "copy": args.to, "txn": txn_id, "page_count": page_count, "tables": tables, "entries": entries,
+        })),
+        false => print_line(&format!("txn {txn_id}: {page_count} pages, {tables} tables, {entries} entries")),
+    }
+}
+
+/// Makes a new store of a backup.
+pub fn copied(backup: Backup<'_>, store: &Path, to: &Path) -> Result<RestoreReport> {
+    let broken = |error: std::io::Error| Failure::problem(format!("cannot make a pipe: {error}"));
+    let (from, into) = pipe().map_err(broken)?;
+    thread::scope(|scope| {
+        let sender = scope.spawn(move || backup.stream_to(into, &mut |_| {}));
+        let mut meter: Option<Meter> = None;
+        let restored = {
+            let from: Box<dyn Read> = Box::new(BufReader::with_capacity(1 << 20, from));
+            Restore::of_streams([(store.display().to_string(), from)]).and_then(|restore| {
+                restore.write_to(to, &mut |progress| {
+                    let total = Some(progress.page_count);
+                    meter.get_or_insert_with(|| Meter::new("copying", "pages", total)).set(progress.pages);
+                })
+            })
+        };
+        drop(meter);
+        let sent = sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (restored, sent) {
+            (Ok(report), _) => Ok(report),
+            // What the sender found is why the rest was missed; but not that nobody reads any more.
+            (Err(_), Err(error)) if !is_closed(&error) => Err(explained(error)),
+            (Err(error), _) => Err(explained(error)),
+        }
+    })
+}
+
+fn is_closed(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,49 @@
+//! `mapleaf man`: the pages of the manual.
+
+use crate::cli::Cli;
+use crate::failure::{Failure, Outcome, Result};
+use crate::output::print;
+use clap::CommandFactory;
+use clap_mangen::Man;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The arguments of man.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Prints a page as man reads it: mapleaf(1), or that of a command.\n\nExamples:\n  mapleaf man scan | man -l -\n  mapleaf man --dir ~/.local/share/man/man1       all of them: mapleaf.1, mapleaf-scan.1, …"
+)]
+pub struct Args {
+    /// The page of this command
+    #[arg(value_name = "COMMAND")]
+    page: Option<String>,
+    /// Write all pages into this directory, which is made if it is not there
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "page")]
+    dir: Option<PathBuf>,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result {
+    let mut cli = Cli::command().disable_help_subcommand(true);
+    cli.build();
+    if let Some(dir) = &args.dir {
+        let written = fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(cli, dir));
+        written.map_err(|error| {
+            Failure::elsewhere(dir.display().to_string(), format!("cannot write: {error}"))
+        })?;
+        return Ok(Outcome::Fine);
+    }
+    let page = match &args.page {
+        None => cli,
+        Some(name) => {
+            let found = cli.find_subcommand(name).cloned();
+            let names: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+            let wrong = || Failure::Usage(format!("no command {name:?}; there are {}", names.join(", ")));
+            found.ok_or_else(wrong)?
+        }
+    };
+    let mut text = Vec::new();
+    Man::new(page).render(&mut text)?;
+    print(|output| Ok(output.write_all(&text)?))
+}

@@ -1,0 +1,154 @@
+//! Putting records from elsewhere into a store.
+//!
+//! Owns: when is committed, what is counted, and what becomes of a new store when something fails. Promises: without a batch
+//! all is put in one txn or nothing is; a file that was made for it is removed again. Leaves to others: where records
+//! come from ([`crate::commands::load`], [`crate::commands::import`]).
+
+use crate::failure::{Failure, Outcome, Result, tell};
+use crate::output::{print_json, print_line};
+use crate::store::{open_to_write, remove_new};
+use mapleaf::{Database, Schema, TableInfo, WriteTxn};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// Where it goes, and how.
+pub struct Into<'i> {
+    /// The store.
+    pub file: &'i Path,
+    /// Whether it is made if it is not there.
+    pub create: bool,
+    /// Of a new store.
+    pub page_size: Option<usize>,
+    /// Commit after so many records.
+    pub batch: Option<u64>,
+    /// Keys that are there keep their values.
+    pub no_overwrite: bool,
+}
+
+impl Into<'_> {
+    /// Lets `put` put records, and commits them. A failure says what was kept all the same.
+    pub fn fill(&self, put: impl FnOnce(&mut Intake<'_>) -> Result<()>) -> Result<Counts> {
+        let existed = fs::symlink_metadata(self.file).is_ok();
+        let db = open_to_write(self.file, self.create, self.page_size)?;
+        let mut intake = Intake { into: self, db: &db, txn: None, counts: Counts::default() };
+        let done = put(&mut intake).and_then(|()| intake.commit());
+        let Intake { counts, txn, .. } = intake;
+        drop(txn);
+        match done {
+            Ok(()) => {
+                db.close()?;
+                Ok(counts)
+            }
+            Err(failure) => {
+                if !existed {
+                    remove_new(&db, self.file);
+                }
+                Err(failure.and(&counts.after_failure()))
+            }
+        }
+    }
+}
+
+/// What was done.
+#[derive(Default)]
+pub struct Counts {
+    loaded: u64,
+    skipped: u64,
+    committed: u64,
+    tables: BTreeSet<String>,
+}
+
+impl Counts {
+    fn after_failure(&self) -> String {
+        match self.committed {
+            0 => "nothing was loaded".into(),
+            committed => format!("the first {committed} records were committed (--batch)"),
+        }
+    }
+
+    /// Tells it. As db_load has it, keys that were to stay as they are, and did, are a problem.
+    pub fn print(&self, file: &Path, no_overwrite: bool, json: bool) -> Result {
+        let Counts { loaded, skipped, tables, .. } = self;
+        match json {
+            true => print_json(&json!({ "loaded": loaded, "skipped": skipped, "tables": tables }))?,
+            false => {
+                let skipped = match no_overwrite {
+                    true => format!(", {skipped} skipped that were there"),
+                    false => String::new(),
+                };
+                print_line(&format!("loaded {loaded} records into {} tables{skipped}", tables.len()))?
+            }
+        };
+        if *skipped == 0 {
+            return Ok(Outcome::Fine);
+        }
+        tell(&format!("{}: {skipped} records were not loaded, for their keys are there", file.display()));
+        Ok(Outcome::Problem)
+    }
+}
+
+/// Under way.
+pub struct Intake<'d> {
+    into: &'d Into<'d>,
+    db: &'d Database,
+    txn: Option<WriteTxn>,
+    counts: Counts,
+}
+
+impl Intake<'_> {
+    /// The txn that records are put into.
+    pub fn txn(&mut self) -> Result<&mut WriteTxn> {
+        Ok(match &mut self.txn {
+            Some(txn) => txn,
+            none => none.insert(self.db.begin_write()?),
+        })
+    }
+
+    /// The table as it is stored; where there is none it is made, and `None` returned.
+    pub fn table(&mut self, name: &str, schema: &Schema) -> Result<Option<TableInfo>> {
+        let txn = self.txn()?;
+        let stored = txn.tables()?.into_iter().find(|stored| stored.name == name);
+        if stored.is_none() {
+            txn.create_table(name, schema)?;
+        }
+        self.counts.tables.insert(name.to_owned());
+        Ok(stored)
+    }
+
+    /// Puts a record into a table that is there; `what` names it where that fails.
+    pub fn put(
+        &mut self,
+        table: &str,
+        multi: bool,
+        key: &[u8],
+        value: &[u8],
+        what: impl FnOnce() -> String,
+    ) -> Result<()> {
+        let no_overwrite = self.into.no_overwrite;
+        let txn = self.txn()?;
+        let put = match no_overwrite {
+            // What is there already is not another record.
+            _ if multi => txn.raw_put_value(table, key, value).map(|is_new| is_new || !no_overwrite),
+            true => txn.raw_put_new(table, key, value),
+            false => txn.raw_put(table, key, value).map(|_| true),
+        };
+        let put = put.map_err(|error| Failure::problem(format!("{}: {error}", what())))?;
+        self.counts.loaded += u64::from(put);
+        self.counts.skipped += u64::from(!put);
+        let records = self.counts.loaded + self.counts.skipped;
+        match self.into.batch.is_some_and(|batch| records.is_multiple_of(batch)) {
+            true => self.commit(),
+            false => Ok(()),
+        }
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if let Some(txn) = self.txn.take() {
+            txn.commit()?;
+            self.counts.committed = self.counts.loaded;
+        }
+        Ok(())
+    }
+}
