@@ -226,8 +226,8 @@ fn header_text(header: &Header) -> String {
             .lmdb
             .map(|LmdbLines { mapsize, maxreaders }| format!("mapsize={mapsize}\nmaxreaders={maxreaders}")),
     );
-    lines.extend(header.page_size.map(|size| format!("db_pagesize={size}")));
     lines.extend(header.duplicates.then(|| "duplicates=1\ndupsort=1".to_owned()));
+    lines.extend(header.page_size.map(|size| format!("db_pagesize={size}")));
     lines.extend(header.schema.as_ref().map(schema_lines).unwrap_or_default());
     lines.extend(header.section.map(|(index, count)| format!("mapleaf_section={index}/{count}")));
     lines.push("HEADER=END\n".to_owned());

@@ -81,11 +81,15 @@ impl Counts {
                 print_line(&format!("loaded {loaded} records into {} tables{skipped}", tables.len()))?
             }
         };
-        if *skipped == 0 {
-            return Ok(Outcome::Fine);
+        if *skipped > 0 {
+            tell(&format!("{}: {skipped} records were not loaded, for their keys are there", file.display()));
         }
-        tell(&format!("{}: {skipped} records were not loaded, for their keys are there", file.display()));
-        Ok(Outcome::Problem)
+        Ok(self.outcome())
+    }
+
+    /// Whether all was put.
+    pub fn outcome(&self) -> Outcome {
+        if self.skipped == 0 { Outcome::Fine } else { Outcome::Problem }
     }
 }
 

@@ -1,8 +1,9 @@
 //! `mapleaf`, the command-line tool of the mapleaf store.
 //!
 //! Reading the source: [`cli`] lists the commands, each file in [`commands`] is one of them, [`dump_text`] is the dump format,
-//! [`formats`] how keys and values are typed and shown, [`types`] what the stored types are, [`store`] opens files and finds tables, [`prometheus`] is what monitoring reads, [`failure`] is how it ends.
+//! [`formats`] how keys and values are typed and shown, [`types`] what the stored types are, [`store`] opens files and finds tables, [`prometheus`] is what monitoring reads, [`failure`] is how it ends; [`alias`] is what it does under the names of LMDB's tools.
 
+mod alias;
 mod cli;
 mod columns;
 mod commands;
@@ -21,6 +22,9 @@ use failure::Outcome;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = alias::run(std::env::args_os()) {
+        return code;
+    }
     let command = cli::Cli::parse().command;
     match command.run() {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

@@ -1,23 +1,24 @@
 //! `mapleaf copy`: one state of a store as another store, while others read and write.
 //!
-//! It is a backup that is restored at once, through a pipe, so nothing but the copy is written.
+//! It is a backup that is restored at once, through a pipe, so nothing but the copy is written; with `--compact`, every table put anew.
 
 use super::backup::{explained, parse_bytes};
 use crate::cli::JsonArg;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Outcome, Result};
 use crate::output::{print_json, print_line};
 use crate::progress::Meter;
-use crate::store::open_to_read;
-use mapleaf::{Backup, Error, Restore, RestoreReport};
-use serde_json::json;
-use std::io::{BufReader, Read, pipe};
+use crate::store::{open_to_read, open_to_write};
+use mapleaf::{Backup, Error, ReadTxn, Restore, RestoreReport};
+use serde::Serialize;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, pipe};
 use std::path::{Path, PathBuf};
 use std::thread;
 
 /// The arguments of copy.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The copy is of one commit; others read and write meanwhile (cp would mix several states). It gets its name when every page was judged and is on the disk; until then, and after any failure, nothing is there. It is a store of its own, with an id of its own, without the stored snapshots.\n\nExamples:\n  mapleaf copy app.maple copy.maple\n  mapleaf copy app.maple monday.maple --snapshot monday --throttle 50M"
+    after_help = "The copy is of one commit; others read and write meanwhile (cp would mix several states). It gets its name when every page was judged and is on the disk; until then, and after any failure, nothing is there. It is a store of its own, with an id of its own, without the stored snapshots.\n\nExamples:\n  mapleaf copy app.maple copy.maple\n  mapleaf copy app.maple monday.maple --snapshot monday --throttle 50M\n  mapleaf copy --compact app.maple small.maple"
 )]
 pub struct Args {
     /// The store
@@ -31,6 +32,12 @@ pub struct Args {
     /// Read at most so many bytes a second; K, M and G stand for 2^10, 2^20 and 2^30
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     throttle: Option<u64>,
+    /// Write every table anew, in order of its keys, into full pages; costs reading and putting every entry
+    #[arg(short = 'c', long, conflicts_with = "throttle")]
+    compact: bool,
+    /// Print nothing when all goes well
+    #[arg(short = 'q', long, conflicts_with = "json")]
+    quiet: bool,
     #[command(flatten)]
     log: crate::cli::LogArg,
     #[command(flatten)]
@@ -44,15 +51,32 @@ pub fn run(args: &Args) -> Result {
         Some(name) => db.read_snapshot(name)?,
         None => db.begin_read()?,
     };
-    let backup = args.throttle.into_iter().fold(txn.backup().map_err(explained)?, Backup::throttle);
-    let report = copied(backup, &args.file, &args.to)?;
-    let RestoreReport { txn_id, page_count, tables, entries, .. } = report;
+    let copy = match args.compact {
+        true => compacted(&txn, db.page_size(), &args.to)?,
+        false => {
+            let backup = args.throttle.into_iter().fold(txn.backup().map_err(explained)?, Backup::throttle);
+            let RestoreReport { txn_id, page_count, tables, entries, .. } =
+                copied(backup, &args.file, &args.to)?;
+            Copied { txn: txn_id, page_count, tables, entries }
+        }
+    };
     match args.json.json {
-        true => print_json(&json!({
-            "copy": args.to, "txn": txn_id, "page_count": page_count, "tables": tables, "entries": entries,
-        })),
-        false => print_line(&format!("txn {txn_id}: {page_count} pages, {tables} tables, {entries} entries")),
+        true => print_json(&copy),
+        false if args.quiet => Ok(Outcome::Fine),
+        false => {
+            let Copied { txn, page_count, tables, entries } = copy;
+            print_line(&format!("txn {txn}: {page_count} pages, {tables} tables, {entries} entries"))
+        }
     }
+}
+
+/// What was made.
+#[derive(Serialize)]
+struct Copied {
+    txn: u64,
+    page_count: u64,
+    tables: u64,
+    entries: u64,
 }
 
 /// Makes a new store of a backup.
@@ -80,6 +104,34 @@ pub fn copied(backup: Backup<'_>, store: &Path, to: &Path) -> Result<RestoreRepo
             (Err(error), _) => Err(explained(error)),
         }
     })
+}
+
+/// Makes a new store of every table; under another name first.
+fn compacted(from: &ReadTxn, page_size: usize, to: &Path) -> Result<Copied> {
+    let fail =
+        |error: io::Error| Failure::elsewhere(to.display().to_string(), format!("cannot make it: {error}"));
+    if to.symlink_metadata().is_ok() {
+        return Err(fail(io::ErrorKind::AlreadyExists.into()));
+    }
+    let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let place = tempfile::Builder::new().prefix(".copy.").tempdir_in(directory).map_err(fail)?;
+    let part = place.path().join("copy");
+    let db = open_to_write(&part, true, Some(page_size))?;
+    let tables = from.tables()?;
+    let meter = Meter::new("copying", "tables", Some(tables.len() as u64));
+    let mut txn = db.begin_write()?;
+    let mut entries = 0;
+    for (done, table) in tables.iter().enumerate() {
+        entries += txn.copy_table(from, &table.name)?;
+        meter.set(done as u64 + 1);
+    }
+    txn.set_user_version(from.user_version());
+    txn.commit()?;
+    let page_count = db.stats()?.page_count;
+    db.close()?;
+    // A link, not a new name: what came into being meanwhile stays.
+    fs::hard_link(&part, to).and_then(|()| File::open(directory)?.sync_all()).map_err(fail)?;
+    Ok(Copied { txn: from.txn_id(), page_count, tables: tables.len() as u64, entries })
 }
 
 fn is_closed(error: &Error) -> bool {

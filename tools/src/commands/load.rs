@@ -52,6 +52,9 @@ pub struct Args {
     /// In format=print a backslash stands for itself unless two lower-case hex digits of an unprintable byte follow
     #[arg(long)]
     lenient_backslash: bool,
+    /// Print nothing when all goes well
+    #[arg(short = 'q', long, conflicts_with = "json")]
+    quiet: bool,
     #[command(flatten)]
     json: JsonArg,
 }
@@ -93,7 +96,11 @@ pub fn run(args: &Args) -> Result {
         load.run(&mut reader, first)
     });
     drop(meter);
-    counts?.print(&args.file, args.no_overwrite, args.json.json)
+    let counts = counts?;
+    match args.quiet {
+        true => Ok(counts.outcome()),
+        false => counts.print(&args.file, args.no_overwrite, args.json.json),
+    }
 }
 
 /// Where the text comes from.
