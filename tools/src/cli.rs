@@ -2,7 +2,7 @@
 
 use crate::commands::{
     backup, bench, checkpoint, completions, copy, del, diff, dump, export, get, import, load, man, page, put,
-    readers, restore, salvage, scan, snapshot, stat, tables, verify, watch,
+    readers, restore, salvage, scan, shell, snapshot, stat, tables, verify, watch,
 };
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
@@ -66,6 +66,8 @@ pub enum Command {
     Del(del::Args),
     /// Print the pairs of a range of keys, in order
     Scan(scan::Args),
+    /// Work on a store line by line, with completion, history and txns
+    Shell(shell::Args),
     /// Print what was changed since a snapshot, or between two
     Diff(diff::Args),
     /// Print what is committed, as it comes
@@ -106,6 +108,7 @@ impl Command {
             Command::Put(args) => put::run(args),
             Command::Del(args) => del::run(args),
             Command::Scan(args) => scan::run(args),
+            Command::Shell(args) => shell::run(args),
             Command::Diff(args) => diff::run(args),
             Command::Watch(args) => watch::run(args),
             Command::Tables(args) => tables::run(args),
@@ -136,6 +139,7 @@ impl Command {
             Command::Put(args) => &args.file,
             Command::Del(args) => &args.file,
             Command::Scan(args) => &args.file,
+            Command::Shell(args) => &args.file,
             Command::Diff(args) => &args.file,
             Command::Watch(args) => &args.file,
             Command::Tables(args) => &args.file,

@@ -3,16 +3,16 @@
 use crate::failure::{Failure, Outcome, Result};
 use serde::Serialize;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, StdoutLock, Write, stdout};
+use std::io::{self, BufWriter, Write, stdout};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Buffered standard output.
-pub type Output = BufWriter<StdoutLock<'static>>;
+/// What is printed to: buffered standard output, or what stands for it.
+pub type Output = BufWriter<Box<dyn Write>>;
 
 /// Lets `print` write to standard output, and flushes it.
 pub fn print(print: impl FnOnce(&mut Output) -> Result<()>) -> Result {
-    let mut output = BufWriter::with_capacity(64 << 10, stdout().lock());
+    let mut output: Output = BufWriter::with_capacity(64 << 10, Box::new(stdout().lock()));
     print(&mut output)?;
     output.flush()?;
     Ok(Outcome::Fine)
@@ -20,10 +20,13 @@ pub fn print(print: impl FnOnce(&mut Output) -> Result<()>) -> Result {
 
 /// Prints one JSON document, indented.
 pub fn print_json(document: &impl Serialize) -> Result {
-    print(|output| {
-        serde_json::to_writer_pretty(&mut *output, document)?;
-        Ok(writeln!(output)?)
-    })
+    print(|output| print_document(document, output))
+}
+
+/// The same to what is being printed to.
+pub fn print_document(document: &impl Serialize, output: &mut Output) -> Result<()> {
+    serde_json::to_writer_pretty(&mut *output, document)?;
+    Ok(writeln!(output)?)
 }
 
 /// Prints one line.

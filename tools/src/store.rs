@@ -2,7 +2,7 @@
 
 use crate::cli::LogArg;
 use crate::failure::{Failure, Result};
-use mapleaf::{Database, Error, Options, ReadTxn, TableInfo};
+use mapleaf::{Database, Error, MultiView, Options, ReadTxn, TableInfo, TableView, WriteTxn};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -74,6 +74,41 @@ fn list(tables: &[TableInfo]) -> String {
             format!("there are {count} tables: {}, …; \"mapleaf tables\" lists them", names.join(", "))
         }
         _ => format!("there is {}", names.join(", ")),
+    }
+}
+
+/// A state to read: a snapshot, or a write txn as it is now.
+#[derive(Clone, Copy)]
+pub enum State<'t> {
+    /// A snapshot.
+    Read(&'t ReadTxn),
+    /// With what it has changed.
+    Write(&'t WriteTxn),
+}
+
+impl<'t> State<'t> {
+    /// The tables.
+    pub fn tables(self) -> mapleaf::Result<Vec<TableInfo>> {
+        match self {
+            State::Read(txn) => txn.tables(),
+            State::Write(txn) => txn.tables(),
+        }
+    }
+
+    /// A table that is no multimap.
+    pub fn table(self, name: &str) -> mapleaf::Result<Option<TableView<'t, [u8], [u8]>>> {
+        match self {
+            State::Read(txn) => txn.raw_table(name),
+            State::Write(txn) => txn.raw_table(name),
+        }
+    }
+
+    /// A multimap.
+    pub fn multi(self, name: &str) -> mapleaf::Result<Option<MultiView<'t, [u8], [u8]>>> {
+        match self {
+            State::Read(txn) => txn.raw_multi(name),
+            State::Write(txn) => txn.raw_multi(name),
+        }
     }
 }
 

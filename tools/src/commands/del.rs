@@ -2,10 +2,12 @@
 
 use crate::cli::{FormatArgs, JsonArg, TableArg};
 use crate::failure::{Failure, Result};
-use crate::output::{print_json, print_line};
+use crate::output::{Output, print, print_document};
 use crate::store::{choose, open_to_write, shown};
+use mapleaf::WriteTxn;
 use serde_json::json;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
 /// The arguments of del.
@@ -16,6 +18,13 @@ use std::path::PathBuf;
 pub struct Args {
     /// The store
     pub file: PathBuf,
+    #[command(flatten)]
+    what: What,
+}
+
+/// What is deleted.
+#[derive(Debug, clap::Args)]
+pub struct What {
     /// The key
     #[arg(allow_negative_numbers = true)]
     key: OsString,
@@ -34,31 +43,45 @@ pub struct Args {
 pub fn run(args: &Args) -> Result {
     let db = open_to_write(&args.file, false, None)?;
     let mut txn = db.begin_write()?;
-    let tables = txn.tables()?;
-    let table = choose(&tables, args.table.asked())?;
-    let codecs = args.formats.codecs(Some(table));
-    let key = codecs.parse_key(&args.key)?;
-    let is_deleted = match &args.value {
-        Some(_) if !table.schema.multi => {
-            let table = shown(&table.name);
-            return Err(Failure::Usage(format!(
-                "table {table} has one value for a key; leave out the value"
+    let table = args.what.delete(&mut txn, None)?;
+    txn.commit()?;
+    print(|output| args.what.print(&table, output))
+}
+
+impl What {
+    /// Deletes it and returns the table, which is `usual` where none is asked for.
+    pub fn delete(&self, txn: &mut WriteTxn, usual: Option<&str>) -> Result<String> {
+        let tables = txn.tables()?;
+        let table = choose(&tables, self.table.asked().or(usual))?;
+        let codecs = self.formats.codecs(Some(table));
+        let key = codecs.parse_key(&self.key)?;
+        let is_deleted = match &self.value {
+            Some(_) if !table.schema.multi => {
+                let table = shown(&table.name);
+                return Err(Failure::Usage(format!(
+                    "table {table} has one value for a key; leave out the value"
+                )));
+            }
+            Some(value) => txn.raw_delete_value(&table.name, &key, &codecs.parse_value(value)?)?,
+            None if table.schema.multi => txn.raw_delete_values(&table.name, &key)? > 0,
+            None => txn.raw_delete(&table.name, &key)?,
+        };
+        if !is_deleted {
+            let (table, what) =
+                (shown(&table.name), if self.value.is_some() { "such value at" } else { "key" });
+            return Err(Failure::problem(format!(
+                "no {what} {:?} in table {table}; nothing was deleted",
+                self.key
             )));
         }
-        Some(value) => txn.raw_delete_value(&table.name, &key, &codecs.parse_value(value)?)?,
-        None if table.schema.multi => txn.raw_delete_values(&table.name, &key)? > 0,
-        None => txn.raw_delete(&table.name, &key)?,
-    };
-    if !is_deleted {
-        let (table, what) = (shown(&table.name), if args.value.is_some() { "such value at" } else { "key" });
-        return Err(Failure::problem(format!(
-            "no {what} {:?} in table {table}; nothing was deleted",
-            args.key
-        )));
+        Ok(table.name.clone())
     }
-    txn.commit()?;
-    match args.json.json {
-        true => print_json(&json!({ "table": table.name, "deleted": true })),
-        false => print_line("deleted"),
+
+    /// Tells it.
+    pub fn print(&self, table: &str, output: &mut Output) -> Result<()> {
+        match self.json.json {
+            true => print_document(&json!({ "table": table, "deleted": true }), output),
+            false => Ok(writeln!(output, "deleted")?),
+        }
     }
 }

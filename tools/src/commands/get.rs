@@ -2,9 +2,9 @@
 
 use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg, SnapshotArg, TableArg};
 use crate::failure::{Failure, Result};
-use crate::output::{print, print_json, print_line};
-use crate::store::{choose, open_to_read, shown};
-use mapleaf::{ReadTxn, TableInfo};
+use crate::output::{Output, print, print_document};
+use crate::store::{State, choose, open_to_read, shown};
+use mapleaf::TableInfo;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -23,6 +23,13 @@ pub struct Args {
     log: LogArg,
     #[command(flatten)]
     snapshot: SnapshotArg,
+    #[command(flatten)]
+    what: What,
+}
+
+/// What is asked for, and how it is shown.
+#[derive(Debug, clap::Args)]
+pub struct What {
     /// The key
     #[arg(allow_negative_numbers = true)]
     key: OsString,
@@ -49,43 +56,56 @@ struct Document<'t> {
 pub fn run(args: &Args) -> Result {
     let db = open_to_read(&args.file, args.log)?;
     let txn = args.snapshot.begin(&db)?;
-    let tables = txn.tables()?;
-    let table = choose(&tables, args.table.asked())?;
-    let codecs = args.formats.codecs(Some(table));
-    let key = codecs.parse_key(&args.key)?;
-    if table.schema.multi {
-        return args.print_values(&txn, table, &codecs, &key);
-    }
-    let value = match txn.raw_table(&table.name)? {
-        Some(view) => view.get(&key[..])?,
-        None => None,
-    };
-    let Some(value) = value else {
-        return Err(Failure::problem(format!("no key {:?} in table {}", args.key, shown(&table.name))));
-    };
-    let bad_value = |wrong| Failure::problem(format!("the value at {:?} has {wrong}", args.key));
-    if args.raw {
-        return print(|output| Ok(output.write_all(value)?));
-    }
-    if !args.json.json {
-        return print_line(&codecs.value.text(value).map_err(bad_value)?);
-    }
-    print_json(&Document {
-        table: &table.name,
-        key: codecs.key.json(&key).map_err(Failure::problem)?,
-        value: codecs.value.json(value).map_err(bad_value)?,
-        value_len: value.len(),
-    })
+    print(|output| args.what.print(State::Read(&txn), None, output))
 }
 
-impl Args {
+impl What {
+    /// Prints it; `usual` is the table where none is asked for.
+    pub fn print(&self, state: State<'_>, usual: Option<&str>, output: &mut Output) -> Result<()> {
+        let tables = state.tables()?;
+        let table = choose(&tables, self.table.asked().or(usual))?;
+        let codecs = self.formats.codecs(Some(table));
+        let key = codecs.parse_key(&self.key)?;
+        if table.schema.multi {
+            return self.print_values(state, table, &codecs, &key, output);
+        }
+        let value = match state.table(&table.name)? {
+            Some(view) => view.get(&key[..])?,
+            None => None,
+        };
+        let Some(value) = value else {
+            return Err(Failure::problem(format!("no key {:?} in table {}", self.key, shown(&table.name))));
+        };
+        let bad_value = |wrong| Failure::problem(format!("the value at {:?} has {wrong}", self.key));
+        if self.raw {
+            return Ok(output.write_all(value)?);
+        }
+        if !self.json.json {
+            return Ok(writeln!(output, "{}", codecs.value.text(value).map_err(bad_value)?)?);
+        }
+        let document = Document {
+            table: &table.name,
+            key: codecs.key.json(&key).map_err(Failure::problem)?,
+            value: codecs.value.json(value).map_err(bad_value)?,
+            value_len: value.len(),
+        };
+        print_document(&document, output)
+    }
+
     /// The values of a multimap's key, in order.
-    fn print_values(&self, txn: &ReadTxn, table: &TableInfo, codecs: &Codecs, key: &[u8]) -> Result {
+    fn print_values(
+        &self,
+        state: State<'_>,
+        table: &TableInfo,
+        codecs: &Codecs,
+        key: &[u8],
+        output: &mut Output,
+    ) -> Result<()> {
         if self.raw {
             let table = shown(&table.name);
             return Err(Failure::Usage(format!("table {table} is a multimap; --raw is for a single value")));
         }
-        let values = match txn.raw_multi(&table.name)? {
+        let values = match state.multi(&table.name)? {
             Some(view) => view.values(key)?,
             None => return Err(Failure::problem(format!("no table {}", shown(&table.name)))),
         };
@@ -98,13 +118,11 @@ impl Args {
             let values = values.map(|value| codecs.value.json(value?).map_err(bad_value));
             let values = values.collect::<Result<Vec<Value>>>()?;
             let key = codecs.key.json(key).map_err(Failure::problem)?;
-            return print_json(&json!({ "table": table.name, "key": key, "values": values }));
+            return print_document(&json!({ "table": table.name, "key": key, "values": values }), output);
         }
-        print(|output| {
-            for value in values {
-                writeln!(output, "{}", codecs.value.text(value?).map_err(bad_value)?)?;
-            }
-            Ok(())
-        })
+        for value in values {
+            writeln!(output, "{}", codecs.value.text(value?).map_err(bad_value)?)?;
+        }
+        Ok(())
     }
 }

@@ -19,6 +19,7 @@ pub mod readers;
 pub mod restore;
 pub mod salvage;
 pub mod scan;
+pub mod shell;
 pub mod snapshot;
 pub mod stat;
 pub mod tables;

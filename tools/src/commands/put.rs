@@ -2,13 +2,13 @@
 
 use crate::cli::{FormatArgs, JsonArg, TableArg};
 use crate::failure::{Failure, Result};
-use crate::output::{print_json, print_line};
+use crate::output::{Output, print, print_document};
 use crate::store::{MAIN, choose_if_any, open_to_write, remove_new, shown};
-use mapleaf::{Database, Schema, TableInfo};
+use mapleaf::{Database, Schema, TableInfo, WriteTxn};
 use serde_json::json;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The arguments of put.
@@ -19,6 +19,16 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     /// The store
     pub file: PathBuf,
+    #[command(flatten)]
+    what: What,
+    /// Bytes of a page of a new store: a power of two from 4096 to 65536
+    #[arg(long, value_name = "BYTES", requires = "create", value_parser = super::load::parse_page_size)]
+    page_size: Option<usize>,
+}
+
+/// What is put.
+#[derive(Debug, clap::Args)]
+pub struct What {
     /// The key
     #[arg(allow_negative_numbers = true)]
     key: OsString,
@@ -35,9 +45,6 @@ pub struct Args {
     /// Make the store, or the table, if it is not there
     #[arg(long)]
     create: bool,
-    /// Bytes of a page of a new store: a power of two from 4096 to 65536
-    #[arg(long, value_name = "BYTES", requires = "create", value_parser = super::load::parse_page_size)]
-    page_size: Option<usize>,
     #[command(flatten)]
     table: TableArg,
     #[command(flatten)]
@@ -48,27 +55,38 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    let from_file = args.bytes_from_a_file()?;
+    let what = &args.what;
+    let from_file = what.bytes_from_a_file()?;
     let existed = fs::symlink_metadata(&args.file).is_ok();
-    let db = open_to_write(&args.file, args.create, args.page_size)?;
-    let put = args.put(&db, from_file.as_deref());
+    let db = open_to_write(&args.file, what.create, args.page_size)?;
+    let put = put(&db, what, from_file.as_deref());
     if put.is_err() && !existed {
         remove_new(&db, &args.file);
     }
-    let (table, existed) = put?;
-    match args.json.json {
-        true => print_json(&json!({ "table": table, "existed": existed })),
-        false => print_line(if existed { "replaced" } else { "inserted" }),
-    }
+    let put = put?;
+    print(|output| what.print(&put, output))
 }
 
-impl Args {
-    /// Returns the table, and whether the key was there.
-    fn put(&self, db: &Database, from_file: Option<&[u8]>) -> Result<(String, bool)> {
-        let mut txn = db.begin_write()?;
+fn put(db: &Database, what: &What, from_file: Option<&[u8]>) -> Result<Put> {
+    let mut txn = db.begin_write()?;
+    let put = what.put(&mut txn, None, from_file)?;
+    txn.commit()?;
+    Ok(put)
+}
+
+/// What was done: in which table, and whether the key was there.
+pub struct Put {
+    table: String,
+    existed: bool,
+}
+
+impl What {
+    /// Puts it; `usual` is the table where none is asked for.
+    pub fn put(&self, txn: &mut WriteTxn, usual: Option<&str>, from_file: Option<&[u8]>) -> Result<Put> {
         let tables = txn.tables()?;
-        let table = choose_if_any(&tables, self.table.asked())?;
-        let name = table.map_or(self.table.asked().unwrap_or(MAIN), |table| &table.name);
+        let asked = self.table.asked().or(usual);
+        let table = choose_if_any(&tables, asked)?;
+        let name = table.map_or(asked.unwrap_or(MAIN), |table| &table.name);
         let (key, value) = self.parse(table, from_file)?;
         if table.is_none() {
             if !self.create {
@@ -80,11 +98,25 @@ impl Args {
             true => !txn.raw_put_value(name, &key, &value)?,
             false => txn.raw_put(name, &key, &value)?,
         };
-        txn.commit()?;
-        Ok((name.to_owned(), existed))
+        Ok(Put { table: name.to_owned(), existed })
     }
 
-    fn bytes_from_a_file(&self) -> Result<Option<Vec<u8>>> {
+    /// Tells it.
+    pub fn print(&self, Put { table, existed }: &Put, output: &mut Output) -> Result<()> {
+        match self.json.json {
+            true => print_document(&json!({ "table": table, "existed": existed }), output),
+            false => Ok(writeln!(output, "{}", if *existed { "replaced" } else { "inserted" })?),
+        }
+    }
+
+    /// Whether the value is standard input.
+    pub fn is_from_stdin(&self) -> bool {
+        let path = self.value_file.as_ref().map(|path| path.as_os_str());
+        path.or(self.value.as_deref()) == Some("-".as_ref())
+    }
+
+    /// The bytes of the file, or of standard input, that are the value.
+    pub fn bytes_from_a_file(&self) -> Result<Option<Vec<u8>>> {
         let path = match (&self.value_file, &self.value) {
             (Some(path), _) => path.as_path(),
             (None, Some(value)) if value == "-" => Path::new("-"),

@@ -5,8 +5,8 @@
 use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg, SnapshotArg, TableArg};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, print};
-use crate::store::{choose, open_to_read, shown};
-use mapleaf::{ReadTxn, TableInfo, TableView};
+use crate::store::{State, choose, open_to_read, shown};
+use mapleaf::{TableInfo, TableView};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -26,6 +26,13 @@ pub struct Args {
     log: LogArg,
     #[command(flatten)]
     snapshot: SnapshotArg,
+    #[command(flatten)]
+    what: What,
+}
+
+/// What is scanned, and how it is shown.
+#[derive(Debug, clap::Args)]
+pub struct What {
     /// Begin at this key
     #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
     from: Option<OsString>,
@@ -73,20 +80,25 @@ struct Pair<'t> {
 pub fn run(args: &Args) -> Result {
     let db = open_to_read(&args.file, args.log)?;
     let txn = args.snapshot.begin(&db)?;
-    let tables = txn.tables()?;
-    let chosen: Vec<&TableInfo> = match args.all {
-        true => tables.iter().collect(),
-        false => vec![choose(&tables, args.table.asked())?],
-    };
-    print(|output| chosen.into_iter().try_for_each(|table| args.scan(&txn, table, output)))
+    print(|output| args.what.print(State::Read(&txn), None, output))
 }
 
-impl Args {
-    fn scan(&self, txn: &ReadTxn, table: &TableInfo, output: &mut Output) -> Result<()> {
+impl What {
+    /// Prints it; `usual` is the table where none is asked for.
+    pub fn print(&self, state: State<'_>, usual: Option<&str>, output: &mut Output) -> Result<()> {
+        let tables = state.tables()?;
+        let chosen: Vec<&TableInfo> = match self.all {
+            true => tables.iter().collect(),
+            false => vec![choose(&tables, self.table.asked().or(usual))?],
+        };
+        chosen.into_iter().try_for_each(|table| self.scan(state, table, output))
+    }
+
+    fn scan(&self, state: State<'_>, table: &TableInfo, output: &mut Output) -> Result<()> {
         if table.schema.multi {
-            return self.scan_multi(txn, table, output);
+            return self.scan_multi(state, table, output);
         }
-        let Some(view) = txn.raw_table(&table.name)? else { return Ok(()) };
+        let Some(view) = state.table(&table.name)? else { return Ok(()) };
         let codecs = self.formats.codecs(Some(table));
         let bounds = self.bounds(&codecs)?;
         if self.count {
@@ -104,8 +116,8 @@ impl Args {
     }
 
     /// The same of a multimap: a key comes with each of its values.
-    fn scan_multi(&self, txn: &ReadTxn, table: &TableInfo, output: &mut Output) -> Result<()> {
-        let Some(view) = txn.raw_multi(&table.name)? else { return Ok(()) };
+    fn scan_multi(&self, state: State<'_>, table: &TableInfo, output: &mut Output) -> Result<()> {
+        let Some(view) = state.multi(&table.name)? else { return Ok(()) };
         let codecs = self.formats.codecs(Some(table));
         let bounds = self.bounds(&codecs)?;
         if self.count {
@@ -197,7 +209,7 @@ pub(super) fn bad(table: &TableInfo, what: &str, wrong: &str) -> Failure {
 }
 
 /// The smallest bytes above everything that begins with `prefix`, if there are any.
-fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;

@@ -2,7 +2,7 @@
 
 use crate::cli::{JsonArg, LogArg, SnapshotArg};
 use crate::failure::Result;
-use crate::output::{print, print_json};
+use crate::output::{Output, print, print_document};
 use crate::store::{open_to_read, shown};
 use mapleaf::TableInfo;
 use serde::Serialize;
@@ -65,19 +65,22 @@ impl<'t> Document<'t> {
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let tables = args.snapshot.begin(&open_to_read(&args.file, args.log)?)?.tables()?;
-    if args.json.json {
-        return print_json(&tables.iter().map(Document::of).collect::<Vec<_>>());
+    print(|output| print_tables(&tables, args.json.json, output))
+}
+
+/// Lists them.
+pub fn print_tables(tables: &[TableInfo], json: bool, output: &mut Output) -> Result<()> {
+    if json {
+        return print_document(&tables.iter().map(Document::of).collect::<Vec<_>>(), output);
     }
     let width = tables.iter().map(|table| shown(&table.name).chars().count()).max().unwrap_or(0);
-    print(|output| {
-        for table in &tables {
-            let name = shown(&table.name);
-            writeln!(
-                output,
-                "{name:width$}  {:>12} entries  {} levels  {}",
-                table.len, table.levels, table.schema
-            )?;
-        }
-        Ok(())
-    })
+    for table in tables {
+        let name = shown(&table.name);
+        writeln!(
+            output,
+            "{name:width$}  {:>12} entries  {} levels  {}",
+            table.len, table.levels, table.schema
+        )?;
+    }
+    Ok(())
 }

@@ -1,0 +1,254 @@
+//! The line editor of the shell: history, and completion of commands, flags, tables and keys.
+
+use super::{Line, Session, Txn};
+use crate::commands::scan::prefix_end;
+use crate::failure::{Failure, Result};
+use crate::formats::{Codec, Format};
+use crate::store::{State, choose};
+use crate::types::Type;
+use clap::CommandFactory;
+use mapleaf::TableInfo;
+use rustyline::completion::{Completer, Pair};
+use rustyline::error::ReadlineError;
+use rustyline::history::{FileHistory, History};
+use rustyline::{CompletionType, Config, Context, Helper, Highlighter, Hinter, Validator};
+use std::fs;
+use std::ops::Bound;
+use std::path::PathBuf;
+
+/// Most keys that completion offers.
+const MOST: usize = 50;
+
+/// Most keys that it looks at, where it cannot search.
+const LOOK: usize = 1000;
+
+/// Reads lines from a terminal.
+pub struct Editor {
+    editor: rustyline::Editor<Words, FileHistory>,
+    history: Option<PathBuf>,
+}
+
+impl Editor {
+    /// With the history of earlier times.
+    pub fn new() -> Result<Self> {
+        let config = Config::builder()
+            .max_history_size(10_000)
+            .and_then(|config| config.history_ignore_dups(true))
+            .map_err(unread)?
+            .history_ignore_space(true)
+            .completion_type(CompletionType::List)
+            .build();
+        let mut editor = rustyline::Editor::with_config(config).map_err(unread)?;
+        let history = history_file();
+        if let Some(path) = &history {
+            let _ = editor.load_history(path);
+        }
+        Ok(Editor { editor, history })
+    }
+
+    /// The next line; `None` at the end of the input.
+    pub fn line(&mut self, prompt: &str, session: &Session) -> Result<Option<String>> {
+        self.editor.set_helper(Some(Words::of(session)));
+        loop {
+            return match self.editor.readline(prompt) {
+                Ok(line) => {
+                    let _ = self.editor.add_history_entry(&line);
+                    Ok(Some(line))
+                }
+                Err(ReadlineError::Interrupted) => continue,
+                Err(ReadlineError::Eof) => Ok(None),
+                Err(error) => Err(unread(error)),
+            };
+        }
+    }
+}
+
+impl Drop for Editor {
+    /// A history that cannot be kept is no reason to complain.
+    fn drop(&mut self) {
+        let Some(path) = &self.history else { return };
+        if self.editor.history().is_empty() {
+            return;
+        }
+        let _ = path.parent().map(fs::create_dir_all);
+        let _ = self.editor.append_history(path);
+    }
+}
+
+fn unread(error: ReadlineError) -> Failure {
+    Failure::elsewhere("the terminal", error.to_string())
+}
+
+fn history_file() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
+    Some(state.join("mapleaf/history"))
+}
+
+/// What words can stand where, as far as it can be known before the line is typed; keys are looked up when asked for.
+#[derive(Helper, Hinter, Highlighter, Validator)]
+pub struct Words {
+    commands: Vec<(String, Vec<String>)>,
+    tables: Vec<TableInfo>,
+    current: Option<String>,
+    savepoints: Vec<String>,
+    keys: Box<dyn Fn(&TableInfo, &str) -> Vec<String>>,
+}
+
+impl Words {
+    fn of(session: &Session) -> Self {
+        let line = Line::command();
+        let flags = |command: &clap::Command| {
+            let long = command.get_arguments().filter_map(|arg| Some(format!("--{}", arg.get_long()?)));
+            (command.get_name().to_owned(), long.collect())
+        };
+        let savepoints = match &session.txn {
+            Txn::Write(_, savepoints) => savepoints.iter().map(|(name, _)| name.clone()).collect(),
+            _ => Vec::new(),
+        };
+        // In a txn the newest state that is committed: near enough. No snapshot is held while a person thinks.
+        let db = session.db.clone();
+        let keys = move |table: &TableInfo, typed: &str| {
+            db.read(|txn| keys(State::Read(txn), table, typed)).unwrap_or_default()
+        };
+        Words {
+            commands: line.get_subcommands().map(flags).collect(),
+            tables: session.known_tables().unwrap_or_default(),
+            current: session.table.clone(),
+            savepoints,
+            keys: Box::new(keys),
+        }
+    }
+
+    /// What can stand in the place of the word `typed`, behind these.
+    fn fitting(&self, before: &[String], typed: &str) -> Vec<String> {
+        let starting = |words: &mut dyn Iterator<Item = String>| -> Vec<String> {
+            words.filter(|word| word.starts_with(typed)).collect()
+        };
+        let Some((command, args)) = before.split_first() else {
+            return starting(&mut self.commands.iter().map(|(name, _)| name.clone()));
+        };
+        let tables = || starting(&mut self.tables.iter().map(|table| table.name.clone()));
+        match (command.as_str(), args) {
+            (_, [.., flag]) if flag == "-s" || flag == "--table" => tables(),
+            (name, _) if typed.starts_with('-') => {
+                let found = self.commands.iter().find(|(command, _)| command == name);
+                starting(&mut found.into_iter().flat_map(|(_, flags)| flags.iter().cloned()))
+            }
+            ("use" | "drop" | "rename", []) => tables(),
+            ("rollback" | "release", []) => starting(&mut self.savepoints.iter().cloned()),
+            ("help", []) => starting(&mut self.commands.iter().map(|(name, _)| name.clone())),
+            ("timing", []) => starting(&mut ["on", "off"].map(String::from).into_iter()),
+            ("get" | "put" | "del", args) if plain(args).is_empty() => self.keys_of(args, typed),
+            ("scan", [.., flag]) if ["--from", "--to", "--prefix"].contains(&flag.as_str()) => {
+                self.keys_of(args, typed)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn keys_of(&self, args: &[String], typed: &str) -> Vec<String> {
+        let asked = args.windows(2).find(|pair| pair[0] == "-s" || pair[0] == "--table");
+        let asked = asked.map(|pair| pair[1].as_str()).or(self.current.as_deref());
+        choose(&self.tables, asked).map(|table| (self.keys)(table, typed)).unwrap_or_default()
+    }
+}
+
+/// The words that are no flags, nor the table of one.
+fn plain(args: &[String]) -> Vec<&String> {
+    let is_table = |index: usize| index > 0 && ["-s", "--table"].contains(&args[index - 1].as_str());
+    let plain = |(index, word): &(usize, &String)| !word.starts_with('-') && !is_table(*index);
+    args.iter().enumerate().filter(plain).map(|(_, word)| word).collect()
+}
+
+/// Keys whose text begins with what is typed.
+fn keys(state: State<'_>, table: &TableInfo, typed: &str) -> mapleaf::Result<Vec<String>> {
+    let codec = Format::Auto.codec(&table.schema.key_type);
+    // Of text the bytes begin with it too, so it is searched; else the first keys are looked through.
+    let (from, to, look) = match &codec {
+        Codec::Plain | Codec::Typed(Type::Str, _) => {
+            let to = prefix_end(typed.as_bytes()).map_or(Bound::Unbounded, Bound::Excluded);
+            (typed.as_bytes().to_vec(), to, MOST)
+        }
+        _ => (Vec::new(), Bound::Unbounded, LOOK),
+    };
+    let range = (Bound::Included(from), to);
+    let mut found: Vec<String> = Vec::new();
+    let mut add = |pair: mapleaf::Result<(&[u8], &[u8])>| -> mapleaf::Result<()> {
+        let shown =
+            codec.text(pair?.0).ok().filter(|shown| shown.starts_with(typed) && found.last() != Some(shown));
+        found.extend(shown);
+        Ok(())
+    };
+    match table.schema.multi {
+        true => {
+            let mut pairs = state.multi(&table.name)?.into_iter().flat_map(|view| view.range(range.clone()));
+            pairs.by_ref().take(look).try_for_each(&mut add)?;
+        }
+        false => {
+            let mut pairs = state.table(&table.name)?.into_iter().flat_map(|view| view.range(range.clone()));
+            pairs.by_ref().take(look).try_for_each(&mut add)?;
+        }
+    }
+    found.truncate(MOST);
+    Ok(found)
+}
+
+/// The word that is being typed: where it begins, and what it says without its quotes.
+fn last_word(line: &str) -> (usize, Vec<String>, String) {
+    let mut start = 0;
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, character) in line.char_indices() {
+        match (quote, character) {
+            _ if escaped => escaped = false,
+            (Some('"') | None, '\\') => escaped = true,
+            (Some(open), close) if open == close => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(character),
+            (None, ' ' | '\t') => start = at + 1,
+            (None, _) => {}
+        }
+    }
+    let before = shell_words::split(&line[..start]).unwrap_or_default();
+    let typed = &line[start..];
+    let closed = quote.map_or(typed.to_owned(), |quote| format!("{typed}{quote}"));
+    let word = shell_words::split(&closed).ok().and_then(|mut words| words.pop()).unwrap_or_default();
+    (start, before, word)
+}
+
+impl Completer for Words {
+    type Candidate = Pair;
+
+    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let (start, before, typed) = last_word(line.get(..at).unwrap_or_default());
+        let fitting = self.fitting(&before, &typed);
+        let only = fitting.len() == 1;
+        let pair = |word: String| {
+            let quoted = shell_words::quote(&word).into_owned();
+            // So that the next word can begin.
+            Pair { replacement: if only { format!("{quoted} ") } else { quoted }, display: word }
+        };
+        Ok((start, fitting.into_iter().map(pair).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_that_is_being_typed_is_found() {
+        let word = |line: &str| {
+            let (start, before, word) = last_word(line);
+            (start, before.join("|"), word)
+        };
+        assert_eq!(word(""), (0, "".into(), "".into()));
+        assert_eq!(word("ge"), (0, "".into(), "ge".into()));
+        assert_eq!(word("get -s users an"), (13, "get|-s|users".into(), "an".into()));
+        assert_eq!(word("get 'a b"), (4, "get".into(), "a b".into()));
+        assert_eq!(word("get \"a \\\" b"), (4, "get".into(), "a \" b".into()));
+        assert_eq!(word("get a\\ b"), (4, "get".into(), "a b".into()));
+        assert_eq!(word("get "), (4, "get".into(), "".into()));
+    }
+}

@@ -1,0 +1,246 @@
+//! The shell: through a pipe, as a script runs it, and through a terminal, as a person does.
+
+mod common;
+
+use common::Place;
+use rustix::fs::OFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+fn shell(place: &Place, script: &str) -> common::Run {
+    place.feed(["shell", "s.maple"], script.as_bytes())
+}
+
+#[test]
+fn a_script_is_done_line_by_line() {
+    let place = Place::new();
+    let script = "\
+# people and their tags
+create users u64 '(str,option(u8))'
+create tags str u64 --multi
+use users
+put 7 '[\"ann\",30]'
+put 7 '[\"ann\",31]'
+put -s tags x 7
+put -s tags x 8
+
+get 7
+get -s tags x
+scan --json
+tables
+rename tags labels
+del -s labels x 7
+scan -s labels
+count
+";
+    let said = place.feed(["shell", "--create", "s.maple"], script.as_bytes());
+    let said =
+        said.fails(1, &["mapleaf: line 17: unrecognized subcommand 'count'", "\"help\" lists the commands"]);
+    let wanted = "inserted\nreplaced\ninserted\ninserted\n[\"ann\",31]\n7\n8\n{\"key\":7,\"value\":[\"ann\",31]}\n\
+                  \"tags\"              2 entries  1 levels  str -> many u64\n\
+                  \"users\"             1 entries  1 levels  u64 -> (str,option(u8))\n\
+                  deleted\nx\t8\n";
+    assert_eq!(said.text(), wanted);
+    assert!(shell(&place, "help\n").fine().text().contains("savepoint  Mark a point in the txn"));
+    assert!(shell(&place, "help scan\nscan --help\n").fine().text().matches("--prefix <KEY>").count() == 2);
+    assert!(shell(&place, "verify\npage 0\nstat --json\n").fine().text().starts_with("clean: txn "));
+    assert_eq!(shell(&place, "drop labels\ndrop users\ntables\nquit\nnonsense\n").fine().text(), "");
+    shell(&place, "drop labels\n").fails(1, &["line 1: ", "labels"]);
+}
+
+#[test]
+fn a_txn_is_committed_undone_or_rolled_back() {
+    let place = Place::new();
+    place.run(["put", "--create", "s.maple", "a", "1"]).fine();
+    let script = "\
+begin
+put b 2
+savepoint first
+put c 3
+savepoint second
+del a
+scan
+rollback second
+scan --limit 1
+rollback first
+release first
+put --create -s new x y
+commit
+scan -s ''
+begin
+del a
+abort
+get -s '' a
+begin --read
+get -s '' b
+abort
+snapshot kept
+";
+    assert_eq!(
+        shell(&place, script).fine().text(),
+        "inserted\ninserted\ndeleted\nb\t2\nc\t3\na\t1\ninserted\na\t1\nb\t2\ndeleted\n1\n2\n"
+    );
+    assert!(place.run(["snapshot", "list", "s.maple"]).fine().text().contains("kept"));
+    place.run(["verify", "s.maple"]).fine();
+    for (script, said) in [
+        ("commit\n", "line 1: no txn is under way; \"begin\" begins one"),
+        ("begin\nbegin\n", "line 2: a txn is under way"),
+        ("savepoint x\n", "line 1: no txn that writes is under way"),
+        ("begin\nsavepoint x\nrollback y\n", "line 3: no savepoint \"y\"; there is \"x\""),
+        ("begin --read\nput -s '' k v\n", "line 2: this txn only reads"),
+        ("begin\nput -s '' lost v\n", "line 1: the txn that begins here is not committed, so it is undone"),
+        ("begin\nput -s '' lost v\nget -s '' nothing\ncommit\n", "line 3: no key \"nothing\""),
+        ("use nothing\n", "line 1: no table \"nothing\"; there is \"\", \"new\""),
+        ("put 'k\n", "line 1: "),
+        ("put -s '' k -\n", "line 1: the lines come from standard input"),
+        ("get\n", "line 1: the following required arguments were not provided: <KEY>"),
+        ("create t u7\n", "line 1: the type \"u7\" of the keys"),
+        ("page 99999999\n", "line 1: page 99999999"),
+        ("stat --frobnicate\n", "line 1: unexpected argument '--frobnicate'"),
+    ] {
+        shell(&place, script).fails(1, &[&format!("mapleaf: {said}")]);
+    }
+    place.run(["get", "s.maple", "-s", "", "lost"]).fails(1, &["no key"]);
+    place.feed(["shell", "--read-only", "s.maple"], b"get -s '' a\nput -s '' a b\n").fails(1, &["line 2: "]);
+    place.feed(["shell", "none.maple"], b"tables\n").fails(1, &["mapleaf: none.maple: no such file"]);
+}
+
+/// A change in a txn that fails leaves the txn as it was before.
+#[test]
+fn a_line_that_fails_changes_nothing() {
+    let place = Place::new();
+    place.run(["put", "--create", "s.maple", "a", "1"]).fine();
+    let long = "k".repeat(3000);
+    let screen = Screen::open(&place, &["shell", "s.maple"]);
+    screen.expect("mapleaf> ");
+    screen.say("begin\n");
+    screen.expect("mapleaf*> ");
+    screen.say(&format!("put --create -s new {long} v\n"));
+    screen.expect("at most 2000 fit");
+    screen.expect("mapleaf*> ");
+    screen.say("put b 2\n");
+    screen.expect("inserted");
+    screen.say("commit\n");
+    screen.expect("mapleaf> ");
+    screen.say("\x04");
+    assert_eq!(screen.end(), Some(0));
+    assert_eq!(place.run(["scan", "s.maple"]).fine().text(), "a\t1\nb\t2\n");
+}
+
+#[test]
+fn a_person_has_completion_history_and_timings() {
+    let place = Place::new();
+    let script = "create users\nuse users\nput anna 1\nput berta 2\nput 'two words' 3\n";
+    place.feed(["shell", "--create", "s.maple"], script.as_bytes()).fine();
+    let screen = Screen::open(&place, &["shell", "s.maple"]);
+    screen.expect("s.maple: 1 tables. \"help\" lists the commands, Tab completes.");
+    screen.expect("mapleaf> ");
+    // A command, a table, a key, and one that has to be quoted.
+    screen.say("us\tus\t\n");
+    screen.expect("users> ");
+    screen.say("ge\tbe\t\n");
+    screen.expect("get berta");
+    screen.expect("\n2\r\n");
+    screen.say("get two\t\n");
+    screen.expect("\n3\r\n");
+    screen.say("timing on\nget anna\n");
+    screen.expect(" ms)");
+    screen.say("nonsense\n");
+    screen.expect("mapleaf: unrecognized subcommand 'nonsense'; \"help\" lists the commands");
+    screen.say("begin\ndel anna\nquit\n");
+    screen.expect("the txn was not committed, so it is undone");
+    assert_eq!(screen.end(), Some(0));
+    assert_eq!(place.run(["get", "s.maple", "anna"]).fine().text(), "1\n");
+    // The lines are there again, for their owner only.
+    let history = place.path("home/.local/state/mapleaf/history");
+    let lines = std::fs::read_to_string(&history).unwrap();
+    assert!(lines.contains("get berta") && lines.ends_with("quit\n"), "{lines}");
+    assert_eq!(history.metadata().unwrap().permissions().mode() & 0o077, 0);
+    let screen = Screen::open(&place, &["shell", "s.maple"]);
+    screen.expect("mapleaf> ");
+    screen.say("\x1b[A\x1b[A\x1b[A");
+    screen.expect("begin");
+    screen.say("\x03\x04");
+    assert_eq!(screen.end(), Some(0));
+}
+
+/// A terminal, with a program on it.
+struct Screen {
+    keyboard: File,
+    shown: Receiver<Vec<u8>>,
+    seen: std::cell::RefCell<Vec<u8>>,
+    program: Child,
+}
+
+impl Screen {
+    fn open(place: &Place, args: &[&str]) -> Self {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap();
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let line = rustix::fs::open(&*name, flags, rustix::fs::Mode::empty()).unwrap();
+        tcsetwinsize(&line, Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let side = || Stdio::from(line.try_clone().unwrap());
+        let mut command = place.command(env!("CARGO_BIN_EXE_mapleaf"));
+        command.args(args).stdin(side()).stdout(side()).stderr(side());
+        command
+            .env("TERM", "xterm")
+            .env("PAGER", "cat")
+            .env("HOME", place.path("home"))
+            .env_remove("XDG_STATE_HOME");
+        let program = command.spawn().unwrap();
+        let keyboard = File::from(terminal);
+        let mut screen = keyboard.try_clone().unwrap();
+        let (send, shown) = channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // At the end of the program reading fails.
+            while let Ok(len @ 1..) = screen.read(&mut bytes) {
+                if send.send(bytes[..len].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Screen { keyboard, shown, seen: Vec::new().into(), program }
+    }
+
+    fn say(&self, text: &str) {
+        (&self.keyboard).write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits until this is shown, and passes over it.
+    #[track_caller]
+    fn expect(&self, text: &str) {
+        let mut seen = self.seen.borrow_mut();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(at) = seen.windows(text.len()).position(|window| window == text.as_bytes()) {
+                seen.drain(..at + text.len());
+                return;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.shown.recv_timeout(left) {
+                Ok(bytes) => seen.extend(bytes),
+                Err(_) => panic!("{text:?} is not in {:?}", String::from_utf8_lossy(&seen)),
+            }
+        }
+    }
+
+    fn end(mut self) -> Option<i32> {
+        self.program.wait().unwrap().code()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
