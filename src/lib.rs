@@ -52,6 +52,7 @@ mod txn;
 mod batch;
 mod handover;
 mod pins;
+mod inspect;
 mod backup;
 #[cfg(feature = "async")]
 mod listen;
@@ -75,6 +76,7 @@ pub use disk::{FileUsage, Observer, Op, Verdict};
 pub use error::{Error, Result};
 pub use format::Schema;
 pub use group::Ticket;
+pub use inspect::{PageDetail, PageRef, PageRun, PageUse, TreeItems, TreePage, TreeValue};
 #[cfg(feature = "async")]
 pub use listen::NextCommit;
 pub use map::CachedBytes;

@@ -132,8 +132,12 @@ fn read_branches_ahead(source: &(impl PageSource + ?Sized), branch: &Branch<'_>)
     }
 }
 
+/// The bytes are those of a page of the table.
+///
+/// # Errors
+/// `Corrupt`.
 #[inline(always)]
-fn expect_table(bytes: &[u8], table: u32) -> Result<()> {
+pub fn expect_table(bytes: &[u8], table: u32) -> Result<()> {
     match header(bytes).table.get() == table {
         true => Ok(()),
         false => Err(wrong_table(bytes, table)),
