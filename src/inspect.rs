@@ -164,6 +164,11 @@ pub enum TreeValue {
 }
 
 impl ReadTxn {
+    /// Pages of the file, those of the meta slots included, as of this snapshot.
+    pub fn page_count(&self) -> u64 {
+        self.state().page_count
+    }
+
     /// Tells `visit` what every page of the file is, each page once, in no particular order; what lies side by side and is
     /// the same may be told at once. Damage is not an error but told ([`PageUse::Damaged`]). Takes a bit of memory for each
     /// page of the file; [`PageDetail`] says what it reads.

@@ -1,8 +1,8 @@
 //! The command line: the list of commands, and the arguments that several of them share.
 
 use crate::commands::{
-    backup, bench, checkpoint, completions, copy, del, diff, dump, export, get, import, load, man, page, put,
-    readers, restore, salvage, scan, shell, snapshot, stat, tables, verify, watch,
+    backup, bench, checkpoint, completions, copy, del, diff, dump, export, get, import, load, man, map, page,
+    put, readers, restore, salvage, scan, shell, snapshot, stat, tables, verify, watch,
 };
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
@@ -80,6 +80,8 @@ pub enum Command {
     Snapshot(snapshot::Args),
     /// Print a page byte by byte, labelled as in the format document
     Page(page::Args),
+    /// Draw which page is what, in the terminal or as a picture
+    Map(map::Args),
     /// Bring everything committed to its place, replaying the log of a store that was not closed
     Checkpoint(checkpoint::Args),
     /// Measure how fast a store is on this machine and file system
@@ -115,6 +117,7 @@ impl Command {
             Command::Readers(args) => readers::run(args),
             Command::Snapshot(args) => snapshot::run(args),
             Command::Page(args) => page::run(args),
+            Command::Map(args) => map::run(args),
             Command::Checkpoint(args) => checkpoint::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Completions(args) => completions::run(args),
@@ -146,6 +149,7 @@ impl Command {
             Command::Readers(args) => &args.file,
             Command::Snapshot(args) => args.file(),
             Command::Page(args) => &args.file,
+            Command::Map(args) => &args.file,
             Command::Checkpoint(args) => &args.file,
             Command::Bench(_) | Command::Completions(_) | Command::Man(_) => return None,
         })

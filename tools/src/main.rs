@@ -7,6 +7,7 @@ mod alias;
 mod cli;
 mod columns;
 mod commands;
+mod drawing;
 mod dump_text;
 mod failure;
 mod formats;
@@ -14,8 +15,10 @@ mod intake;
 mod output;
 mod progress;
 mod prometheus;
+mod space_map;
 mod store;
 mod types;
+mod terminal;
 
 use clap::Parser;
 use failure::Outcome;

@@ -13,6 +13,7 @@ pub mod get;
 pub mod import;
 pub mod load;
 pub mod man;
+pub mod map;
 pub mod page;
 pub mod put;
 pub mod readers;
