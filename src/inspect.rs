@@ -285,6 +285,11 @@ impl PageRef {
 }
 
 impl PageRun {
+    /// A run as [`ReadTxn::visit_pages`] tells them: for testing what shows them.
+    pub fn new(first: u64, pages: u64, what: PageUse, birth: Option<u64>, used_bytes: Option<u64>) -> Self {
+        PageRun { first, pages, what, birth, used_bytes }
+    }
+
     fn of(first: u64, pages: u64, what: PageUse) -> Self {
         PageRun { first, pages, what, birth: None, used_bytes: None }
     }

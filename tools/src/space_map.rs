@@ -90,12 +90,11 @@ pub struct SpaceMap {
 /// What the colours tell apart, in the order of the legend.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Class {
-    Kind(Kind),
     Table(u32),
     OtherTables,
     Fill(usize),
     Age(u32),
-    Unread,
+    Kind(Kind),
     /// Behind what the colours are about.
     Beside(Kind),
 }
@@ -107,6 +106,7 @@ enum Kind {
     Leaf,
     Value,
     Set,
+    Unread,
     Meta,
     Catalog,
     List,
@@ -121,11 +121,12 @@ enum Kind {
 }
 
 /// How each of them is shown, in the same order.
-const KINDS: [(&str, char, Color); 15] = [
+const KINDS: [(&str, char, Color); 16] = [
     ("branch", 'B', Color(0x1b, 0x4f, 0x8f)),
     ("leaf", 'L', Color(0x5b, 0xa3, 0xd9)),
     ("large value", 'V', Color(0xe8, 0xa3, 0x3d)),
     ("values of a key", 'S', Color(0x8e, 0x6b, 0xb8)),
+    ("large values, values of a key", 'U', Color(0xf0, 0xd3, 0xa0)),
     ("meta", 'M', Color(0x11, 0x11, 0x11)),
     ("catalog", 'C', Color(0x6b, 0x4a, 0x2f)),
     ("list of snapshots", 'N', Color(0xa8, 0x7b, 0x55)),
@@ -138,7 +139,9 @@ const KINDS: [(&str, char, Color); 15] = [
     ("bookkeeping", 'Z', Color(0x55, 0x55, 0x55)),
     ("not known", 'Q', Color(0xc9, 0xb8, 0x8a)),
 ];
-const UNREAD: (char, Color) = ('U', Color(0xf0, 0xd3, 0xa0));
+/// Paler, where the colours are about something else.
+const BESIDE_COLORS: [(Kind, Color); 2] =
+    [(Kind::Pending, Color(0xcd, 0xc3, 0xcf)), (Kind::Kept, Color(0xa2, 0x95, 0xab))];
 
 /// Tables that have a colour of their own: those of most pages.
 const TABLES: [Color; 10] = [
@@ -219,8 +222,7 @@ impl Plot {
             }
             PageUse::Free => Kind::Free,
             PageUse::Damaged => Kind::Damaged,
-            PageUse::Unread { .. } if self.by == By::Kind => return Class::Unread,
-            PageUse::Unread { .. } => Kind::Other,
+            PageUse::Unread { .. } => Kind::Unread,
             _ => Kind::Other,
         };
         match (self.by, run.what) {
@@ -232,7 +234,6 @@ impl Plot {
                 | PageUse::Value { table }
                 | PageUse::Unread { table: Some(table) },
             ) => Class::Table(table),
-            (By::Table, PageUse::Unread { table: None }) => Class::Unread,
             (By::Fill, PageUse::Table { .. } | PageUse::Set { .. } | PageUse::Value { .. }) => {
                 let full = run.used_bytes.unwrap_or(0) * 100 / (run.pages * self.whole.page_size).max(1);
                 Class::Fill(FILLS.iter().position(|(least, ..)| full >= *least).unwrap_or(0))
@@ -241,7 +242,7 @@ impl Plot {
                 let age = self.whole.txn.saturating_sub(run.birth.unwrap_or(0));
                 Class::Age(age.checked_ilog10().map_or(0, |digits| (digits + 1).min(AGES.len() as u32 - 1)))
             }
-            (_, PageUse::Unread { .. }) => Class::Unread,
+            (_, PageUse::Unread { .. }) => Class::Kind(Kind::Unread),
             _ if matches!(kind, Kind::Meta | Kind::Catalog | Kind::List | Kind::Space | Kind::Log) => {
                 Class::Beside(Kind::Books)
             }
@@ -298,9 +299,14 @@ impl Plot {
 
     fn entry(&self, class: Class, pages: u64, ranks: &[u32]) -> Entry {
         let (name, letter, color) = match class {
-            Class::Kind(kind) | Class::Beside(kind) => {
+            Class::Kind(kind) => {
                 let (name, letter, color) = KINDS[kind as usize];
                 (name.into(), letter, color)
+            }
+            Class::Beside(kind) => {
+                let (name, letter, color) = KINDS[kind as usize];
+                let pale = BESIDE_COLORS.iter().find(|(pale, _)| *pale == kind);
+                (name.into(), letter, pale.map_or(color, |(_, pale)| *pale))
             }
             Class::Table(table) => {
                 let info = self.whole.tables.iter().find(|info| info.id == table);
@@ -316,7 +322,6 @@ impl Plot {
             Class::Age(age) => {
                 (age_name(self.whole.txn, age), (b'A' + age as u8) as char, AGES[age as usize])
             }
-            Class::Unread => ("large values, values of a key".into(), UNREAD.0, UNREAD.1),
         };
         Entry { name, letter, color, pages }
     }
@@ -324,7 +329,7 @@ impl Plot {
 
 /// The txns of an age: 0 is the newest alone, each further one ten times as far back.
 fn age_name(newest: u64, age: u32) -> String {
-    let back = |txns: u64| HumanCount(newest.saturating_sub(txns)).to_string();
+    let back = |txns: u64| HumanCount(newest.saturating_sub(txns).max(1)).to_string();
     match age {
         0 => format!("txn {}", back(0)),
         1 => format!("txns {} to {}", back(9), back(1)),
@@ -337,15 +342,15 @@ impl SpaceMap {
     /// What it is a map of, and how it is to be read.
     pub fn heading(&self, name: &str) -> [String; 2] {
         let Whole { txn, page_size, page_count, .. } = self.whole;
-        let (pages, of) = (counted(page_count, "page"), BinaryBytes(page_size));
-        let all = BinaryBytes(page_count * page_size);
+        let (pages, of) = (counted(page_count, "page"), bytes(page_size));
+        let all = bytes(page_count * page_size);
         let by = match self.by {
             By::Kind => "what pages are",
             By::Table => "whose pages are",
             By::Fill => "how full pages are",
             By::Age => "which txns wrote the pages",
         };
-        let cell = BinaryBytes(self.pages_per_cell * page_size);
+        let cell = bytes(self.pages_per_cell * page_size);
         [
             format!("{name}, txn {txn}: {pages} of {of}, {all}"),
             format!(
@@ -391,7 +396,7 @@ impl SpaceMap {
 
     /// Where a row begins in the file.
     fn offset(&self, columns: usize, row: usize) -> String {
-        BinaryBytes((row * columns) as u64 * self.pages_per_cell * self.whole.page_size).to_string()
+        bytes((row * columns) as u64 * self.pages_per_cell * self.whole.page_size)
     }
 
     /// Lines of text, in rows of `columns` cells: with colours two rows a line.
@@ -443,9 +448,10 @@ impl SpaceMap {
 
     /// Of an entry of the legend: pages, bytes, share.
     fn amount(&self, entry: &Entry) -> String {
-        let bytes = BinaryBytes(entry.pages * self.whole.page_size).to_string();
+        let bytes = bytes(entry.pages * self.whole.page_size);
         let share = 100.0 * entry.pages as f64 / self.whole.page_count.max(1) as f64;
-        format!("{:>13} pages  {bytes:>11}  {share:5.1} %", HumanCount(entry.pages).to_string())
+        let pages = if entry.pages == 1 { "page " } else { "pages" };
+        format!("{:>13} {pages}  {bytes:>10}  {share:5.1} %", HumanCount(entry.pages).to_string())
     }
 
     /// A picture.
@@ -467,7 +473,8 @@ impl SpaceMap {
         for row in 0..rows {
             let y = top + row as f32 * side;
             if row.is_multiple_of(labels) {
-                drawing.text((left - 8.0, y + 9.0), Anchor::End, GREY, self.offset(columns, row));
+                let middle = y + side.min(LINE) / 2.0 + 4.0;
+                drawing.text((left - 8.0, middle), Anchor::End, GREY, self.offset(columns, row));
             }
             for column in 0..columns {
                 if let Some(cell) = self.cell_at(columns, row, column) {
@@ -548,13 +555,18 @@ fn code(color: Color, colors: Colors) -> String {
     }
 }
 
-/// The nearest of the 216 colours and 24 greys of a terminal of 256.
+/// About the nearest of the 216 colours and 24 greys of a terminal of 256.
 fn nearest(Color(red, green, blue): Color) -> u8 {
     let step = |part: u8| if part < 48 { 0 } else { (u16::from(part) - 35) as u8 / 40 };
     match red.abs_diff(green).max(green.abs_diff(blue)) {
-        0..10 if (8..=238).contains(&red) => 232 + (red - 8) / 10,
+        0..10 if (8..=238).contains(&red) => 232 + (red - 3) / 10,
         _ => 16 + 36 * step(red) + 6 * step(green) + step(blue),
     }
+}
+
+/// As KiB, MiB, …, with a point only where something stands behind it.
+pub fn bytes(count: u64) -> String {
+    BinaryBytes(count).to_string().replace(".00 ", " ")
 }
 
 fn counted(count: u64, what: &str) -> String {
@@ -567,5 +579,140 @@ pub fn shorten(text: &str, most: usize) -> String {
     match text.chars().count() > most {
         true => format!("{}..", text.chars().take(most - 2).collect::<String>()),
         false => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(page_count: u64) -> Whole {
+        Whole { txn: 1200, page_size: 4096, page_count, tables: Vec::new(), snapshots: vec![7] }
+    }
+
+    fn run(first: u64, pages: u64, what: PageUse, birth: Option<u64>, used_bytes: Option<u64>) -> PageRun {
+        PageRun::new(first, pages, what, birth, used_bytes)
+    }
+
+    fn small(by: By, most_cells: u64) -> SpaceMap {
+        let mut plot = Plot::new(whole(24), by, most_cells);
+        let leaf = |table| PageUse::Table { table, level: 0 };
+        for run in [
+            run(0, 2, PageUse::Meta, None, None),
+            run(2, 1, PageUse::Table { table: 3, level: 1 }, Some(1200), Some(4000)),
+            run(3, 5, leaf(3), Some(1195), Some(5 * 2100)),
+            run(8, 4, leaf(4), Some(1), Some(4 * 800)),
+            run(12, 6, PageUse::Value { table: 4 }, Some(1100), Some(6 * 4096)),
+            run(18, 2, PageUse::Pending { birth: 6, death: 8 }, Some(6), None),
+            run(20, 1, PageUse::Pending { birth: 8, death: 9 }, Some(8), None),
+            run(21, 3, PageUse::Free, None, None),
+        ] {
+            plot.add(&run);
+        }
+        plot.finish()
+    }
+
+    #[test]
+    fn letters_say_what_pages_are() {
+        let wanted = "\
+s.maple, txn 1200: 24 pages of 4 KiB, 96 KiB
+what pages are; a cell is 1 page, 4 KiB; rows run right, then left
+
+        0 B  MMBLLLLLLL
+     40 KiB  KKVVVVVVLL
+     80 KiB  P...
+
+B branch                                1 page        4 KiB    4.2 %
+L leaf                                  9 pages      36 KiB   37.5 %
+V large value                           6 pages      24 KiB   25.0 %
+M meta                                  2 pages       8 KiB    8.3 %
+P pending                               1 page        4 KiB    4.2 %
+K kept by stored snapshots              2 pages       8 KiB    8.3 %
+. free                                  3 pages      12 KiB   12.5 %
+";
+        assert_eq!(small(By::Kind, 100).text("s.maple", 10, Colors::No), wanted);
+    }
+
+    #[test]
+    fn a_cell_of_several_kinds_is_a_mix() {
+        let map = small(By::Kind, 6);
+        assert_eq!(map.pages_per_cell, 4);
+        let text = map.text("s.maple", 10, Colors::No);
+        assert!(text.contains("  mLLVk,\n") && text.contains("small letters"), "{text}");
+        let parts: u64 = map.cells.iter().flatten().map(|(_, pages)| pages).sum();
+        assert_eq!((parts, map.cells[0].len()), (24, 3));
+    }
+
+    #[test]
+    fn the_other_colourings() {
+        let row = |by| small(by, 100).text("s", 24, Colors::No).lines().nth(3).unwrap().trim().to_owned();
+        // The table of most pages comes first.
+        assert_eq!(row(By::Table), "0 B  ZZBBBBBBAAAAAAAAAAKKP...");
+        assert_eq!(row(By::Fill), "0 B  ZZACCCCCEEEEAAAAAAKKP...");
+        assert_eq!(row(By::Age), "0 B  ZZABBBBBEEEEDDDDDDKKP...");
+        let ages: Vec<String> = small(By::Age, 9).legend.into_iter().map(|entry| entry.name).collect();
+        assert_eq!(ages[..4], ["txn 1,200", "txns 1,191 to 1,199", "txns 201 to 1,100", "txns 1 to 200"]);
+    }
+
+    #[test]
+    fn colours_are_those_that_the_terminal_has() {
+        let map = small(By::Kind, 100);
+        let text = map.text("s", 10, Colors::All);
+        assert!(text.contains("\x1b[38;2;17;17;17m\x1b[48;2;163;45;92m▀"), "{text:?}");
+        assert!(text.contains("\x1b[38;2;91;163;217m██\x1b[0m leaf "), "{text:?}");
+        let few = map.text("s", 10, Colors::Few);
+        assert!(few.contains("\x1b[38;5;233m") && !few.contains(";2;"), "{few:?}");
+        assert_eq!([Color(255, 0, 0), Color(0, 0, 0), Color(95, 135, 255)].map(nearest), [196, 16, 69]);
+    }
+
+    /// 100 GB in extents of all sizes, as a store has them that was changed for long.
+    fn large(by: By) -> SpaceMap {
+        let mut whole = whole(100_000_000_000 / 4096);
+        let schema = mapleaf::Database::in_memory().unwrap();
+        schema.write(|w| w.put(mapleaf::Table::<u64, u64>::new("events"), &1, &1)).unwrap();
+        whole.tables = schema.begin_read().unwrap().tables().unwrap();
+        let (page_count, mut plot) = (whole.page_count, Plot::new(whole, by, PICTURE_CELLS));
+        let (mut at, mut seed) = (0u64, 1u64);
+        while at < page_count {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let random = seed >> 33;
+            let place = at as f64 / page_count as f64;
+            let len = (1 + random % 300 * (1 + random % 7000 / 6990 * 2000)).min(page_count - at);
+            let birth = Some(1200 - (1200.0 * (1.0 - place) * ((random % 97) as f64 / 97.0)) as u64);
+            let table = 2 + (place * 5.0) as u32 + (random % 11 / 10) as u32;
+            let what = match random % 100 {
+                0..70 => PageUse::Table { table, level: 0 },
+                70 => PageUse::Table { table, level: 1 },
+                71..85 => PageUse::Value { table },
+                85..88 => PageUse::Pending { birth: random % 20, death: random % 20 + 5 },
+                88 => PageUse::Space,
+                _ => PageUse::Free,
+            };
+            plot.add(&run(at, len, what, birth, Some(len * (1500 + random % 2500))));
+            at += len;
+        }
+        plot.finish()
+    }
+
+    #[test]
+    fn a_hundred_gigabytes_fit_into_a_picture() {
+        let map = large(By::Kind);
+        assert!(map.cells.len() as u64 <= PICTURE_CELLS && map.pages_per_cell == 4096);
+        let sum: u64 = map.legend.iter().map(|entry| entry.pages).sum();
+        assert_eq!(sum, map.whole.page_count);
+        let svg = map.draw("large.maple", None).svg();
+        assert!(svg.len() < 4 << 20, "{} bytes", svg.len());
+        assert!(svg.contains(">93.13 GiB") || svg.contains(", 93.13 GiB"), "its size is in the title");
+    }
+
+    #[test]
+    #[ignore = "draws pictures to look at, into target/pictures"]
+    fn pictures_of_a_hundred_gigabytes() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pictures");
+        std::fs::create_dir_all(&directory).unwrap();
+        for (by, name) in [(By::Kind, "kind"), (By::Table, "table"), (By::Fill, "fill"), (By::Age, "age")] {
+            let path = directory.join(format!("{name}-100gb.png"));
+            large(by).draw("large.maple", None).save(&path).unwrap();
+        }
     }
 }

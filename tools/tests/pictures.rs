@@ -54,6 +54,111 @@ fn fill(path: &Path, scale: u64) {
     db.close().unwrap();
 }
 
+fn store() -> Place {
+    let place = Place::new();
+    fill(&place.path("s.maple"), 1);
+    place
+}
+
+#[test]
+fn the_map_counts_what_stat_counts() {
+    let place = store();
+    let stat = place.run(["stat", "--json", "s.maple"]).fine().json();
+    for args in [&["--by", "kind"][..], &["--by", "kind", "--leaves"]] {
+        let map = place.run([&["map", "--json", "s.maple"][..], args].concat()).fine().json();
+        let pages = |name: &str| {
+            let legend = map["legend"].as_array().unwrap().iter();
+            legend
+                .filter(|line| line["name"] == name)
+                .map(|line| line["pages"].as_u64().unwrap())
+                .sum::<u64>()
+        };
+        assert_eq!(stat["free_pages"], pages("free"));
+        assert_eq!(stat["pending_pages"], pages("pending") + pages("kept by stored snapshots"));
+        assert_eq!(stat["snapshots"][0]["pages_retained"], pages("kept by stored snapshots"));
+        assert_eq!(stat["log_pages"], pages("redo log"));
+        assert_eq!(stat["space_pages"], pages("space record"));
+        assert_eq!(stat["catalog_pages"], pages("catalog"));
+        let (mut all, mut of_tables) = (0, 0);
+        for line in map["legend"].as_array().unwrap() {
+            let pages = line["pages"].as_u64().unwrap();
+            assert_eq!(line["bytes"].as_u64().unwrap(), pages * 4096);
+            all += pages;
+        }
+        for name in ["branch", "leaf", "large value", "values of a key", "large values, values of a key"] {
+            of_tables += pages(name);
+        }
+        assert_eq!(stat["page_count"], all);
+        let tables = stat["tables"].as_array().unwrap().iter();
+        assert_eq!(of_tables, tables.map(|table| table["pages"].as_u64().unwrap()).sum::<u64>());
+        let cells = map["cells"].as_array().unwrap();
+        assert_eq!(cells.len() as u64 * map["pages_per_cell"].as_u64().unwrap(), all);
+        // Of several tables with large values or sets, only leaves say whose they are.
+        assert_eq!(pages("large value") > 0, args.len() == 3);
+    }
+}
+
+#[test]
+fn by_table_every_table_has_its_pages() {
+    let place = store();
+    let stat = place.run(["stat", "--json", "s.maple"]).fine().json();
+    let map = place.run(["map", "--json", "--by", "table", "--leaves", "s.maple"]).fine().json();
+    for table in stat["tables"].as_array().unwrap() {
+        let name = format!("{:?}", table["name"].as_str().unwrap());
+        let mut legend = map["legend"].as_array().unwrap().iter();
+        let line = legend.find(|line| line["name"] == name.as_str()).expect("a line for each table");
+        assert_eq!(line["pages"], table["pages"], "{name}");
+    }
+}
+
+#[test]
+fn pictures_are_written_as_their_names_say() {
+    let place = store();
+    place.run(["map", "s.maple", "-o", "map.svg"]).fine();
+    let svg = String::from_utf8(place.read("map.svg")).unwrap();
+    assert!(
+        svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && svg.contains("s.maple, txn 19"),
+        "{svg}"
+    );
+    place.run(["map", "s.maple", "--by", "fill", "-o", "map.PNG"]).fine();
+    assert!(place.read("map.PNG").starts_with(b"\x89PNG\r\n\x1a\n"));
+    place.run(["map", "s.maple", "-o", "map.gif"]).fails(2, &["map.gif", ".svg or .png"]);
+    place.run(["map", "s.maple", "-o", "nowhere/map.svg"]).fails(1, &["nowhere/map.svg", "cannot write"]);
+    place.run(["map", "s.maple", "--json", "-o", "map.svg"]).fails(2, &["cannot be used with"]);
+    assert!(!place.path("map.gif").exists());
+}
+
+#[test]
+fn what_is_no_store_is_an_error() {
+    let place = Place::new();
+    place.write("text", "not a store".repeat(999));
+    for command in ["map"] {
+        place.run([command, "missing.maple"]).fails(1, &["missing.maple: no such file"]);
+        place.run([command, "text"]).fails(1, &["text: not a mapleaf store"]);
+    }
+}
+
+#[test]
+fn damage_is_on_the_map() {
+    let place = store();
+    let root = |table: &str| {
+        let r = open(&place.path("s.maple")).begin_read().unwrap();
+        r.root_page(table).unwrap().unwrap()
+    };
+    let (events, users) = (root("events").page, root("users").page);
+    let mut bytes = place.read("s.maple");
+    for page in [events, users] {
+        bytes[page as usize * 4096 + 100] ^= 1;
+    }
+    place.write("s.maple", bytes);
+    let run = place.run(["map", "--json", "s.maple"]).fails(1, &["2 pages are damaged", "mapleaf verify"]);
+    let map: serde_json::Value = serde_json::from_slice(&run.out).unwrap();
+    let legend = map["legend"].as_array().unwrap();
+    assert!(legend.iter().any(|line| line["name"] == "damaged" && line["pages"] == 2));
+    let sum: u64 = legend.iter().map(|line| line["pages"].as_u64().unwrap()).sum();
+    assert_eq!(map["page_count"], sum);
+}
+
 #[test]
 #[ignore = "draws pictures to look at, into target/pictures"]
 fn pictures_to_look_at() {
