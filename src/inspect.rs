@@ -75,6 +75,8 @@ pub enum PageUse {
     Log,
     /// It can be allocated.
     Free,
+    /// Free, but its blocks were given back to the system; see [`Database::trim`](crate::Database::trim).
+    Hole,
     /// Given up, and needed by snapshots of the txns from `birth` up to, not including, `death`, or by the last checkpoint.
     Pending {
         /// The txn that wrote it.
@@ -332,6 +334,7 @@ fn fetch(copies: &Copies<'_>, tree: &Tree, child: ChildRef, level: u8) -> Result
 fn unused(Run { start, len }: Run, status: Status) -> PageRun {
     let (what, birth) = match status {
         Status::Free | Status::Quarantined => (PageUse::Free, None),
+        Status::Hole => (PageUse::Hole, None),
         Status::Pending { birth, death } => (PageUse::Pending { birth, death }, Some(birth)),
         Status::Log => (PageUse::Log, None),
     };

@@ -158,7 +158,8 @@ impl Walk<'_> {
         let most = self.part.limit.saturating_sub(self.part.moved).max(1) as usize;
         let wanted = children.iter().filter(is_wanted).take(most);
         let mut pages: Vec<u64> = wanted.map(|child| child.page).collect();
-        dirty.store.pages.read_ahead(&mut pages, dirty.space.page_count());
+        let expected = pages.len() as u64;
+        dirty.store.pages.read_ahead(&mut pages, dirty.space.page_count(), expected);
     }
 
     /// Whether leaves refer to anything.

@@ -115,13 +115,14 @@ enum Kind {
     Pending,
     Kept,
     Free,
+    Hole,
     Damaged,
     Books,
     Other,
 }
 
 /// How each of them is shown, in the same order.
-const KINDS: [(&str, char, Color); 16] = [
+const KINDS: [(&str, char, Color); 17] = [
     ("branch", 'B', Color(0x1b, 0x4f, 0x8f)),
     ("leaf", 'L', Color(0x5b, 0xa3, 0xd9)),
     ("large value", 'V', Color(0xe8, 0xa3, 0x3d)),
@@ -135,6 +136,7 @@ const KINDS: [(&str, char, Color); 16] = [
     ("pending", 'P', Color(0xd9, 0x7f, 0x9b)),
     ("kept by stored snapshots", 'K', Color(0xa3, 0x2d, 0x5c)),
     ("free", '.', Color(0xe3, 0xe3, 0xe3)),
+    ("free, given back", ' ', Color(0xf6, 0xf6, 0xf6)),
     ("damaged", 'X', Color(0xff, 0x10, 0x10)),
     ("bookkeeping", 'Z', Color(0x55, 0x55, 0x55)),
     ("not known", 'Q', Color(0xc9, 0xb8, 0x8a)),
@@ -221,6 +223,7 @@ impl Plot {
                 [Kind::Pending, Kind::Kept][usize::from(is_kept)]
             }
             PageUse::Free => Kind::Free,
+            PageUse::Hole => Kind::Hole,
             PageUse::Damaged => Kind::Damaged,
             PageUse::Unread { .. } => Kind::Unread,
             _ => Kind::Other,
