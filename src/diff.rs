@@ -142,9 +142,10 @@ pub struct Diff<'t, K: ?Sized, V: ?Sized> {
 }
 
 impl<'t, K: Key + ?Sized, V: Codec + ?Sized> Diff<'t, K, V> {
-    pub(crate) fn new(old: Walker<'t>, new: Walker<'t>) -> Self {
+    pub(crate) fn new(old: Walker<'t>, new: Walker<'t>, shared: u64) -> Self {
         let sources = (old.source(), new.source());
-        Diff { sources, differences: Some(crate::tree::diff::Diff::new(old, new)), types: PhantomData }
+        let differences = Some(crate::tree::diff::Diff::new(old, new, shared));
+        Diff { sources, differences, types: PhantomData }
     }
 
     fn decode(&self, found: Difference<'t>) -> Result<Change<K::View<'t>, V::View<'t>>> {
@@ -190,8 +191,8 @@ pub struct MultiDiff<'t, K: ?Sized, V: ?Sized> {
 }
 
 impl<'t, K: Key + ?Sized, V: Key + ?Sized> MultiDiff<'t, K, V> {
-    pub(crate) fn new(old: Walker<'t>, new: Walker<'t>) -> Self {
-        MultiDiff { differences: Some(PairDiff::new(old, new)), types: PhantomData }
+    pub(crate) fn new(old: Walker<'t>, new: Walker<'t>, shared: u64) -> Self {
+        MultiDiff { differences: Some(PairDiff::new(old, new, shared)), types: PhantomData }
     }
 }
 

@@ -32,6 +32,7 @@ mod options;
 mod arena;
 mod create;
 mod settled;
+mod lineage;
 mod session;
 mod store;
 mod heritage;

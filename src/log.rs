@@ -94,7 +94,7 @@ impl Log {
 
     /// Writes its place into a meta slot.
     pub fn put_into(&self, meta: &mut Meta) {
-        meta.log_seed.set(if self.extents.is_empty() { 0 } else { self.seed });
+        meta.log_seed.set(self.seed);
         for (i, extent) in meta.log.iter_mut().enumerate() {
             let (page, pages) = self.extents.get(i).copied().unwrap_or((0, 0));
             extent.page.set(page);

@@ -19,6 +19,7 @@ use crate::disk::{Disk, Mapped};
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::format::{ChildRef, LIMIT_48, MAX_LOG, META_LEN, META_OFFSETS, Meta, check_page_size};
+use crate::lineage::{self, Checkpoint};
 use crate::lock::{self, Mode};
 use crate::log::Log;
 use crate::options::Config;
@@ -808,14 +809,31 @@ impl Store {
     pub fn write_meta(&self, state: &State, log: &Log, slot: usize) -> Result<()> {
         let checkpoint = self.readers.checkpoint();
         assert!(checkpoint.is_some_and(|(_, durable)| slot != durable), "{state:?} over {checkpoint:?}");
-        self.write_slot(&state.to_meta(&self.template, log), slot)
+        let meta = state.to_meta(&self.template, log);
+        // Where it cannot be read the new one begins with itself.
+        let list = self.lineage().map_or_else(|_| Vec::new(), |before| lineage::list(before, &meta));
+        self.write_slot_with(&meta, &list, slot)
+    }
+
+    /// The checkpoints that the store came through, ascending, the last of which it starts from: not all of them.
+    ///
+    /// # Errors
+    /// Those of [`Store::checkpoint`].
+    pub fn lineage(&self) -> Result<Vec<Checkpoint>> {
+        Ok(lineage::read(&self.pages.disk, &self.checkpoint()?.0))
     }
 
     /// Writes a meta slot and waits until it is on the disk.
     pub fn write_slot(&self, meta: &Meta, slot: usize) -> Result<()> {
+        self.write_slot_with(meta, &[], slot)
+    }
+
+    /// The same with what stands behind it.
+    fn write_slot_with(&self, meta: &Meta, behind: &[u8], slot: usize) -> Result<()> {
         self.take_mark_away()?;
         let disk = &self.pages.disk;
-        disk.write(META_OFFSETS[slot], &[IoSlice::new(meta.as_bytes())])?;
+        let slices = [IoSlice::new(meta.as_bytes()), IoSlice::new(behind)];
+        disk.write(META_OFFSETS[slot], &slices[..1 + usize::from(!behind.is_empty())])?;
         disk.sync(META_OFFSETS[slot], META_LEN as u64)
     }
 

@@ -1,9 +1,9 @@
-//! What differs between two trees of one file, at a cost that follows the difference.
+//! What differs between two trees, of one file or of two with a common history, at a cost that follows the difference.
 //!
 //! Owns: [`Diff`], two [`Walker`]s that go through the trees side by side in key order. Each stands before an entry or
-//! before a subtree that it has not opened. Where both stand before the same page neither reads it: while both
-//! snapshots are pinned a page is written once, so what it holds, and all that is below it, is the same for both. What
-//! is opened else are the pages that one tree has and the other has not, and beside them, where leaves were split,
+//! before a subtree that it has not opened. Where both stand before the same page, and it is of a txn that both have in
+//! common, neither reads it: while both snapshots are pinned a page is written once, so what it holds, and all that is
+//! below it, is the same for both. What is opened else are the pages that one tree has and the other has not, and beside them, where leaves were split,
 //! joined or given up, the first path of the subtree behind.
 //!
 //! Promises: each key whose value differs is given once, in order, whatever the shapes of the trees. A page that is opened
@@ -195,12 +195,15 @@ impl<'s> Walker<'s> {
 pub struct Diff<'s> {
     old: Walker<'s>,
     new: Walker<'s>,
+    /// References to pages of this txn and of older ones mean the same in both.
+    shared: u64,
 }
 
 impl<'s> Diff<'s> {
-    /// What differs behind two places that are both at a start.
-    pub fn new(old: Walker<'s>, new: Walker<'s>) -> Self {
-        Diff { old, new }
+    /// What differs behind two places that are both at a start. Pages with the same number and birth are the same page
+    /// where the birth is not above `shared`.
+    pub fn new(old: Walker<'s>, new: Walker<'s>, shared: u64) -> Self {
+        Diff { old, new, shared }
     }
 
     /// The next key; `None` at the end.
@@ -244,7 +247,7 @@ impl<'s> Diff<'s> {
     /// one that begins first, because what it has before the other begins can only be its own.
     fn pass_or_open(&mut self, old: (ChildRef, u8), new: (ChildRef, u8)) -> Result<()> {
         let id = |(child, level): (ChildRef, u8), tree: &Tree| (child.page, child.birth, level, tree.table);
-        if id(old, &self.old.tree) == id(new, &self.new.tree) {
+        if id(old, &self.old.tree) == id(new, &self.new.tree) && old.0.birth <= self.shared {
             self.old.pass()?;
             return self.new.pass();
         }
@@ -289,9 +292,11 @@ impl<'s> Diff<'s> {
     fn is_same(&self, old: Stored<'_>, new: Stored<'_>) -> Result<bool> {
         match (old, new) {
             (Stored::Inline(old), Stored::Inline(new)) => Ok(old == new),
-            (Stored::Set(old), Stored::Set(new)) => Ok(old == new),
+            (Stored::Set(old), Stored::Set(new)) => Ok(old == new && old.root.birth <= self.shared),
             (Stored::Set(_), _) | (_, Stored::Set(_)) => Ok(false),
-            _ if old == new => Ok(true),
+            (Stored::Overflow(one), Stored::Overflow(other)) if one == other && one.birth <= self.shared => {
+                Ok(true)
+            }
             _ if len(old) != len(new) => Ok(false),
             _ => Ok(resolve(self.old.source, old)? == resolve(self.new.source, new)?),
         }
@@ -310,9 +315,9 @@ pub struct PairDiff<'s> {
 pub type ChangedPair<'s> = (&'s [u8], &'s [u8], bool);
 
 impl<'s> PairDiff<'s> {
-    /// What differs behind two places that are both at a start.
-    pub fn new(old: Walker<'s>, new: Walker<'s>) -> Self {
-        PairDiff { keys: Diff::new(old, new), key: &[], values: None }
+    /// See [`Diff::new`].
+    pub fn new(old: Walker<'s>, new: Walker<'s>, shared: u64) -> Self {
+        PairDiff { keys: Diff::new(old, new, shared), key: &[], values: None }
     }
 
     /// The next pair; `None` at the end.
@@ -337,7 +342,8 @@ impl<'s> PairDiff<'s> {
                 return Ok(None);
             };
             self.key = key;
-            self.values = Some(Diff::new(self.keys.old.of_values(old)?, self.keys.new.of_values(new)?));
+            let values = (self.keys.old.of_values(old)?, self.keys.new.of_values(new)?);
+            self.values = Some(Diff::new(values.0, values.1, self.keys.shared));
         }
     }
 }

@@ -5,16 +5,18 @@
 
 use super::ReadTxn;
 use super::multi::{expect_multi, expect_single};
-use crate::catalog::{TableInfo, find_record, listed_table};
+use crate::catalog::{TableInfo, find_record, list_tables, listed_table};
 use crate::codec::{Codec, Key};
 use crate::diff::{Diff, MultiDiff, TableChange};
 use crate::error::{Error, Result};
 use crate::format::Schema;
+use crate::lineage;
 use crate::multi::MultiTable;
 use crate::table::Table;
 use crate::tree::Tree;
 use crate::tree::diff::{Difference, Walker};
 use crate::tree::search::resolve;
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
@@ -64,8 +66,8 @@ impl ReadTxn {
         newer: &'t ReadTxn,
         table: Table<K, V>,
     ) -> Result<Diff<'t, K, V>> {
-        self.expect_same_store(newer)?;
-        Ok(Diff::new(self.walker(&self.tree(table)?), newer.walker(&newer.tree(table)?)))
+        let shared = self.shared_with(newer)?;
+        Ok(Diff::new(self.walker(&self.tree(table)?), newer.walker(&newer.tree(table)?), shared))
     }
 
     /// The pairs of a multimap that differ between this snapshot and another, in order of their keys and then of their
@@ -98,8 +100,9 @@ impl ReadTxn {
         newer: &'t ReadTxn,
         table: MultiTable<K, V>,
     ) -> Result<MultiDiff<'t, K, V>> {
-        self.expect_same_store(newer)?;
-        Ok(MultiDiff::new(self.walker(&self.multi_tree(table)?), newer.walker(&newer.multi_tree(table)?)))
+        let shared = self.shared_with(newer)?;
+        let walkers = (self.walker(&self.multi_tree(table)?), newer.walker(&newer.multi_tree(table)?));
+        Ok(MultiDiff::new(walkers.0, walkers.1, shared))
     }
 
     /// [`ReadTxn::diff`] as raw bytes, whatever the table's types; `None` when neither snapshot has such a table.
@@ -110,7 +113,7 @@ impl ReadTxn {
     pub fn raw_diff<'t>(&'t self, newer: &'t ReadTxn, name: &str) -> Result<Option<Diff<'t, [u8], [u8]>>> {
         let Some((old, new)) = self.raw_trees(newer, name)? else { return Ok(None) };
         expect_single(name, old.layout.set.is_some())?;
-        Ok(Some(Diff::new(self.walker(&old), newer.walker(&new))))
+        Ok(Some(Diff::new(self.walker(&old), newer.walker(&new), self.shared_with(newer)?)))
     }
 
     /// [`ReadTxn::diff_multi`] as raw bytes, whatever the multimap's types; `None` when neither snapshot has such a table.
@@ -125,7 +128,7 @@ impl ReadTxn {
     ) -> Result<Option<MultiDiff<'t, [u8], [u8]>>> {
         let Some((old, new)) = self.raw_trees(newer, name)? else { return Ok(None) };
         expect_multi(name, old.layout.set.is_some())?;
-        Ok(Some(MultiDiff::new(self.walker(&old), newer.walker(&new))))
+        Ok(Some(MultiDiff::new(self.walker(&old), newer.walker(&new), self.shared_with(newer)?)))
     }
 
     /// The tables that differ between this snapshot and another, in order of their names; no table is read. Costs what
@@ -153,9 +156,12 @@ impl ReadTxn {
     /// # Errors
     /// `InvalidArgument` when the snapshots are not of one store; `Corrupt` where a catalog is damaged.
     pub fn changed_tables(&self, newer: &ReadTxn) -> Result<Vec<TableChange>> {
-        self.expect_same_store(newer)?;
+        let shared = self.shared_with(newer)?;
+        if shared < u64::MAX {
+            return self.changed_tables_of_two(newer, shared);
+        }
         let walkers = (self.walker(&self.catalog()), newer.walker(&newer.catalog()));
-        let mut differences = crate::tree::diff::Diff::new(walkers.0, walkers.1);
+        let mut differences = crate::tree::diff::Diff::new(walkers.0, walkers.1, shared);
         let mut changed = Vec::new();
         while let Some(Difference { key, old, new }) = differences.next()? {
             let table = |txn: &ReadTxn, record| {
@@ -165,12 +171,29 @@ impl ReadTxn {
             };
             let old = old.map(|record| table(self, record)).transpose()?;
             let new = new.map(|record| table(newer, record)).transpose()?;
-            changed.extend(match (old, new) {
-                (None, Some(new)) => Some(TableChange::Created(new)),
-                (Some(old), Some(new)) => Some(TableChange::Changed { old, new }),
-                (old, None) => old.map(TableChange::Dropped),
-            });
+            changed.extend(change_of(old, new));
         }
+        Ok(changed)
+    }
+
+    /// The same of two files. There the same entry of the catalog may lead to other pages.
+    fn changed_tables_of_two(&self, newer: &ReadTxn, shared: u64) -> Result<Vec<TableChange>> {
+        let tables = |txn: &ReadTxn| {
+            let listed = list_tables(txn, &txn.catalog())?.into_iter();
+            let named = listed
+                .map(|(name, schema, tree)| (name.clone(), (TableInfo::new(name, schema, &tree), tree)));
+            Ok::<BTreeMap<_, _>, Error>(named.collect())
+        };
+        let (old, mut new) = (tables(self)?, tables(newer)?);
+        let mut changed = Vec::new();
+        for (name, (before, tree)) in old {
+            match new.remove(&name) {
+                Some((after, other)) if before == after && tree == other && tree.root.birth <= shared => {}
+                after => changed.extend(change_of(Some(before), after.map(|(after, _)| after))),
+            }
+        }
+        changed.extend(new.into_values().map(|(table, _)| TableChange::Created(table)));
+        changed.sort_by(|one, other| one.name().cmp(other.name()));
         Ok(changed)
     }
 
@@ -180,7 +203,6 @@ impl ReadTxn {
 
     /// The trees of a table in both snapshots, if either has it.
     fn raw_trees(&self, newer: &ReadTxn, name: &str) -> Result<Option<(Tree, Tree)>> {
-        self.expect_same_store(newer)?;
         let empty = |other: Tree| Tree::empty(0, other.layout);
         Ok(match (self.stored_table(name)?, newer.stored_table(name)?) {
             (None, None) => None,
@@ -198,24 +220,41 @@ impl ReadTxn {
         Ok(record.map(|record| (record.schema(), Tree::of(&record, self.store.pages.page_size))))
     }
 
-    /// Page numbers mean the same to both only in one file; a copy of it has the same id.
-    fn expect_same_store(&self, other: &ReadTxn) -> Result<()> {
+    /// Up to which txn the same number and birth are the same page in both: of one file always; of two up to the newest
+    /// checkpoint that both are known to have come through.
+    ///
+    /// Why that is so: what a file's checkpoint `c` refers to is written before the checkpoint, and never again while it is
+    /// referred to. A state behind `c` came out of it by commits, and recoveries that began with it or a later one, so a
+    /// page in it that is not newer than `c` is a page of `c`; and a state before `c` that can be read now, being pinned
+    /// since, has its pages unchanged since `c`, too. `c` is the same in both files: so such a page holds in both what it
+    /// held then. Behind `c` each file has txns of its own, whose numbers, and whose pages' numbers, may be the same.
+    fn shared_with(&self, other: &ReadTxn) -> Result<u64> {
         self.check_process()?;
         other.check_process()?;
         if Arc::ptr_eq(&self.store, &other.store) {
-            return Ok(());
+            return Ok(u64::MAX);
         }
         let place = |txn: &ReadTxn| {
             let file = txn.store.pages.disk.file().metadata();
             let file = file.map_err(|error| Error::io("examine the data file", error))?;
-            Ok::<_, Error>((txn.store.store_id(), file.dev(), file.ino()))
+            Ok::<_, Error>((file.dev(), file.ino()))
         };
-        match place(self)? == place(other)? {
-            true => Ok(()),
-            false => Err(Error::invalid(
-                "the snapshots are of two stores: only those of one file share pages and can be compared",
-            )),
+        if place(self)? == place(other)? {
+            return Ok(u64::MAX);
         }
+        match self.store.pages.page_size == other.store.pages.page_size {
+            true => Ok(lineage::common(&self.store.lineage()?, &other.store.lineage()?)),
+            false => Ok(0),
+        }
+    }
+}
+
+/// What became of a table, if it is in one of them.
+fn change_of(old: Option<TableInfo>, new: Option<TableInfo>) -> Option<TableChange> {
+    match (old, new) {
+        (None, Some(new)) => Some(TableChange::Created(new)),
+        (Some(old), Some(new)) => Some(TableChange::Changed { old, new }),
+        (old, None) => old.map(TableChange::Dropped),
     }
 }
 
@@ -271,18 +310,22 @@ mod tests {
 
     /// Differences, pages, large values: found and read from one snapshot to the other.
     fn cost(old: &ReadTxn, new: &ReadTxn, name: &str) -> (u64, u64, u64) {
+        cost_shared(old, new, name, u64::MAX)
+    }
+
+    fn cost_shared(old: &ReadTxn, new: &ReadTxn, name: &str, shared: u64) -> (u64, u64, u64) {
         let (old_tree, new_tree) =
             (old.table_tree(name).unwrap().unwrap(), new.table_tree(name).unwrap().unwrap());
         let (old, new) = (counting(old), counting(new));
         let walkers = (Walker::new(&old, &old_tree, u64::MAX), Walker::new(&new, &new_tree, u64::MAX));
         let mut found = 0;
         if new_tree.layout.set.is_some() {
-            let mut pairs = diff::PairDiff::new(walkers.0, walkers.1);
+            let mut pairs = diff::PairDiff::new(walkers.0, walkers.1, shared);
             while pairs.next().unwrap().is_some() {
                 found += 1;
             }
         } else {
-            let mut entries = diff::Diff::new(walkers.0, walkers.1);
+            let mut entries = diff::Diff::new(walkers.0, walkers.1, shared);
             while entries.next().unwrap().is_some() {
                 found += 1;
             }
@@ -434,7 +477,7 @@ mod tests {
         let tree = full.table_tree("tags").unwrap().unwrap();
         let walk = |pages| {
             let nothing = Walker::new(&empty, &Tree::empty(0, tree.layout), 0);
-            let mut pairs = diff::PairDiff::new(nothing, Walker::new(&full, &tree, pages));
+            let mut pairs = diff::PairDiff::new(nothing, Walker::new(&full, &tree, pages), u64::MAX);
             std::iter::from_fn(|| pairs.next().transpose()).collect::<Result<Vec<_>>>()
         };
         let least = (0..100).find(|pages| walk(*pages).is_ok()).unwrap();
@@ -443,22 +486,91 @@ mod tests {
         assert!(refused.contains("more than once"), "{refused}");
     }
 
+    /// A copy of a store's file as it is now, opened.
+    fn copy_of(directory: &tempfile::TempDir, name: &str) -> Arc<Store> {
+        let copy = directory.path().join(name);
+        std::fs::copy(directory.path().join("one.maple"), &copy).unwrap();
+        Store::open_apart(&copy, &Config::default()).unwrap()
+    }
+
+    fn cost_of_files(old: &ReadTxn, new: &ReadTxn, name: &str) -> (u64, u64, u64) {
+        let shared = old.shared_with(new).unwrap();
+        assert!(shared < u64::MAX);
+        cost_shared(old, new, name, shared)
+    }
+
+    /// Both write the same txns, to the same keys, other values: every reference is the same in both.
     #[test]
-    fn handles_of_one_file_can_be_compared_and_stores_of_several_cannot() {
+    fn pages_of_files_that_went_apart_are_not_the_same_though_all_numbers_are() {
         let directory = tempfile::tempdir().unwrap();
         let a = store(&directory);
-        let old = write(&a, |w| put(w, 1, 1));
-        let b = store(&directory);
-        let new = write(&b, |w| put(w, 2, 2));
-        assert_eq!(old.diff(&new, NUMBERS).unwrap().count(), 1);
-        // A copy has the id of the original.
-        let copy = directory.path().join("copy.maple");
-        std::fs::copy(directory.path().join("one.maple"), &copy).unwrap();
-        let copy = Store::open_apart(&copy, &Config::default()).unwrap();
-        let other = write(&copy, |w| put(w, 3, 3));
-        assert_eq!(copy.store_id(), a.store_id());
-        for refused in [old.diff(&other, NUMBERS).err(), other.changed_tables(&old).err()] {
-            assert!(matches!(refused, Some(Error::InvalidArgument { .. })), "{refused:?}");
+        write(&a, |w| (0..100_000).try_for_each(|i| put(w, i, i)));
+        write(&a, |w| w.put(BLOBS, &1, &[1; 10_000][..]).map(drop));
+        a.lead().unwrap().checkpoint_head().unwrap();
+        let b = copy_of(&directory, "copy");
+        assert_eq!(a.store_id(), b.store_id());
+        let change = |store: &Arc<Store>, value: u64| {
+            write(store, |w| {
+                (0..10).try_for_each(|i| put(w, i * 9_000, value))?;
+                w.put(BLOBS, &1, &[value as u8; 10_000][..])?;
+                (0..1000).try_for_each(|i| w.put_value(TAGS, &7, &(i * 2 + value)).map(drop))
+            })
+        };
+        // Opening has given the copy a recovery, perhaps, so that one is a txn ahead.
+        let (mut old, mut new) = (change(&a, 1_000_000), change(&b, 2_000_000));
+        for _ in 0..20 {
+            match old.txn_id().cmp(&new.txn_id()) {
+                std::cmp::Ordering::Less => old = change(&a, 1_000_000),
+                std::cmp::Ordering::Greater => new = change(&b, 2_000_000),
+                std::cmp::Ordering::Equal => break,
+            }
         }
+        assert_eq!(old.txn_id(), new.txn_id());
+        let root = |txn: &ReadTxn| txn.table_tree("numbers").unwrap().unwrap().root;
+        assert_eq!(root(&old), root(&new));
+        assert_eq!(
+            cost_shared(&old, &new, "numbers", u64::MAX).0,
+            0,
+            "whoever believes the numbers finds nothing"
+        );
+        for (one, other) in [(&old, &new), (&new, &old)] {
+            assert_eq!(one.diff(other, NUMBERS).unwrap().count(), 10);
+            assert_eq!(one.diff(other, BLOBS).unwrap().count(), 1);
+            assert_eq!(one.diff_multi(other, TAGS).unwrap().count(), 2000);
+            assert_eq!(one.changed_tables(other).unwrap().len(), 3);
+        }
+    }
+
+    #[test]
+    fn of_files_with_a_common_history_that_is_read_that_was_changed_since() {
+        let directory = tempfile::tempdir().unwrap();
+        let a = store(&directory);
+        write(&a, |w| (0..200_000).try_for_each(|i| put(w, 10 * i, i)));
+        a.lead().unwrap().checkpoint_head().unwrap();
+        let (b, c) = (copy_of(&directory, "b"), copy_of(&directory, "c"));
+        let of = |store: &Arc<Store>| ReadTxn::begin(Arc::clone(store)).unwrap();
+        assert_eq!(cost_of_files(&of(&a), &of(&b), "numbers"), (0, 0, 0));
+        let changed = |store: &Arc<Store>, at: u64| {
+            let mut last = None;
+            for i in 0..10 {
+                last = Some(write(store, |w| put(w, (at + i) * 70_000, 7)));
+                store.lead().unwrap().checkpoint_head().unwrap();
+            }
+            last.unwrap()
+        };
+        let (of_a, of_b, levels) = (changed(&a, 0), changed(&b, 15), 3);
+        for (old, new, keys) in [(&of_a, &of_b, 20), (&of_a, &of(&c), 10), (&of(&c), &of_b, 10)] {
+            let (found, pages, _) = cost_of_files(old, new, "numbers");
+            assert!(found == keys && pages <= 2 * keys * levels, "{found} found, {pages} pages read");
+        }
+        // Behind thousands of checkpoints the newest in common that is remembered is older.
+        let early = of(&a);
+        (0..300).for_each(|i| {
+            write(&a, |w| put(w, 0, i));
+            a.lead().unwrap().checkpoint_head().unwrap();
+        });
+        let (found, pages, _) = cost_of_files(&of(&a), &of(&c), "numbers");
+        assert!(found == 10 && pages <= 2 * 10 * levels, "{found} found, {pages} pages read");
+        drop(early);
     }
 }
