@@ -46,6 +46,9 @@ counters! {
     /// Checkpoints that were asked for: [`Durability::Ordered`](crate::Durability::Ordered) and
     /// [`Database::checkpoint`](crate::Database::checkpoint).
     asked_checkpoints,
+    /// Runs of pages out of use that were looked at to see whether a snapshot still needs them: each once when it was given
+    /// up, and again when the snapshot ended for which it waited. What others wait for costs nothing.
+    judged_runs,
     /// Flushes of anything that failed.
     failed_flushes,
     /// Flushes of the data file that were begun.

@@ -733,7 +733,8 @@ impl Dirty {
     fn reclaim_all(&mut self) -> Result<()> {
         self.store.readers.reap()?;
         let published = self.store.readers.published().txn;
-        self.space.reclaim(&self.store.needed(&self.stored)?, published);
+        let judged = self.space.reclaim(&self.store.needed(&self.stored)?, published);
+        self.store.counters().judged_runs.add(judged);
         Ok(())
     }
 

@@ -722,7 +722,8 @@ impl Store {
         if let Some(space) = &mut writer.space {
             // In this order: whoever is published later is judged later.
             let published = self.readers.published().txn;
-            space.reclaim(&self.needed(&writer.stored.1)?, published);
+            let judged = space.reclaim(&self.needed(&writer.stored.1)?, published);
+            self.counters().judged_runs.add(judged);
             // Behind that: in the records most of what was free to a commit that failed is pending still. And each
             // time: what others have committed since is read over it.
             space.quarantine(&writer.quarantine);

@@ -9,7 +9,7 @@
 //! **Reclaim is interval-precise.** A page born at txn `b` and given up at txn `d` is needed by the
 //! snapshots in `[b, d)` only. It is filed under one pinned txn in that interval, and looked at again
 //! only when that txn is no longer pinned; so the cost of a commit does not depend on how many
-//! pages are pending.
+//! pages are pending (`a_commit_costs_the_same_whatever_the_number_of_pending_pages`).
 //!
 //! **A space record per commit.** It lists the runs taken and given up by the txn, and, in the rest of
 //! its pages, the state of the next stretch of the file, going round and round (`chunk`). Whoever
@@ -826,8 +826,9 @@ impl Space {
     /// up after `published` stay: the states since then may still be published, and pinned.
     ///
     /// Costs in proportion to the extents given up since the last call and those that waited for a
-    /// txn that is no longer pinned.
-    pub fn reclaim(&mut self, pinned: &[u64], published: u64) {
+    /// txn that is no longer pinned, whose number it returns, and to the pinned txns; what waits for others is not
+    /// looked at.
+    pub fn reclaim(&mut self, pinned: &[u64], published: u64) -> u64 {
         let gone: Vec<u64> =
             self.waiting.keys().filter(|txn| pinned.binary_search(txn).is_err()).copied().collect();
         let mut starts = std::mem::take(&mut self.unjudged);
@@ -836,6 +837,7 @@ impl Space {
         }
         // Neighbours one after the other: a checkpoint frees thousands at once.
         starts.sort_unstable();
+        let judged = starts.len() as u64;
         for start in starts {
             let Some((len, Status::Pending { birth, death })) = self.extents.get(&start).copied() else {
                 continue;
@@ -850,6 +852,7 @@ impl Space {
                 _ => self.free_pending(Run { start, len }),
             }
         }
+        judged
     }
 
     // ---- records ----
@@ -1221,6 +1224,51 @@ mod tests {
             space.check();
         }
         assert!(pages.iter().max() < Some(&40), "a page for some dozens of txns: {pages:?}");
+    }
+
+    /// What 400 commits of one page cost: extents judged, runs given up, pages of records. Before them 300 txns are
+    /// pinned, and so many pages are pending, far from each other, for each of them.
+    fn cost_beside(pending_each: u64, is_logged: bool) -> [u64; 3] {
+        let (pins, mut written) = ((1..=300).collect::<Vec<u64>>(), Written::default());
+        let mut space = space(400_000);
+        space.recorded_pages = 400_000;
+        let mut used = GivenUp { run: space.allocate(300_000)[0], birth: 301 };
+        used.run.len = 1;
+        let mut page = 10;
+        for death in 2..=301 {
+            let gone: Vec<GivenUp> = (0..pending_each).map(|i| given(page + 2 * i, 1, death - 1)).collect();
+            page += 2 * pending_each;
+            space.give_up(&gone, death).unwrap();
+            assert_eq!(space.reclaim(&pins, death), pending_each);
+        }
+        let words = [0; crate::shared::STATE_WORDS];
+        let mut state = State { txn: 301, ..State::from_words(&words) };
+        state = commit_one(&mut space, &mut written, state, &mut used, false);
+        space.reclaim(&pins, state.txn);
+        let mut cost = [0; 3];
+        for _ in 0..400 {
+            state = commit_one(&mut space, &mut written, state, &mut used, is_logged);
+            cost[0] += space.reclaim(&pins, state.txn);
+            let record = Record::read(&written, state.space, 4096).unwrap();
+            cost[1] += record[0].given.len() as u64;
+            cost[2] += state.space.2;
+        }
+        let is_pending = |(_, status): &(Run, Status)| matches!(status, Status::Pending { birth, .. } if *birth <= 300);
+        assert_eq!(space.extents().filter(is_pending).count() as u64, 300 * pending_each);
+        space.check();
+        cost
+    }
+
+    #[test]
+    fn a_commit_costs_the_same_whatever_the_number_of_pending_pages() {
+        let [none, many] = [0, 340].map(|pending_each| cost_beside(pending_each, true));
+        assert!(many[0] <= none[0] && none[0] <= 2 * 400, "{none:?} and {many:?}");
+        assert!(many[1] <= none[1] && many[2] == none[2], "{none:?} and {many:?}");
+        // A checkpoint behind logged txns says so much more, however many there are.
+        let [none, many] = [0, 340].map(|pending_each| cost_beside(pending_each, false));
+        assert!(many[0] <= none[0] && many[1] <= none[1], "{none:?} and {many:?}");
+        let limit = (MUCH / 4096 + 2) as u64 * 400;
+        assert!(none[2] == 400 && many[2] <= limit, "{none:?} and {many:?}");
     }
 
     #[test]
