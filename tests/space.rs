@@ -94,6 +94,46 @@ fn a_small_commit_costs_the_same_whatever_the_number_of_free_extents() {
     assert!(many > few + 1000, "{few} and {many} free pages");
 }
 
+/// Twelve thousand pages that each of 300 readers sees a part of.
+#[test]
+fn a_small_commit_costs_the_same_whatever_the_number_of_pending_pages() {
+    let counter = Arc::new(Counter::default());
+    let db = TestDb::with(Options::new().observer(counter.clone()));
+    let put_all = |keys: &mut dyn Iterator<Item = u64>, fill: u8| {
+        let mut w = db.begin_write().unwrap();
+        w.set_durability(Durability::Eventual);
+        keys.for_each(|key| assert_eq!(w.put(BLOBS, &key, &[fill; 1900]).unwrap(), fill > 1));
+        w.commit().unwrap();
+    };
+    put_all(&mut (0..6000), 1);
+    // Bytes written, writes, flushes, and runs judged.
+    let cost = || {
+        put_as(&db, Durability::Ordered);
+        put_as(&db, Durability::Ordered);
+        let judged = db.counters().judged_runs;
+        counter.take();
+        (0..40).for_each(|_| put_as(&db, Durability::Durable));
+        let [written, writes, flushes] = counter.take();
+        [written, writes, flushes, db.counters().judged_runs - judged]
+    };
+    // The log comes with the first.
+    cost();
+    let few = cost();
+    let readers: Vec<ReadTxn> = (0..300)
+        .map(|round| {
+            put_all(&mut (0..40).map(|i| (i * 150 + round * 7) % 6000), 2);
+            db.begin_read().unwrap()
+        })
+        .collect();
+    let many = cost();
+    let stats = db.stats().unwrap();
+    assert!(stats.pending_pages > 12_000, "{} pages are pending", stats.pending_pages);
+    assert_eq!(many[..3], few[..3], "bytes, writes and flushes");
+    // What the txn gives up, and now and then old space records.
+    assert!(few[3].max(many[3]) <= 40 * 4, "{} runs judged, then {}", few[3], many[3]);
+    drop(readers);
+}
+
 #[test]
 fn a_reader_left_open_costs_no_more_than_it_can_see() {
     let db = TestDb::new();

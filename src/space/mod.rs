@@ -1253,7 +1253,8 @@ mod tests {
             cost[1] += record[0].given.len() as u64;
             cost[2] += state.space.2;
         }
-        let is_pending = |(_, status): &(Run, Status)| matches!(status, Status::Pending { birth, .. } if *birth <= 300);
+        let is_pending =
+            |(_, status): &(Run, Status)| matches!(status, Status::Pending { birth, .. } if *birth <= 300);
         assert_eq!(space.extents().filter(is_pending).count() as u64, 300 * pending_each);
         space.check();
         cost
