@@ -23,10 +23,35 @@ macro_rules! counters {
                 Counters { $($name: self.$name.read(),)* }
             }
         }
+
+        impl Counters {
+            /// Each of them with its name, for whoever tells a monitor of them. All only grow while the store is open.
+            ///
+            /// ```
+            /// # use mapleaf::{Database, Error, Table};
+            /// # let db = Database::temporary()?;
+            /// # db.write(|w| w.put(Table::<str, u64>::new("t"), "one", &1))?;
+            /// // What Prometheus reads.
+            /// for (name, count) in db.counters().iter() {
+            ///     println!("# TYPE mapleaf_{name}_total counter\nmapleaf_{name}_total {count}");
+            /// }
+            /// # let all: Vec<_> = db.counters().iter().collect();
+            /// # assert!(all.contains(&("commits", 1)) && all.contains(&("aborted_txns", 0)));
+            /// # Ok::<_, Error>(())
+            /// ```
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
     };
 }
 
 counters! {
+    /// Write txns that were begun. Those that are not among the commits or the aborted ones have changed nothing, or are under
+    /// way. (Snapshots are not counted: readers would have to share a counter, and wait for each other.)
+    begun_txns,
+    /// Write txns that were dropped with changes in them, or whose commit failed before it was handed over.
+    aborted_txns,
     /// Txns handed over, those included whose flush failed afterwards.
     commits,
     /// Those of them that went to the redo log.

@@ -125,3 +125,6 @@ fn retained(store: &Store, state: &State, txns: &[u64]) -> Result<Vec<(u64, u64)
     }
     Ok(retained)
 }
+
+#[cfg(test)]
+mod exact;

@@ -47,8 +47,6 @@ pub(crate) mod compact;
 mod convenience;
 pub(crate) mod convert;
 mod delete_range;
-#[cfg(test)]
-mod exact;
 pub(crate) mod migrate;
 mod multi;
 pub(crate) mod trim;
@@ -691,6 +689,7 @@ impl WriteTxn {
         let mut dirty = Dirty::new(Arc::clone(store), state, writer.next_txn, space, heap);
         dirty.failures = failures;
         dirty.stored.clone_from(&writer.stored.1);
+        store.counters().begun_txns.add(1);
         Ok(Some(WriteTxn {
             dirty,
             writer: Some(writer),
@@ -1105,21 +1104,14 @@ impl WriteTxn {
         self.not_poisoned()?;
         self.not_nested()?;
         let (store, failures) = (Arc::clone(&self.dirty.store), self.dirty.failures);
-        let tables = self.tables.to_mut();
-        let unchanged = tables.iter().all(|table| table.tree == table.stored)
-            && self.catalog == catalog_tree(&self.dirty.base, self.dirty.page_size())
-            && self.user_version == self.dirty.base.user_version
-            && self.snapshots.is_empty()
-            && !self.dirty.gives_back_all
-            && self.dirty.tail().is_none();
         let eventual = self.durability == Durability::Eventual;
-        if unchanged {
+        if self.is_unchanged() {
             // What it has read need not be published yet.
             let base = self.dirty.base.txn;
             let done = eventual && store.readers.published().txn >= base;
             return Ok(Ticket::new(store, base, failures, done));
         }
-        let tables = tables.iter_mut().filter(|table| table.tree != table.stored);
+        let tables = self.tables.to_mut().iter_mut().filter(|table| table.tree != table.stored);
         let tables = tables.map(|table| Changed::new(&table.name, &table.schema, &mut table.tree));
         let mut changes = Changes {
             tables: tables.collect(),
@@ -1136,15 +1128,26 @@ impl WriteTxn {
                 Ok(Ticket::new(store, state.txn, failures, eventual))
             }
             Err(Failure::Clean(error)) => {
+                store.counters().aborted_txns.add(1);
                 let clean = self.dirty.undo();
                 self.end(None, clean);
                 Err(error)
             }
             Err(Failure::Unknown(error)) => {
+                store.counters().aborted_txns.add(1);
                 self.end(None, false);
                 Err(error)
             }
         }
+    }
+
+    fn is_unchanged(&self) -> bool {
+        self.tables.iter().all(|table| table.tree == table.stored)
+            && self.catalog == catalog_tree(&self.dirty.base, self.dirty.page_size())
+            && self.user_version == self.dirty.base.user_version
+            && self.snapshots.is_empty()
+            && !self.dirty.gives_back_all
+            && self.dirty.tail().is_none()
     }
 
     fn committed(&mut self, state: &State) {
@@ -1180,6 +1183,12 @@ impl WriteTxn {
 
     /// Undoes everything; the same as dropping.
     pub fn abort(self) {}
+
+    /// The space as this txn has it.
+    #[cfg(test)]
+    pub(crate) fn space(&self) -> &Space {
+        &self.dirty.space
+    }
 }
 
 impl Drop for WriteTxn {
@@ -1187,6 +1196,9 @@ impl Drop for WriteTxn {
         // In a forked process it is the parent's to end.
         if self.writer.is_none() || !self.dirty.store.is_own_process() {
             return;
+        }
+        if self.poisoned || self.committing || !self.is_unchanged() {
+            self.dirty.store.counters().aborted_txns.add(1);
         }
         if self.committing {
             // A panic within the commit: nothing is known about what was written.

@@ -75,8 +75,14 @@ pub struct Stats {
     pub free_pages: u64,
     /// Free pages whose blocks were given back to the system. They are given new ones before they are allocated.
     pub hole_pages: u64,
-    /// Pages given up by some txn; free as soon as no snapshot needs them.
+    /// Pages given up by some txn; free as soon as no snapshot needs them. Who needs how many of them is said by
+    /// [`Database::readers`](crate::Database::readers), [`Database::snapshots`](crate::Database::snapshots) and the next
+    /// two numbers.
     pub pending_pages: u64,
+    /// Those of them that the last checkpoint needs. Snapshots may need them too.
+    pub pending_for_checkpoint: u64,
+    /// Those of them that nobody needs: the next writer takes them for free.
+    pub pending_for_nobody: u64,
     /// Pages of the redo log.
     pub log_pages: u64,
     /// Pages of space records.
@@ -105,6 +111,33 @@ pub struct TableStats {
     pub levels: Vec<LevelStats>,
     /// In a multimap: what is on each level of the trees of its larger sets of values, all together.
     pub set_levels: Vec<LevelStats>,
+}
+
+impl TableStats {
+    /// Number of levels, the leaves included; 0 in an empty table.
+    pub fn depth(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// Pages of the tree and, in a multimap, of its sets' trees, all levels together; without those of large values
+    /// ([`TableInfo::overflow_pages`]).
+    pub fn pages(&self) -> u64 {
+        self.all_levels().pages
+    }
+
+    /// How full those pages are, from 0 to 1.
+    pub fn fill(&self, page_size: u64) -> f64 {
+        self.all_levels().fill(page_size)
+    }
+
+    fn all_levels(&self) -> LevelStats {
+        let levels = self.levels.iter().chain(&self.set_levels);
+        levels.fold(LevelStats::default(), |sum, level| LevelStats {
+            pages: sum.pages + level.pages,
+            entries: sum.entries + level.entries,
+            used_bytes: sum.used_bytes + level.used_bytes,
+        })
+    }
 }
 
 /// Judges everything that a pinned state refers to, and the meta slots.
@@ -146,21 +179,36 @@ pub(crate) fn stats(store: &Store, state: &State) -> Result<Stats> {
     if let Some(problem) = findings.problems.first() {
         return Err(Error::corrupt(problem.page.unwrap_or(0), problem.detail.clone()));
     }
+    let (pinned_txns, checkpoint) = (store.readers.pinned()?, store.checkpoint()?.0.txn.get());
+    let mut kept = [&pinned_txns[..], &walk.stored].concat();
+    kept.sort_unstable();
+    let (mut pending_for_checkpoint, mut pending_for_nobody) = (0, 0);
+    for (run, status) in walk.space.iter().flat_map(Space::extents) {
+        let Status::Pending { birth, death } = status else { continue };
+        let newest = kept[..kept.partition_point(|txn| *txn < death)].last();
+        if (birth..death).contains(&checkpoint) {
+            pending_for_checkpoint += run.len;
+        } else if newest.is_none_or(|txn| *txn < birth) {
+            pending_for_nobody += run.len;
+        }
+    }
     Ok(Stats {
         txn: state.txn,
-        checkpoint: store.checkpoint()?.0.txn.get(),
+        checkpoint,
         store_id: store.store_id(),
         page_size: store.pages.page_size as u64,
         page_count: state.page_count,
         free_pages: walk.free,
         hole_pages: walk.holes,
         pending_pages: walk.pending,
+        pending_for_checkpoint,
+        pending_for_nobody,
         log_pages: walk.log,
         space_pages: walk.space_pages,
         catalog_pages: walk.catalog.iter().map(|level| level.pages).sum(),
         snapshots_pages: walk.snapshots_pages,
         user_version: state.user_version,
-        pinned_txns: store.readers.pinned()?,
+        pinned_txns,
         meta_problems: meta_problems(store),
         tables: walk.tables,
     })
@@ -209,6 +257,9 @@ struct Walk {
     log: u64,
     space_pages: u64,
     snapshots_pages: u64,
+    space: Option<Space>,
+    /// The txns of the stored snapshots.
+    stored: Vec<u64>,
 }
 
 /// Walks over everything that a state refers to and marks each page once; with `all`, also over what the stored snapshots
@@ -223,6 +274,8 @@ fn walk(copies: &Copies<'_>, state: &State, findings: &mut Findings<'_>, all: bo
         log: 0,
         space_pages: 0,
         snapshots_pages: 0,
+        space: None,
+        stored: Vec::new(),
     };
     let all = all && state.snapshots.page != 0;
     if all {
@@ -274,6 +327,7 @@ fn walk(copies: &Copies<'_>, state: &State, findings: &mut Findings<'_>, all: bo
     // The newest first: what it needs, and an older one has too, that one needs as well.
     snapshots.sort_by_key(|listed| Reverse(listed.as_ref().map_or(0, |(_, record)| record.txn.get())));
     for snapshot in snapshots {
+        walk.stored.extend(snapshot.as_ref().map(|(_, record)| record.txn.get()));
         match snapshot {
             Ok((name, record)) if all => {
                 let mut ignore = |_| {};
@@ -289,6 +343,7 @@ fn walk(copies: &Copies<'_>, state: &State, findings: &mut Findings<'_>, all: bo
         true => report_lost(findings),
         false => judge_unreached(copies, findings),
     }
+    walk.space = space;
     walk
 }
 

@@ -59,6 +59,14 @@ pub struct LevelStats {
     pub used_bytes: u64,
 }
 
+impl LevelStats {
+    /// How full the pages are, from 0 to 1; 0 where there are none. `page_size` is that of
+    /// [`Stats`](crate::Stats).
+    pub fn fill(&self, page_size: u64) -> f64 {
+        self.used_bytes as f64 / self.pages.saturating_mul(page_size).max(1) as f64
+    }
+}
+
 /// Which pages were seen, and what is wrong so far.
 pub struct Findings<'p> {
     used: Vec<u64>,

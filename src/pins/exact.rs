@@ -10,7 +10,7 @@
 //! pinned then); and the log. **What may lag**: what a reader held who ends during a turn is free at the next one; what the
 //! dead pin, when they are reaped ([`crate::Database::reap`]; a writer does it before it makes the file longer).
 
-use super::{ReadTxn, WriteTxn};
+use super::list;
 use crate::catalog::{catalog_tree, list_tables};
 use crate::format::{ChildRef, meta_pages};
 use crate::multi::MultiTable;
@@ -24,6 +24,8 @@ use crate::store::{Snapshot, Store, Wait};
 use crate::table::Table;
 use crate::tree::Tree;
 use crate::tree::multi::set_tree;
+use crate::txn::{ReadTxn, WriteTxn};
+use crate::verify;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -98,8 +100,8 @@ fn walk(source: &Snapshot<'_>, tree: &Tree, at: ChildRef, level: u8, pages: &mut
 type View = Vec<(Run, bool)>;
 
 fn view_of(w: &WriteTxn) -> View {
-    w.dirty.space.check();
-    let unused = w.dirty.space.extents().filter(|(_, status)| *status != Status::Log);
+    w.space().check();
+    let unused = w.space().extents().filter(|(_, status)| *status != Status::Log);
     unused.map(|(run, status)| (run, status == Status::Free)).collect()
 }
 
@@ -276,6 +278,41 @@ impl Proof {
         self.found = (self.found.0 + count(true), self.found.1 + count(false));
     }
 
+    /// The statistics of the published state are what is counted page by page: who needs how many of the pages that its
+    /// records call pending.
+    fn count_again(&self) {
+        let (store, published) = (&self.store, self.store.readers.published());
+        let source = Snapshot { pages: &store.pages, page_count: published.page_count };
+        store.pages.disk.admit(published.page_count * store.pages.page_size as u64).unwrap();
+        let space = Space::load(&source, &published, store.pages.page_size).unwrap();
+        let pending = |(run, status)| matches!(status, Status::Pending { .. }).then_some(run);
+        let pending: Vec<u64> =
+            space.extents().filter_map(pending).flat_map(|run| run.start..run.end()).collect();
+        let stored = named::list(&source, &published, store.pages.page_size).unwrap();
+        let stored: Vec<u64> = stored.iter().map(|(_, record)| record.txn.get()).collect();
+        let checkpoint = store.readers.checkpoint().expect("it is open").0;
+        // Each as often as it is held.
+        let mut keepers: Vec<u64> = self.held.iter().flatten().chain(&stored).copied().collect();
+        keepers.push(checkpoint);
+        let sees = |txn: &u64, page: &u64| self.states[txn].1.binary_search(page).is_ok();
+        let seen_by =
+            |page: &u64| keepers.iter().filter(|txn| sees(txn, page)).copied().collect::<Vec<u64>>();
+        let seen: Vec<Vec<u64>> = pending.iter().map(seen_by).collect();
+        let count = |is: &dyn Fn(&Vec<u64>) -> bool| seen.iter().filter(|seen| is(seen)).count() as u64;
+
+        let stats = verify::stats(store, &published).unwrap();
+        assert_eq!(stats.pending_pages, pending.len() as u64);
+        assert_eq!(stats.pending_for_checkpoint, count(&|seen| seen.contains(&checkpoint)));
+        assert_eq!(stats.pending_for_nobody, count(&|seen| seen.is_empty()));
+        let found = store.readers.list().unwrap();
+        let readers = list(store, &published, found).unwrap();
+        assert_eq!(readers.len(), self.held.iter().map(Vec::len).sum::<usize>());
+        for reader in readers {
+            assert_eq!(reader.pages_retained, count(&|seen| seen.contains(&reader.txn)), "{reader:?}");
+            assert_eq!(reader.pages_alone, count(&|seen| seen[..] == [reader.txn]), "{reader:?}");
+        }
+    }
+
     /// What anybody holds is read once more, page by page.
     fn look_again(&self) {
         for txn in self.needed() {
@@ -320,6 +357,7 @@ fn prove(seed: u64, path: &Path, actors: &mut [Box<dyn Actor>], steps: usize) ->
         }
         if step % 200 == 199 {
             proof.look_again();
+            proof.count_again();
         }
     }
     proof
@@ -355,7 +393,7 @@ struct There {
 impl There {
     fn start(path: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["txn::exact::child", "--exact", "--nocapture", "--test-threads=1"])
+            .args(["pins::exact::child", "--exact", "--nocapture", "--test-threads=1"])
             .env(FILE, path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
