@@ -323,10 +323,10 @@ fn a_failing_operation_while_logged_commits_grow_the_file_is_survived() {
 #[test]
 fn a_failing_operation_while_free_space_goes_back_and_comes_again_is_survived() {
     let all = trimmed();
-    for (count, every) in [(1, 2), (2, 11)] {
-        let name = format!("{count} failures, trimmed");
-        let plan = Plan { failures: &FAILURES[..3 - count], every, count };
-        survives_failures(&name, Faults::new(&Options::new(), &all[2..all.len() - 5]), &plan);
+    for (actions, count, every) in [(&all[2..21], 1, 3), (&all[11..25], 1, 5), (&all[2..], 2, 29)] {
+        let name = format!("{count} failures, {} actions of trimmed", actions.len());
+        let plan = Plan { failures: &FAILURES[..1], every, count };
+        survives_failures(&name, Faults::new(&Options::new(), actions), &plan);
     }
 }
 

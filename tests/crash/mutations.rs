@@ -201,7 +201,7 @@ const MUTATIONS: &[Mutation] = &[
             ("src/commit.rs", "    let fresh = dirty.space.filled().iter().chain(growth(dirty, state));\n", "    let fresh = growth(dirty, state).into_iter();\n"),
         ],
         target: CRASH,
-        tests: &["while_free_space_goes_back", "a_failed_trim"],
+        tests: &["a_failed_trim"],
     },
     // A hole is filled once more although its blocks may be those whose first flush has failed.
     Mutation {
@@ -210,7 +210,7 @@ const MUTATIONS: &[Mutation] = &[
             ("src/disk.rs", "        self.punch(offset, len)?;\n        let op", "        let op"),
         ],
         target: CRASH,
-        tests: &["while_free_space_goes_back"],
+        tests: &["a_failing_operation_while_free_space"],
     },
     // Free pages lose their blocks before it is on the disk that they are holes: where that fails they are free again.
     Mutation {
@@ -219,7 +219,7 @@ const MUTATIONS: &[Mutation] = &[
             ("src/commit.rs", "                let written = unflushed(dirty, &state);\n                lead", "                let written = unflushed(dirty, &state);\n                let _ = punch(dirty, dirty.space.given_back());\n                lead"),
         ],
         target: CRASH,
-        tests: &["a_failed_trim", "while_free_space_goes_back"],
+        tests: &["a_failed_trim"],
     },
     // Recovery fills holes of the checkpoint that later txns have filled, and that readers see.
     Mutation {
@@ -228,7 +228,7 @@ const MUTATIONS: &[Mutation] = &[
             ("src/space/mod.rs", "        for run in self.free_from(0).into_iter().chain(self.holes.iter()) {\n", "        for run in self.free_from(0) {\n"),
         ],
         target: CRASH,
-        tests: &["while_free_space_goes_back"],
+        tests: &["a_failing_operation_while_free_space"],
     },
     // What a txn has filled of holes is not in its record: other views take it for holes still.
     Mutation {
@@ -237,7 +237,7 @@ const MUTATIONS: &[Mutation] = &[
             ("src/space/mod.rs", "            put_runs(bytes, &self.filled);\n", "            put_runs(bytes, &RunSet::default());\n"),
         ],
         target: CRASH,
-        tests: &["while_free_space_goes_back"],
+        tests: &["a_cut_while_free_space"],
     },
     // New extents of the log are blocks that were never written: where their first flush fails, they are
     // lost for whoever uses them next.
