@@ -66,6 +66,8 @@ pub struct Compacted {
     pub page_count: u64,
     /// The pages that the store can do with, as far as is known: what this pass leads to.
     pub goal: u64,
+    /// Pages in use behind the goal when this pass began: what there was to move.
+    pub pages_behind: u64,
     /// Bytes by which the file is shorter now.
     pub freed_bytes: u64,
     /// Whether there is nothing left to do now.
@@ -88,6 +90,8 @@ pub struct Course {
 struct Pass {
     /// What lies from here on is to move.
     goal: u64,
+    /// Pages in use behind it when it began.
+    behind: u64,
     /// Where the walk goes on; `None`: it is over.
     at: Option<At>,
     moved: u64,
@@ -126,6 +130,7 @@ pub(crate) fn compact(store: &Arc<Store>, course: &mut Course, budget: Budget) -
         done.steps += u64::from(step.has_committed);
         done.page_count = store.readers.head().page_count;
         (done.goal, done.is_done) = (step.goal, step.is_done);
+        done.pages_behind = course.pass.as_ref().map_or(done.pages_behind, |pass| pass.behind);
         done.held_by = step.held_by.filter(|_| step.is_done);
         let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if step.is_done || is_late || done.moved_pages >= budget.pages {
@@ -156,7 +161,7 @@ fn step(store: &Arc<Store>, course: &mut Course, limit: u64, deadline: Option<In
                 return Ok(Step { is_done: true, held_by: txn.held_by(&lasting), ..so_far(goal) });
             }
             let at = Some(At::Table(Vec::new(), None));
-            course.pass.insert(Pass { goal, at, moved: 0, idle: 0 })
+            course.pass.insert(Pass { goal, behind: txn.used_behind(goal), at, moved: 0, idle: 0 })
         }
     };
     let goal = pass.goal;
@@ -225,6 +230,13 @@ impl WriteTxn {
         let limit =
             dirty.store.log_limit(&State { page_count: rest, ..dirty.base }) / dirty.page_size() as u64;
         rest + log.min(limit)
+    }
+
+    /// Pages in use from a page on.
+    fn used_behind(&self, page: u64) -> u64 {
+        let space = &self.dirty.space;
+        let unused = space.extents().map(|(run, _)| run.end().saturating_sub(run.start.max(page)));
+        space.page_count().saturating_sub(page + unused.sum::<u64>())
     }
 
     /// The newest of these txns, if without them the store could do with less.

@@ -1,7 +1,7 @@
 //! The command line: the list of commands, and the arguments that several of them share.
 
 use crate::commands::{
-    backup, bench, checkpoint, completions, copy, del, diff, dump, export, get, import, load, man, map, page,
+    backup, bench, checkpoint, compact, completions, copy, del, diff, dump, export, get, import, load, man, map, page,
     put, readers, restore, salvage, scan, shell, snapshot, stat, tables, verify, watch,
 };
 use crate::failure::{Failure, Result};
@@ -48,6 +48,8 @@ pub enum Command {
     Backup(backup::Args),
     /// Make a new store from a backup, or from a chain of them
     Restore(restore::Args),
+    /// Make the file shorter, while others read and write
+    Compact(compact::Args),
     /// Make another store of one state, while others read and write
     Copy(copy::Args),
     /// Write tables as text that mapleaf load, mdb_load and db_load read
@@ -101,6 +103,7 @@ impl Command {
             Command::Salvage(args) => salvage::run(args),
             Command::Backup(args) => backup::run(args),
             Command::Restore(args) => restore::run(args),
+            Command::Compact(args) => compact::run(args),
             Command::Copy(args) => copy::run(args),
             Command::Dump(args) => dump::run(args),
             Command::Load(args) => load::run(args),
@@ -133,6 +136,7 @@ impl Command {
             Command::Salvage(args) => &args.file,
             Command::Backup(args) => &args.file,
             Command::Restore(args) => args.file(),
+            Command::Compact(args) => &args.file,
             Command::Copy(args) => &args.file,
             Command::Dump(args) => &args.file,
             Command::Load(args) => &args.file,

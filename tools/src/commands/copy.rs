@@ -1,17 +1,17 @@
 //! `mapleaf copy`: one state of a store as another store, while others read and write.
 //!
-//! It is a backup that is restored at once, through a pipe, so nothing but the copy is written; with `--compact`, every table put anew.
+//! It is a backup that is restored at once, through a pipe, so nothing but the copy is written; with `--compact`, every table is put anew.
 
 use super::backup::{explained, parse_bytes};
 use crate::cli::JsonArg;
 use crate::failure::{Failure, Outcome, Result};
 use crate::output::{print_json, print_line};
 use crate::progress::Meter;
-use crate::store::{open_to_read, open_to_write};
+use crate::store::open_to_read;
 use mapleaf::{Backup, Error, ReadTxn, Restore, RestoreReport};
 use serde::Serialize;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read, pipe};
+use std::fs;
+use std::io::{BufReader, Read, pipe};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -106,32 +106,19 @@ pub fn copied(backup: Backup<'_>, store: &Path, to: &Path) -> Result<RestoreRepo
     })
 }
 
-/// Makes a new store of every table; under another name first.
+/// Makes a new store of every table.
 fn compacted(from: &ReadTxn, page_size: usize, to: &Path) -> Result<Copied> {
-    let fail =
-        |error: io::Error| Failure::elsewhere(to.display().to_string(), format!("cannot make it: {error}"));
-    if to.symlink_metadata().is_ok() {
-        return Err(fail(io::ErrorKind::AlreadyExists.into()));
-    }
-    let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let place = tempfile::Builder::new().prefix(".copy.").tempdir_in(directory).map_err(fail)?;
-    let part = place.path().join("copy");
-    let db = open_to_write(&part, true, Some(page_size))?;
     let tables = from.tables()?;
-    let meter = Meter::new("copying", "tables", Some(tables.len() as u64));
-    let mut txn = db.begin_write()?;
-    let mut entries = 0;
-    for (done, table) in tables.iter().enumerate() {
-        entries += txn.copy_table(from, &table.name)?;
-        meter.set(done as u64 + 1);
-    }
-    txn.set_user_version(from.user_version());
-    txn.commit()?;
-    let page_count = db.stats()?.page_count;
-    db.close()?;
-    // A link, not a new name: what came into being meanwhile stays.
-    fs::hard_link(&part, to).and_then(|()| File::open(directory)?.sync_all()).map_err(fail)?;
-    Ok(Copied { txn: from.txn_id(), page_count, tables: tables.len() as u64, entries })
+    let meter = Meter::new("copying", "entries", Some(tables.iter().map(|table| table.len).sum()));
+    let entries = from.copy_compact(to, &mut |entries| meter.set(entries)).map_err(explained)?;
+    drop(meter);
+    let len = fs::metadata(to).map_or(0, |file| file.len());
+    Ok(Copied {
+        txn: from.txn_id(),
+        page_count: len / page_size as u64,
+        tables: tables.len() as u64,
+        entries,
+    })
 }
 
 fn is_closed(error: &Error) -> bool {

@@ -4,6 +4,7 @@ pub mod backup;
 pub mod bench;
 pub mod checkpoint;
 pub mod completions;
+pub mod compact;
 pub mod copy;
 pub mod del;
 pub mod diff;
