@@ -1164,11 +1164,23 @@ mod tests {
         used: &mut GivenUp,
         is_logged: bool,
     ) -> State {
+        commit_with(space, written, last, (used, &[]), is_logged)
+    }
+
+    /// The same, with others given up.
+    fn commit_with(
+        space: &mut Space,
+        written: &mut Written,
+        last: State,
+        (used, others): (&mut GivenUp, &[GivenUp]),
+        is_logged: bool,
+    ) -> State {
         let chunk = if is_logged { Chunk::Little } else { Chunk::Much };
         let txn = last.txn + 1;
         let filled = space.filled().len();
         assert!(filled <= 1, "a small txn fills one hole");
         let mut given = vec![*used];
+        given.extend(others);
         given.extend(space.retire_records(chunk, 1, 1));
         let given = join_given(given).unwrap();
         let mut taken = RunSet::default();
@@ -1179,6 +1191,10 @@ mod tests {
             own.iter().for_each(|run| taken.insert(*run));
         }
         space.give_up(&given, txn).unwrap();
+        if !is_logged && txn.is_multiple_of(70) {
+            let end = space.free_end().start;
+            space.shrink_to(end);
+        }
         let log = RunSet::default();
         let images = space.encode_record(txn, &own, last.space, (&taken, &log, &given), chunk);
         let numbers = own.iter().flat_map(|run| run.start..run.end());
@@ -1365,6 +1381,75 @@ mod tests {
         let state = State::from_words(&[0; crate::shared::STATE_WORDS]);
         let state = commit_one(&mut space, &mut written, state, &mut used, false);
         Space::load(&written, &state, 4096).unwrap().check();
+    }
+
+    #[test]
+    fn views_of_any_age_follow_when_pages_are_cut_off_and_added() {
+        let (mut space, mut written) = (space(2000), Written::default());
+        space.recorded_pages = 2000;
+        // Scattered, so that a round takes many records.
+        let mut others: Vec<GivenUp> = (0..900).map(|i| given(2 + 2 * i, 1, 1)).collect();
+        others.iter().for_each(|given| space.clear(given.run));
+        let mut used = GivenUp { run: space.allocate(1)[0], birth: 1 };
+        let mut state = State::from_words(&[0; crate::shared::STATE_WORDS]);
+        state = commit_one(&mut space, &mut written, state, &mut used, false);
+        let mut late: Vec<(u64, Space)> =
+            [1, 2, 7, 90].map(|age| (age, Space::load(&written, &state, 4096).unwrap())).into();
+        let mut cuts = 0;
+        for txn in 2..1500u64 {
+            let before = space.page_count();
+            if txn % 70 == 3 {
+                space.grow_to(before, before + 100);
+            }
+            let last = others.len() - usize::from(txn.is_multiple_of(3));
+            let (logged, gone) = (!txn.is_multiple_of(10), others.split_off(last));
+            state = commit_with(&mut space, &mut written, state, (&mut used, &gone), logged);
+            cuts += u64::from(space.page_count() < before);
+            let unused = |space: &Space| space.extents().map(|(run, _)| run.len).sum::<u64>();
+            let loaded = Space::load(&written, &state, 4096).unwrap();
+            assert!(loaded.record_runs().eq(space.record_runs()), "txn {txn}");
+            for (age, view) in late.iter_mut().filter(|(age, _)| txn.is_multiple_of(*age)) {
+                view.catch_up(&written, &state).unwrap();
+                assert_eq!(view.page_count(), space.page_count(), "txn {txn}, every {age}");
+                assert!(view.record_runs().eq(space.record_runs()), "txn {txn}, every {age}");
+                assert!(unused(view) <= unused(&space), "txn {txn}, every {age}");
+                view.reclaim(&[], txn);
+                view.check();
+            }
+            space.reclaim(&[], txn);
+            space.check();
+        }
+        assert!(cuts > 10, "{cuts}");
+    }
+
+    #[test]
+    fn a_record_that_cuts_off_pages_in_use_is_refused() {
+        for (is_used, is_log) in [(false, false), (true, false), (false, true)] {
+            let (mut space, mut written) = (space(200), Written::default());
+            space.recorded_pages = 200;
+            let mut used = GivenUp { run: space.allocate(1)[0], birth: 1 };
+            if is_used {
+                space.clear(Run { start: 199, len: 1 });
+            }
+            if is_log {
+                space.give_to_log(Run { start: 196, len: 4 });
+            }
+            let zero = State::from_words(&[0; crate::shared::STATE_WORDS]);
+            let before = commit_one(&mut space, &mut written, zero, &mut used, false);
+            let mut view = Space::load(&written, &before, 4096).unwrap();
+            // As damage, or somebody who means harm, would have it.
+            space.shrink_to(100);
+            let after = commit_one(&mut space, &mut written, before, &mut used, true);
+            let followed = view.catch_up(&written, &after);
+            let loaded = Space::load(&written, &after, 4096);
+            match is_used || is_log {
+                true => {
+                    assert!(matches!(followed, Err(Error::Corrupt { .. })), "{followed:?}");
+                    assert!(matches!(loaded, Err(Error::Corrupt { .. })));
+                }
+                false => assert!(followed.is_ok() && loaded.is_ok_and(|space| space.page_count() == 100)),
+            }
+        }
     }
 
     #[test]

@@ -328,3 +328,44 @@ impl WriteTxn {
         Ok(Some(At::Table(next, stopped)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Config;
+    use crate::store::Wait;
+    use crate::table::Table;
+    use crate::txn::ReadTxn;
+
+    const BLOBS: Table<u64, [u8]> = Table::new("blobs");
+
+    fn put(store: &Arc<Store>, keys: std::ops::Range<u64>) {
+        let mut w = WriteTxn::begin(store, Wait::Forever).unwrap().expect("waits");
+        keys.for_each(|key| assert!(w.put(BLOBS, &key, &[key as u8; 1500]).is_ok()));
+        w.commit().unwrap();
+    }
+
+    /// A page number that is wrong, in a damaged page or in the lock file, leads nowhere then.
+    #[test]
+    fn a_process_forgets_what_another_has_cut_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("two.maple");
+        let a = Store::open_apart(&path, &Config::default()).unwrap();
+        let b = Store::open_apart(&path, &Config::default()).unwrap();
+        put(&a, 0..1000);
+        let len = ReadTxn::begin(Arc::clone(&b)).unwrap().state().page_count * 4096;
+        assert!(b.pages.disk.bytes(len - 4096, 4096).is_some());
+        let mut w = WriteTxn::begin(&a, Wait::Forever).unwrap().expect("waits");
+        w.delete_range(BLOBS, ..990).unwrap();
+        w.commit().unwrap();
+        let done = compact(&a, &mut Course::default(), Budget::unlimited()).unwrap();
+        assert!(done.is_done && done.freed_bytes > len / 2, "{done:?}");
+        let r = ReadTxn::begin(Arc::clone(&b)).unwrap();
+        assert_eq!(r.len(BLOBS).unwrap(), 10);
+        assert!(b.pages.disk.bytes(len - 4096, 4096).is_none(), "it is behind the end of the file");
+        assert!(b.pages.disk.bytes(r.state().page_count * 4096 - 4096, 4096).is_some());
+        drop(r);
+        put(&b, 0..1000);
+        assert_eq!(ReadTxn::begin(a).unwrap().len(BLOBS).unwrap(), 1000);
+    }
+}

@@ -317,10 +317,20 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "growth_not_cut",
         changes: &[
-            ("src/store.rs", "        if has > len { self.pages.disk.set_len(len) } else { Ok(()) }\n", "        let _ = len;\n        Ok(())\n"),
+            ("src/store.rs", "        if has > len { self.set_len(len) } else { Ok(()) }\n", "        let _ = len;\n        Ok(())\n"),
         ],
         target: CRASH,
         tests: &["every_failing_operation", "grow_the_file", "every_single_failing"],
+    },
+    // The file is cut although one of the meta slots is of a state with more pages.
+    Mutation {
+        name: "cut_behind_one_checkpoint",
+        changes: &[
+            ("src/group.rs", "        lead.level_slots(page_count)?;\n", "        let _ = lead;\n"),
+            ("src/store.rs", "self.checkpoint()?.0.page_count.get().max(in_slots);", "self.checkpoint()?.0.page_count.get().max(in_slots.min(0));"),
+        ],
+        target: CRASH,
+        tests: &["behind_a_cut_of_the_file"],
     },
     // The pages of a commit in place are not flushed before its meta slot is written.
     Mutation {
