@@ -58,7 +58,7 @@ pub enum Command {
     Load(load::Args),
     /// Write tables as CSV, TSV or JSON lines
     Export(export::Args),
-    /// Put what CSV, TSV or JSON lines hold into the store, all of it or nothing
+    /// Put what CSV, TSV, JSON lines, LMDB, redb or SQLite hold into the store, all of it or nothing
     Import(import::Args),
     /// Print the value at a key
     Get(get::Args),

@@ -353,7 +353,8 @@ fn take_run(rest: &mut &[u8], is_part: bool) -> Option<Vec<u8>> {
     }
 }
 
-fn put_run(run: &[u8], is_part: bool, bytes: &mut Vec<u8>) {
+/// The bytes, or as a part with an end mark.
+pub fn put_run(run: &[u8], is_part: bool, bytes: &mut Vec<u8>) {
     if !is_part {
         return bytes.extend(run);
     }
@@ -437,7 +438,7 @@ fn in_order(bytes: &[u8], little: bool) -> Vec<u8> {
 }
 
 /// Between big-endian bytes of a number and those whose order is its own: the sign bit is flipped; of a negative float all are.
-fn ordered(kind: Kind, bytes: &[u8], to_order: bool) -> Vec<u8> {
+pub fn ordered(kind: Kind, bytes: &[u8], to_order: bool) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let Some(first) = bytes.first().copied() else { return bytes };
     match kind {

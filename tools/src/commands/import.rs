@@ -3,6 +3,15 @@
 //! Promises: without `--batch` all is put in one txn or nothing is; what is wrong is named by line and column. What `mapleaf export`
 //! wrote comes back byte by byte.
 
+#[cfg(any(feature = "lmdb", feature = "redb", feature = "sqlite"))]
+mod foreign;
+#[cfg(feature = "lmdb")]
+mod lmdb;
+#[cfg(feature = "redb")]
+mod redb;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
 use super::load::{Input, parse_page_size};
 use crate::cli::{Codecs, FormatArgs, JsonArg};
 use crate::columns::Columns;
@@ -13,6 +22,8 @@ use crate::progress::Meter;
 use crate::store::{MAIN, shown};
 use crate::types::Type;
 use clap::Subcommand;
+#[cfg(any(feature = "lmdb", feature = "redb", feature = "sqlite"))]
+use foreign::Foreign;
 use mapleaf::Schema;
 use serde_json::Value;
 use std::cell::Cell;
@@ -24,7 +35,7 @@ use std::rc::Rc;
 /// The arguments of import.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The source comes first, then the store, which is made if it is not there; - is standard input. All is one txn: an error anywhere imports nothing, and a file that import made is removed again.\n\nExamples:\n  mapleaf import csv users.csv app.maple -s users --key-type u64\n  mapleaf import jsonl events.jsonl app.maple -s events --key id\n  mapleaf export jsonl -a app.maple | mapleaf import jsonl - copy.maple"
+    after_help = "The source comes first, then the store, which is made if it is not there; - is standard input. All is one txn: an error anywhere imports nothing, and a file that import made is removed again.\n\nExamples:\n  mapleaf import csv users.csv app.maple -s users --key-type u64\n  mapleaf import jsonl events.jsonl app.maple -s events --key id\n  mapleaf export jsonl -a app.maple | mapleaf import jsonl - copy.maple\n  mapleaf import lmdb ./old app.maple"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -39,7 +50,51 @@ enum Source {
     Tsv(Text),
     /// A JSON object on each line
     Jsonl(Lines),
+    /// An environment of LMDB 0.9: its directory, or its file
+    #[cfg(feature = "lmdb")]
+    #[command(after_help = LMDB)]
+    Lmdb(Foreign),
+    /// A file of redb
+    #[cfg(feature = "redb")]
+    #[command(after_help = REDB)]
+    Redb(Foreign),
+    /// A database of SQLite 3
+    #[cfg(feature = "sqlite")]
+    #[command(after_help = SQLITE)]
+    Sqlite(Foreign),
 }
+
+#[cfg(feature = "lmdb")]
+const LMDB: &str = "\
+A named database becomes the table of that name, the records of the main one the main table. Keys with several values \
+(MDB_DUPSORT) become a multimap; integers (MDB_INTEGERKEY, MDB_INTEGERDUP) u32 or u64, in order; what was in reverse order is in plain \
+order, as is what a comparison function of a program ordered.
+
+Others may read and write the environment meanwhile, by LMDB; where its lock file cannot be written, nobody may write. LMDB does not \
+judge its pages: a damaged file can end this command by a signal.
+
+Examples:
+  mapleaf import lmdb ./old app.maple
+  mapleaf import lmdb old.mdb app.maple -s users -s groups";
+
+#[cfg(feature = "redb")]
+const REDB: &str = "\
+Numbers, bool, char, text, bytes, arrays of bytes and tuples of these become the types of the same names; of other types the bytes are \
+kept, and that is told. Multimap tables become multimaps. No program may have the file open.
+
+Examples:
+  mapleaf import redb old.redb app.maple
+  mapleaf import redb old.redb app.maple -s users";
+
+#[cfg(feature = "sqlite")]
+const SQLITE: &str = "\
+The key of a row is its primary key, or its rowid; the value is its other columns, a tuple where there are several. Integers are i64, \
+reals f64, text str, blobs bytes; a column that may be null is an option; one that holds several kinds of values is an enum of them. \
+Indexes and views are left out.
+
+Examples:
+  mapleaf import sqlite app.db app.maple
+  mapleaf import sqlite app.db app.maple -s users && mapleaf export csv app.maple -s users";
 
 /// Where it goes.
 #[derive(Debug, clap::Args)]
@@ -152,6 +207,12 @@ impl Args {
         match &self.source {
             Source::Csv(text) | Source::Tsv(text) => &text.target.store,
             Source::Jsonl(lines) => &lines.target.store,
+            #[cfg(feature = "lmdb")]
+            Source::Lmdb(foreign) => &foreign.target.store,
+            #[cfg(feature = "redb")]
+            Source::Redb(foreign) => &foreign.target.store,
+            #[cfg(feature = "sqlite")]
+            Source::Sqlite(foreign) => &foreign.target.store,
         }
     }
 }
@@ -162,6 +223,12 @@ pub fn run(args: &Args) -> Result {
         Source::Csv(text) => text.run(b','),
         Source::Tsv(text) => text.run(b'\t'),
         Source::Jsonl(lines) => lines.run(),
+        #[cfg(feature = "lmdb")]
+        Source::Lmdb(foreign) => lmdb::run(foreign),
+        #[cfg(feature = "redb")]
+        Source::Redb(foreign) => redb::run(foreign),
+        #[cfg(feature = "sqlite")]
+        Source::Sqlite(foreign) => sqlite::run(foreign),
     }
 }
 

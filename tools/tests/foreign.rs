@@ -1,0 +1,319 @@
+//! Import of the stores of others, each made here by its own library.
+
+#![cfg(all(feature = "lmdb", feature = "redb", feature = "sqlite"))]
+#![allow(unsafe_code, reason = "opening LMDB and mapleaf")]
+#![allow(deprecated, reason = "files of programs that use LMDB's own integers")]
+
+mod common;
+
+use common::Place;
+use heed::types::Bytes;
+use heed::{DatabaseFlags, EnvFlags, EnvOpenOptions};
+use mapleaf::{Database, MultiTable, Table};
+use rusqlite::Connection;
+
+fn open(place: &Place, name: &str) -> Database {
+    // SAFETY: only mapleaf changes this file while it is open.
+    unsafe { Database::open(place.path(name)) }.unwrap()
+}
+
+fn lmdb(place: &Place, fill: impl FnOnce(&heed::Env, &mut heed::RwTxn<'_>)) {
+    let mut options = EnvOpenOptions::new();
+    options.max_dbs(20).map_size(16 << 20);
+    // SAFETY: the flag breaks none of LMDB's rules.
+    unsafe { options.flags(EnvFlags::NO_SUB_DIR) };
+    // SAFETY: nobody else changes the file.
+    let env = unsafe { options.open(place.path("old.mdb")) }.unwrap();
+    let mut txn = env.write_txn().unwrap();
+    fill(&env, &mut txn);
+    txn.commit().unwrap();
+    env.prepare_for_closing().wait();
+}
+
+fn put(
+    env: &heed::Env,
+    txn: &mut heed::RwTxn<'_>,
+    name: Option<&str>,
+    flags: DatabaseFlags,
+    pairs: &[(&[u8], &[u8])],
+) {
+    let mut options = env.database_options().types::<Bytes, Bytes>();
+    options.flags(flags);
+    if let Some(name) = name {
+        options.name(name);
+    }
+    let table = options.create(txn).unwrap();
+    pairs.iter().for_each(|(key, value)| table.put(txn, key, value).unwrap());
+}
+
+#[test]
+fn lmdb_becomes_tables_multimaps_and_integers_in_order() {
+    let place = Place::new();
+    let int = |number: u64| number.to_ne_bytes();
+    let numbers: Vec<[u8; 8]> = [1, 256, 70_000, u64::MAX].map(int).to_vec();
+    let ids = [3_u32, 1 << 30].map(u32::to_ne_bytes);
+    lmdb(&place, |env, txn| {
+        let none = DatabaseFlags::empty();
+        // A record as long as that of a named database.
+        put(env, txn, None, none, &[(b"plain", &[7; 48]), (b"p", b"x")]);
+        put(env, txn, Some("words"), none, &[(b"a\0", b""), (b"b", &[9; 20_000])]);
+        put(env, txn, Some("empty"), none, &[]);
+        let pairs: Vec<(&[u8], &[u8])> = numbers.iter().map(|number| (&number[..], &b"v"[..])).collect();
+        put(env, txn, Some("numbers"), DatabaseFlags::INTEGER_KEY, &pairs);
+        put(env, txn, Some("ids"), DatabaseFlags::INTEGER_KEY, &[(&ids[0], b"x"), (&ids[1], b"y")]);
+        put(env, txn, Some("tags"), DatabaseFlags::DUP_SORT, &[(b"t", b"2"), (b"t", b"1"), (b"u", b"")]);
+        let flags = DatabaseFlags::DUP_SORT | DatabaseFlags::DUP_FIXED | DatabaseFlags::INTEGER_DUP;
+        put(env, txn, Some("index"), flags, &[(b"k", &numbers[2]), (b"k", &numbers[1]), (b"k", &numbers[3])]);
+        put(env, txn, Some("reverse"), DatabaseFlags::REVERSE_KEY, &[(b"ab", b"1"), (b"ba", b"2")]);
+    });
+    let said = place.run(["import", "lmdb", "old.mdb", "new.maple", "--json"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(
+        said.err,
+        "mapleaf: old.mdb: table \"reverse\": keys that were in reverse order are kept as they are, their order becomes bytewise\n"
+    );
+    assert_eq!(said.json()["loaded"], 18);
+    place.run(["verify", "new.maple"]).fine();
+    let tables = place.run(["tables", "new.maple"]).fine();
+    let shown: Vec<String> =
+        tables.text().lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(
+        shown,
+        [
+            "\"\" 2 entries 1 levels bytes -> bytes",
+            "\"empty\" 0 entries 0 levels bytes -> bytes",
+            "\"ids\" 2 entries 1 levels u32 -> bytes",
+            "\"index\" 3 entries 1 levels bytes -> many u64",
+            "\"numbers\" 4 entries 1 levels u64 -> bytes",
+            "\"reverse\" 2 entries 1 levels bytes -> bytes",
+            "\"tags\" 3 entries 1 levels bytes -> many bytes",
+            "\"words\" 2 entries 1 levels bytes -> bytes",
+        ]
+    );
+    let db = open(&place, "new.maple");
+    let r = db.begin_read().unwrap();
+    let keys: Vec<u64> =
+        r.iter(Table::<u64, [u8]>::new("numbers")).unwrap().map(|pair| pair.unwrap().0).collect();
+    assert_eq!(keys, [1, 256, 70_000, u64::MAX]);
+    let values: Vec<u64> =
+        r.values(MultiTable::<[u8], u64>::new("index"), &b"k"[..]).unwrap().map(Result::unwrap).collect();
+    assert_eq!(values, [256, 70_000, u64::MAX]);
+    assert_eq!(r.get(Table::<[u8], [u8]>::new("words"), &b"b"[..]).unwrap(), Some(&[9; 20_000][..]));
+    assert_eq!(r.get(Table::<[u8], [u8]>::new(""), &b"plain"[..]).unwrap(), Some(&[7; 48][..]));
+    drop((r, db));
+
+    assert_eq!(
+        place.run(["import", "lmdb", "old.mdb", "one.maple", "-s", "tags"]).fine().text(),
+        "loaded 3 records into 1 tables\n"
+    );
+    place
+        .run(["import", "lmdb", "old.mdb", "one.maple", "-s", "nmaes"])
+        .fails(1, &["old.mdb: no table \"nmaes\"; there is ", "\"words\""]);
+    place.run(["put", "--create", "one.maple", "-s", "numbers", "k", "v"]).fine();
+    place.run(["import", "lmdb", "old.mdb", "one.maple", "-s", "numbers"]).fails(
+        1,
+        &[
+            "table \"numbers\" is stored as bytes -> bytes, in old.mdb it is u64 -> bytes",
+            "nothing was loaded",
+        ],
+    );
+}
+
+/// The directory form, the real dump of the same, and what is no LMDB.
+#[test]
+fn lmdb_directories_and_other_files() {
+    let place = Place::new();
+    lmdb(&place, |env, txn| {
+        let keys: Vec<String> = (0..3000).map(|i| format!("key {i}")).collect();
+        let pairs: Vec<(&[u8], &[u8])> = keys.iter().map(|key| (key.as_bytes(), &b"value"[..])).collect();
+        put(env, txn, Some("t"), DatabaseFlags::empty(), &pairs);
+    });
+    std::fs::create_dir(place.path("old")).unwrap();
+    std::fs::rename(place.path("old.mdb"), place.path("old/data.mdb")).unwrap();
+    place.run(["import", "lmdb", "old", "new.maple"]).fine();
+    assert_eq!(place.run(["scan", "new.maple", "--count"]).fine().text(), "3000\n");
+    if std::path::Path::new("/usr/bin/mdb_dump").exists() {
+        let dump = place.feed_program("/usr/bin/mdb_dump", ["-a", "old"], b"").fine();
+        place.feed(["load", "dumped.maple"], &dump.out).fine();
+        let all = |store: &str| place.run(["dump", "-a", store]).fine().out;
+        assert!(all("new.maple") == all("dumped.maple"));
+    } else {
+        eprintln!("skipped: mdb_dump not installed (package lmdb-utils)");
+    }
+    for (name, bytes) in
+        [("text", &b"It was a dark and stormy night."[..]), ("empty", b""), ("zeros", &[0; 20_000])]
+    {
+        place.write(name, bytes);
+        place.run(["import", "lmdb", name, "x.maple"]).fails(
+            1,
+            &[&format!("mapleaf: {name}: expected the file or the directory of an LMDB environment")],
+        );
+    }
+    let mut newer = place.read("old/data.mdb");
+    newer[20] = 2;
+    place.write("newer", newer);
+    place
+        .run(["import", "lmdb", "newer", "x.maple"])
+        .fails(1, &["newer: LMDB data version 2; only version 1"]);
+    place.run(["import", "lmdb", "none", "x.maple"]).fails(1, &["mapleaf: none: cannot read"]);
+    assert!(!place.path("x.maple").exists());
+}
+
+#[test]
+fn redb_becomes_tables_of_the_same_types() {
+    use redb::{MultimapTableDefinition, TableDefinition};
+    const NUMBERS: TableDefinition<'_, i64, &str> = TableDefinition::new("numbers");
+    const PAIRS: TableDefinition<'_, (u32, &str, bool), (&[u8], f64)> = TableDefinition::new("pairs");
+    const FIXED: TableDefinition<'_, (u8, u64), [u8; 3]> = TableDefinition::new("fixed");
+    const CHARS: TableDefinition<'_, char, ()> = TableDefinition::new("chars");
+    const OPTION: TableDefinition<'_, &[u8], Option<u16>> = TableDefinition::new("option");
+    const TAGS: MultimapTableDefinition<'_, String, u64> = MultimapTableDefinition::new("tags");
+    let place = Place::new();
+    let long = "x".repeat(70_000);
+    {
+        let db = redb::Database::create(place.path("old.redb")).unwrap();
+        let txn = db.begin_write().unwrap();
+        for number in [i64::MIN, -1, 0, 300] {
+            txn.open_table(NUMBERS).unwrap().insert(number, &*number.to_string()).unwrap();
+        }
+        let mut pairs = txn.open_table(PAIRS).unwrap();
+        pairs.insert((7, "a\0b", true), (&[0, 1][..], -0.5)).unwrap();
+        pairs.insert((7, "", false), (&[][..], f64::INFINITY)).unwrap();
+        pairs.insert((8, &"l".repeat(300)[..], false), (long.as_bytes(), 1.0)).unwrap();
+        drop(pairs);
+        txn.open_table(FIXED).unwrap().insert((1, 2), [1, 2, 3]).unwrap();
+        txn.open_table(CHARS).unwrap().insert('é', ()).unwrap();
+        txn.open_table(OPTION).unwrap().insert(&b"k"[..], Some(7)).unwrap();
+        for value in [70_000, 5] {
+            txn.open_multimap_table(TAGS).unwrap().insert("t".to_owned(), value).unwrap();
+        }
+        txn.commit().unwrap();
+        // While a program has it open.
+        place.run(["import", "redb", "old.redb", "x.maple"]).fails(1, &["old.redb: a program has it open"]);
+    }
+    let said = place.run(["import", "redb", "old.redb", "new.maple"]);
+    assert_eq!((said.code, said.text()), (Some(0), "loaded 12 records into 6 tables\n"), "{said:?}");
+    assert_eq!(said.err.lines().count(), 1, "{}", said.err);
+    assert!(
+        said.err.contains("table \"option\": values of the type ") && said.err.contains("kept as bytes"),
+        "{}",
+        said.err
+    );
+    place.run(["verify", "new.maple"]).fine();
+    let db = open(&place, "new.maple");
+    let r = db.begin_read().unwrap();
+    let numbers: Vec<(i64, &str)> =
+        r.iter(Table::<i64, str>::new("numbers")).unwrap().map(Result::unwrap).collect();
+    assert_eq!(numbers[..2], [(i64::MIN, "-9223372036854775808"), (-1, "-1")]);
+    let pairs: Table<(u32, String, bool), (Vec<u8>, f64)> = Table::new("pairs");
+    let (bytes, float) = r.get(pairs, &(7, "a\0b", true)).unwrap().unwrap();
+    assert_eq!((&*bytes, float), (&[0, 1][..], -0.5));
+    let (bytes, _) = r.get(pairs, &(8, &*"l".repeat(300), false)).unwrap().unwrap();
+    assert!(*bytes == *long.as_bytes());
+    assert_eq!(r.get(Table::<(u8, u64), [u8; 3]>::new("fixed"), &(1, 2)).unwrap(), Some(&[1, 2, 3]));
+    assert_eq!(r.get(Table::<char, ()>::new("chars"), &'é').unwrap(), Some(()));
+    let tags: Vec<u64> =
+        r.values(MultiTable::<str, u64>::new("tags"), "t").unwrap().map(Result::unwrap).collect();
+    assert_eq!(tags, [5, 70_000]);
+    drop((r, db));
+
+    place
+        .run(["import", "redb", "old.redb", "new.maple", "-s", "none"])
+        .fails(1, &["no table \"none\"; there is "]);
+    place.write("text", "It was a dark and stormy night.".repeat(1000));
+    place.run(["import", "redb", "text", "x.maple"]).fails(1, &["mapleaf: text: "]);
+    place.run(["import", "redb", "none", "x.maple"]).fails(1, &["mapleaf: none: "]);
+    // Damage is an error, whatever redb makes of it.
+    let whole = place.read("old.redb");
+    for page in (1..whole.len() / 4096).step_by(1 + whole.len() / 4096 / 40) {
+        let mut damaged = whole.clone();
+        damaged[page * 4096..(page + 1) * 4096].iter_mut().step_by(3).for_each(|byte| *byte ^= 0xff);
+        place.write("damaged", &damaged);
+        let run = place.run(["import", "redb", "damaged", "damaged.maple"]);
+        assert!(matches!(run.code, Some(0 | 1)) && !run.err.contains("panicked"), "{page}: {run:?}");
+        let _ = std::fs::remove_file(place.path("damaged.maple"));
+    }
+    assert!(!place.path("x.maple").exists());
+}
+
+#[test]
+fn sqlite_rows_become_tuples() {
+    let place = Place::new();
+    let db = Connection::open(place.path("old.db")).unwrap();
+    db.execute_batch(
+        "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL, age INT, photo BLOB);
+         INSERT INTO users VALUES (7, 'ann', 30, x'00ff'), (-8, 'b''o', NULL, NULL);
+         CREATE TABLE \"odd \"\"name\"\"\" (a TEXT NOT NULL, b INT NOT NULL, PRIMARY KEY (b, a)) WITHOUT ROWID;
+         INSERT INTO \"odd \"\"name\"\"\" VALUES ('x', 2), ('y', 1);
+         CREATE TABLE nokey (rowid TEXT NOT NULL, any);
+         INSERT INTO nokey VALUES ('one', 1), ('two', 2.5), ('three', 'x'), ('four', x'01'), ('five', NULL);
+         CREATE TABLE empty (k TEXT PRIMARY KEY, v REAL NOT NULL, w VARCHAR(3), x);
+         CREATE VIEW view AS SELECT * FROM users;
+         CREATE INDEX ages ON users (age);",
+    )
+    .unwrap();
+    // Others have it open, and write.
+    db.execute_batch("BEGIN IMMEDIATE; INSERT INTO users VALUES (9, 'later', 1, NULL)").unwrap();
+    assert_eq!(
+        place.run(["import", "sqlite", "old.db", "new.maple"]).fine().text(),
+        "loaded 9 records into 4 tables\n"
+    );
+    db.execute_batch("ROLLBACK").unwrap();
+    place.run(["verify", "new.maple"]).fine();
+    let tables = place.run(["tables", "new.maple"]).fine();
+    let types: Vec<&str> =
+        tables.text().lines().map(|line| line.split_once(" levels  ").unwrap().1).collect();
+    let any = "enum{0:Integer(i64),1:Real(f64),2:Text(str),3:Blob(bytes)}";
+    assert_eq!(
+        types,
+        [
+            "str -> (f64,option(str),option(bytes))",
+            &format!("i64 -> (str,option({any}))"),
+            "(i64,str) -> unit",
+            "i64 -> (str,option(i64),option(bytes))",
+        ]
+    );
+    let scan = |table: &str| place.run(["scan", "new.maple", "-s", table]).fine().text().to_owned();
+    assert_eq!(scan("users"), "-8\t[\"b'o\",null,null]\n7\t[\"ann\",30,\"\\\\00\\\\ff\"]\n");
+    assert_eq!(scan("odd \"name\""), "[1,\"y\"]\t[]\n[2,\"x\"]\t[]\n");
+    assert_eq!(
+        scan("nokey"),
+        "1\t[\"one\",{\"Integer\":[1]}]\n2\t[\"two\",{\"Real\":[2.5]}]\n3\t[\"three\",{\"Text\":[\"x\"]}]\n\
+         4\t[\"four\",{\"Blob\":[\"\\\\01\"]}]\n5\t[\"five\",null]\n"
+    );
+    let store = open(&place, "new.maple");
+    let r = store.begin_read().unwrap();
+    let users: Table<i64, (String, Option<i64>, Option<Vec<u8>>)> = Table::new("users");
+    let (name, age, photo) = r.get(users, &7).unwrap().unwrap();
+    assert_eq!((&*name, age, photo.as_deref()), ("ann", Some(30), Some(&[0, 255][..])));
+    drop((r, store));
+
+    place
+        .run(["import", "sqlite", "old.db", "x.maple", "-s", "view"])
+        .fails(1, &["no table \"view\"; there is \"empty\""]);
+    db.execute_batch(
+        "CREATE TABLE bad (id INTEGER PRIMARY KEY, t TEXT); INSERT INTO bad VALUES (1, CAST(x'ff' AS TEXT))",
+    )
+    .unwrap();
+    place.run(["import", "sqlite", "old.db", "x.maple", "-s", "bad"]).fails(
+        1,
+        &["old.db: row 1 of table \"bad\": column \"t\": a text that is not UTF-8", "nothing was loaded"],
+    );
+    for name in ["text", "empty"] {
+        place.write(name, if name == "text" { "It was a dark and stormy night. " } else { "" });
+        place
+            .run(["import", "sqlite", name, "x.maple"])
+            .fails(1, &[&format!("mapleaf: {name}: expected a database of SQLite 3")]);
+    }
+    place.run(["import", "sqlite", "none", "x.maple"]).fails(1, &["mapleaf: none: cannot read"]);
+    let whole = place.read("old.db");
+    for page in 1..whole.len() / 4096 {
+        let mut damaged = whole.clone();
+        damaged[page * 4096..(page + 1) * 4096].iter_mut().step_by(3).for_each(|byte| *byte ^= 0xff);
+        place.write("damaged", &damaged);
+        let run = place.run(["import", "sqlite", "damaged", "damaged.maple"]);
+        assert!(matches!(run.code, Some(0 | 1)) && !run.err.contains("panicked"), "{page}: {run:?}");
+        let _ = std::fs::remove_file(place.path("damaged.maple"));
+    }
+    assert!(!place.path("x.maple").exists());
+}
