@@ -184,7 +184,7 @@ fn command(words: &[&str], file: &Path, more: &[(&str, Option<&OsStr>)]) -> Resu
     Cli::try_parse_from(args).map_err(|error| Failure::Usage(error.to_string()))?.command.run()
 }
 
-fn given<'w>(is_given: bool, word: &'w str) -> &'w str {
+fn given(is_given: bool, word: &str) -> &str {
     if is_given { word } else { "" }
 }
 

@@ -7,9 +7,10 @@ use crate::commands::{
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
 use clap::{Args, Parser, Subcommand};
-use mapleaf::{Database, ReadTxn, TableInfo};
+use mapleaf::{Database, ReadTxn, TableInfo, WriteTxn};
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Looks into, checks, fills and changes mapleaf stores.
 #[derive(Debug, Parser)]
@@ -197,6 +198,32 @@ impl SnapshotArg {
         Ok(match &self.snapshot {
             Some(name) => db.read_snapshot(name)?,
             None => db.begin_read()?,
+        })
+    }
+}
+
+/// `--wait TIME`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct TurnArg {
+    /// Wait no longer than this, such as 2s, while another process writes; by default until it ends
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
+}
+
+impl TurnArg {
+    /// The turn to write.
+    pub fn begin(self, db: &Database) -> Result<WriteTxn> {
+        let Some(wait) = self.wait else { return Ok(db.begin_write()?) };
+        let deadline = Instant::now().checked_add(wait);
+        let txn = match deadline {
+            Some(deadline) => db.begin_write_deadline(deadline)?,
+            None => Some(db.begin_write()?),
+        };
+        txn.ok_or_else(|| {
+            let wait = humantime::format_duration(wait);
+            Failure::problem(format!(
+                "another process writes, and did not end within {wait}; nothing was done: try again, or wait longer"
+            ))
         })
     }
 }

@@ -4,6 +4,7 @@
 //! all is put in one txn or nothing is; a file that was made for it is removed again. Leaves to others: where records
 //! come from ([`crate::commands::load`], [`crate::commands::import`]).
 
+use crate::cli::TurnArg;
 use crate::failure::{Failure, Outcome, Result, tell};
 use crate::output::{print_json, print_line};
 use crate::store::{open_to_write, remove_new};
@@ -25,6 +26,8 @@ pub struct Into<'i> {
     pub batch: Option<u64>,
     /// Keys that are there keep their values.
     pub no_overwrite: bool,
+    /// How long to wait for the turn to write.
+    pub turn: TurnArg,
 }
 
 impl Into<'_> {
@@ -106,7 +109,7 @@ impl Intake<'_> {
     pub fn txn(&mut self) -> Result<&mut WriteTxn> {
         Ok(match &mut self.txn {
             Some(txn) => txn,
-            none => none.insert(self.db.begin_write()?),
+            none => none.insert(self.into.turn.begin(self.db)?),
         })
     }
 

@@ -283,7 +283,8 @@ fn sqlite_rows_become_tuples() {
     );
     let store = open(&place, "new.maple");
     let r = store.begin_read().unwrap();
-    let users: Table<i64, (String, Option<i64>, Option<Vec<u8>>)> = Table::new("users");
+    type User = (String, Option<i64>, Option<Vec<u8>>);
+    let users: Table<i64, User> = Table::new("users");
     let (name, age, photo) = r.get(users, &7).unwrap().unwrap();
     assert_eq!((&*name, age, photo.as_deref()), ("ann", Some(30), Some(&[0, 255][..])));
     drop((r, store));

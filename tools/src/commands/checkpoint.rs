@@ -1,9 +1,10 @@
 //! `mapleaf checkpoint`: everything committed is brought to its place, and the log is empty.
 
+use crate::cli::JsonArg;
 use crate::failure::{Outcome, Result};
-use crate::output::print;
+use crate::output::{print_json, print_line};
 use crate::store::open_to_write;
-use std::io::Write;
+use serde_json::json;
 use std::path::PathBuf;
 
 /// The arguments of checkpoint.
@@ -14,6 +15,8 @@ use std::path::PathBuf;
 pub struct Args {
     /// The store
     pub file: PathBuf,
+    #[command(flatten)]
+    json: JsonArg,
 }
 
 /// Runs it.
@@ -21,7 +24,10 @@ pub fn run(args: &Args) -> Result {
     let db = open_to_write(&args.file, false, None)?;
     db.checkpoint()?;
     let (txn, replayed) = (db.begin_read()?.txn_id(), db.counters().replayed_txns);
-    print(|output| Ok(writeln!(output, "txn {txn}; {replayed} txns were replayed from the log")?))?;
+    match args.json.json {
+        true => print_json(&json!({ "txn": txn, "replayed_txns": replayed }))?,
+        false => print_line(&format!("txn {txn}; {replayed} txns were replayed from the log"))?,
+    };
     db.close()?;
     Ok(Outcome::Fine)
 }

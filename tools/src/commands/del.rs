@@ -1,6 +1,6 @@
 //! `mapleaf del`: removing a key, or one of its values in a multimap, in a txn of its own.
 
-use crate::cli::{FormatArgs, JsonArg, TableArg};
+use crate::cli::{FormatArgs, JsonArg, TableArg, TurnArg};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, print, print_document};
 use crate::store::{choose, open_to_write, shown};
@@ -20,6 +20,8 @@ pub struct Args {
     pub file: PathBuf,
     #[command(flatten)]
     what: What,
+    #[command(flatten)]
+    turn: TurnArg,
 }
 
 /// What is deleted.
@@ -42,7 +44,7 @@ pub struct What {
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let db = open_to_write(&args.file, false, None)?;
-    let mut txn = db.begin_write()?;
+    let mut txn = args.turn.begin(&db)?;
     let table = args.what.delete(&mut txn, None)?;
     txn.commit()?;
     print(|output| args.what.print(&table, output))

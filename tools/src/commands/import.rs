@@ -13,7 +13,7 @@ mod redb;
 mod sqlite;
 
 use super::load::{Input, parse_page_size};
-use crate::cli::{Codecs, FormatArgs, JsonArg};
+use crate::cli::{Codecs, FormatArgs, JsonArg, TurnArg};
 use crate::columns::Columns;
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, type_name};
@@ -115,6 +115,8 @@ pub struct Target {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     batch: Option<u64>,
     #[command(flatten)]
+    turn: TurnArg,
+    #[command(flatten)]
     json: JsonArg,
 }
 
@@ -127,6 +129,7 @@ impl Target {
             page_size: self.page_size,
             batch: self.batch,
             no_overwrite: self.no_overwrite,
+            turn: self.turn,
         };
         into.fill(put)
     }

@@ -3,7 +3,7 @@
 //! Promises: without `--batch` all is loaded in one txn or nothing is. A dump that is cut or damaged anywhere leaves the file as it
 //! was; a file that this load made is removed again. Memory: the largest record, and what a write txn keeps.
 
-use crate::cli::JsonArg;
+use crate::cli::{JsonArg, TurnArg};
 use crate::dump_text::{Header, ReadError, Reader};
 use crate::failure::{Failure, Result, tell};
 use crate::intake::{Intake, Into};
@@ -56,6 +56,8 @@ pub struct Args {
     #[arg(short = 'q', long, conflicts_with = "json")]
     quiet: bool,
     #[command(flatten)]
+    turn: TurnArg,
+    #[command(flatten)]
     json: JsonArg,
 }
 
@@ -90,6 +92,7 @@ pub fn run(args: &Args) -> Result {
         page_size: args.page_size.or(page_size),
         batch: args.batch,
         no_overwrite: args.no_overwrite,
+        turn: args.turn,
     };
     let counts = into.fill(|intake| {
         let mut load = Load { args, name: &name, meter: &meter, intake };

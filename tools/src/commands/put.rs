@@ -1,6 +1,6 @@
 //! `mapleaf put`: a value at a key, in a txn of its own.
 
-use crate::cli::{FormatArgs, JsonArg, TableArg};
+use crate::cli::{FormatArgs, JsonArg, TableArg, TurnArg};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, print, print_document};
 use crate::store::{MAIN, choose_if_any, open_to_write, remove_new, shown};
@@ -24,6 +24,8 @@ pub struct Args {
     /// Bytes of a page of a new store: a power of two from 4096 to 65536
     #[arg(long, value_name = "BYTES", requires = "create", value_parser = super::load::parse_page_size)]
     page_size: Option<usize>,
+    #[command(flatten)]
+    turn: TurnArg,
 }
 
 /// What is put.
@@ -59,7 +61,7 @@ pub fn run(args: &Args) -> Result {
     let from_file = what.bytes_from_a_file()?;
     let existed = fs::symlink_metadata(&args.file).is_ok();
     let db = open_to_write(&args.file, what.create, args.page_size)?;
-    let put = put(&db, what, from_file.as_deref());
+    let put = put(&db, args, from_file.as_deref());
     if put.is_err() && !existed {
         remove_new(&db, &args.file);
     }
@@ -67,9 +69,9 @@ pub fn run(args: &Args) -> Result {
     print(|output| what.print(&put, output))
 }
 
-fn put(db: &Database, what: &What, from_file: Option<&[u8]>) -> Result<Put> {
-    let mut txn = db.begin_write()?;
-    let put = what.put(&mut txn, None, from_file)?;
+fn put(db: &Database, args: &Args, from_file: Option<&[u8]>) -> Result<Put> {
+    let mut txn = args.turn.begin(db)?;
+    let put = args.what.put(&mut txn, None, from_file)?;
     txn.commit()?;
     Ok(put)
 }

@@ -169,6 +169,7 @@ enum Next {
 }
 
 /// The txn that is under way.
+#[expect(clippy::large_enum_variant, reason = "there is only one")]
 enum Txn {
     None,
     Read(ReadTxn),
@@ -220,8 +221,7 @@ impl Session {
             self.file.display(),
             self.db.begin_read()?.tables()?.len()
         ))?;
-        loop {
-            let Some(line) = editor.line(&self.prompt(), self)? else { break };
+        while let Some(line) = editor.line(&self.prompt(), self)? {
             match self.line(&line) {
                 Ok(Next::Line) => {}
                 Ok(Next::End) => break,

@@ -1,13 +1,14 @@
 //! `mapleaf snapshot`: states of the store that have a name and stay until they are dropped.
 
-use crate::cli::{JsonArg, LogArg};
+use crate::cli::{JsonArg, LogArg, TurnArg};
 use crate::failure::{Outcome, Result};
 use crate::output::{Output, print, print_json, print_line};
 use crate::store::{open_to_read, open_to_write, shown};
-use mapleaf::{Error, StoredSnapshot};
+use mapleaf::{Error, StoredSnapshot, WriteTxn};
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// The arguments of snapshot.
@@ -37,6 +38,10 @@ enum Action {
         file: PathBuf,
         /// The name
         name: String,
+        #[command(flatten)]
+        turn: TurnArg,
+        #[command(flatten)]
+        json: JsonArg,
     },
     /// Take a snapshot's name away, so that what only it keeps comes free
     Drop {
@@ -44,6 +49,10 @@ enum Action {
         file: PathBuf,
         /// The name
         name: String,
+        #[command(flatten)]
+        turn: TurnArg,
+        #[command(flatten)]
+        json: JsonArg,
     },
 }
 
@@ -80,22 +89,37 @@ pub fn run(args: &Args) -> Result {
                 false => print(|output| print_table(&snapshots, output)),
             }
         }
-        Action::Create { file, name } => {
-            let db = open_to_write(file, false, None)?;
-            db.write(|w| w.create_snapshot(name))?;
-            db.close()?;
-            Ok(Outcome::Fine)
+        Action::Create { file, name, turn, json } => {
+            let txn = change(file, *turn, |txn| Ok(txn.create_snapshot(name)?))?;
+            told(json, &json!({ "snapshot": name, "created": true, "txn": txn }))
         }
-        Action::Drop { file, name } => {
-            let db = open_to_write(file, false, None)?;
-            if !db.write(|w| w.drop_snapshot(name))? {
-                let known = db.begin_read()?.snapshots()?.into_iter().map(|snapshot| snapshot.name).collect();
-                return Err(Error::SnapshotNotFound { name: name.clone(), known }.into());
-            }
-            db.close()?;
-            Ok(Outcome::Fine)
+        Action::Drop { file, name, turn, json } => {
+            let txn = change(file, *turn, |txn| {
+                if txn.drop_snapshot(name)? {
+                    return Ok(());
+                }
+                let known = txn.snapshots()?.into_iter().map(|snapshot| snapshot.name).collect();
+                Err(Error::SnapshotNotFound { name: name.clone(), known }.into())
+            })?;
+            told(json, &json!({ "snapshot": name, "dropped": true, "txn": txn }))
         }
     }
+}
+
+/// Changes the store in a txn of its own, and returns which.
+fn change(file: &Path, turn: TurnArg, change: impl FnOnce(&mut WriteTxn) -> Result<()>) -> Result<u64> {
+    let db = open_to_write(file, false, None)?;
+    let mut txn = turn.begin(&db)?;
+    let id = txn.txn_id();
+    change(&mut txn)?;
+    txn.commit()?;
+    db.close()?;
+    Ok(id)
+}
+
+/// Who asks for no JSON knows already.
+fn told(json: &JsonArg, document: &Value) -> Result {
+    if json.json { print_json(document) } else { Ok(Outcome::Fine) }
 }
 
 /// What JSON says of one.

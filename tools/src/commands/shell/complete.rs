@@ -92,8 +92,11 @@ pub struct Words {
     tables: Vec<TableInfo>,
     current: Option<String>,
     savepoints: Vec<String>,
-    keys: Box<dyn Fn(&TableInfo, &str) -> Vec<String>>,
+    keys: Keys,
 }
+
+/// Looks up the keys of a table that begin with what is typed.
+type Keys = Box<dyn Fn(&TableInfo, &str) -> Vec<String>>;
 
 impl Words {
     fn of(session: &Session) -> Self {
