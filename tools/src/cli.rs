@@ -1,8 +1,9 @@
 //! The command line: the list of commands, and the arguments that several of them share.
 
 use crate::commands::{
-    backup, bench, checkpoint, compact, completions, copy, del, diff, dump, export, get, import, load, man, map, page,
-    put, readers, restore, salvage, scan, shell, snapshot, stat, tables, verify, watch,
+    backup, bench, checkpoint, compact, completions, copy, del, diff, dump, explore, export, get, import,
+    load, man, map, page, put, readers, restore, salvage, scan, shell, snapshot, stat, tables, tree, verify,
+    watch,
 };
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
@@ -85,6 +86,10 @@ pub enum Command {
     Page(page::Args),
     /// Draw which page is what, in the terminal or as a picture
     Map(map::Args),
+    /// Walk through a store page by page, in the terminal
+    Explore(explore::Args),
+    /// Draw a table's tree, in the terminal or as a picture
+    Tree(tree::Args),
     /// Bring everything committed to its place, replaying the log of a store that was not closed
     Checkpoint(checkpoint::Args),
     /// Measure how fast a store is on this machine and file system
@@ -122,6 +127,8 @@ impl Command {
             Command::Snapshot(args) => snapshot::run(args),
             Command::Page(args) => page::run(args),
             Command::Map(args) => map::run(args),
+            Command::Explore(args) => explore::run(args),
+            Command::Tree(args) => tree::run(args),
             Command::Checkpoint(args) => checkpoint::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Completions(args) => completions::run(args),
@@ -155,6 +162,8 @@ impl Command {
             Command::Snapshot(args) => args.file(),
             Command::Page(args) => &args.file,
             Command::Map(args) => &args.file,
+            Command::Explore(args) => &args.file,
+            Command::Tree(args) => &args.file,
             Command::Checkpoint(args) => &args.file,
             Command::Bench(_) | Command::Completions(_) | Command::Man(_) => return None,
         })
@@ -237,7 +246,7 @@ pub struct JsonArg {
 }
 
 /// How keys and values are typed and shown.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct FormatArgs {
     /// How keys are typed and shown: auto (by the stored type), utf8, hex, escaped (\xx for a byte), base64, or a type, such as u64,
     /// time, '(str,u8)' or 'option(str)'; a tuple is a list in JSON

@@ -58,6 +58,14 @@ impl Failure {
         }
     }
 
+    /// What is wrong, in words.
+    pub fn message(&self) -> String {
+        match self {
+            Failure::OutputClosed => "nobody reads the output any more".into(),
+            Failure::Usage(message) | Failure::Problem { message, .. } => message.clone(),
+        }
+    }
+
     /// Tells the user and gives the exit code.
     pub fn report(&self, store: Option<&Path>) -> ExitCode {
         match self {

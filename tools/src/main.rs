@@ -9,6 +9,7 @@ mod columns;
 mod commands;
 mod drawing;
 mod dump_text;
+mod explorer;
 mod failure;
 mod formats;
 mod intake;
@@ -19,6 +20,7 @@ mod space_map;
 mod store;
 mod types;
 mod terminal;
+mod tree_sketch;
 
 use clap::Parser;
 use failure::Outcome;

@@ -107,6 +107,7 @@ enum Kind {
     Value,
     Set,
     Unread,
+    Used,
     Meta,
     Catalog,
     List,
@@ -128,6 +129,7 @@ const KINDS: [(&str, char, Color); 17] = [
     ("large value", 'V', Color(0xe8, 0xa3, 0x3d)),
     ("values of a key", 'S', Color(0x8e, 0x6b, 0xb8)),
     ("large values, values of a key", 'U', Color(0xf0, 0xd3, 0xa0)),
+    ("in use", 'U', Color(0x5b, 0xa3, 0xd9)),
     ("meta", 'M', Color(0x11, 0x11, 0x11)),
     ("catalog", 'C', Color(0x6b, 0x4a, 0x2f)),
     ("list of snapshots", 'N', Color(0xa8, 0x7b, 0x55)),
@@ -186,6 +188,8 @@ pub struct Plot {
     by: By,
     pages_per_cell: u64,
     cells: Vec<BTreeMap<Class, u64>>,
+    /// What pages are that were not looked at.
+    unread: Kind,
 }
 
 impl Plot {
@@ -193,7 +197,12 @@ impl Plot {
     pub fn new(whole: Whole, by: By, most_cells: u64) -> Self {
         let pages_per_cell = whole.page_count.div_ceil(most_cells.max(1)).next_power_of_two();
         let cells = vec![BTreeMap::new(); whole.page_count.div_ceil(pages_per_cell) as usize];
-        Plot { whole, by, pages_per_cell, cells }
+        Plot { whole, by, pages_per_cell, cells, unread: Kind::Unread }
+    }
+
+    /// Of what [`PageDetail::Space`] tells.
+    pub fn of_space(whole: Whole, most_cells: u64) -> Self {
+        Plot { unread: Kind::Used, ..Plot::new(whole, By::Kind, most_cells) }
     }
 
     /// Takes in what some pages are.
@@ -225,7 +234,7 @@ impl Plot {
             PageUse::Free => Kind::Free,
             PageUse::Hole => Kind::Hole,
             PageUse::Damaged => Kind::Damaged,
-            PageUse::Unread { .. } => Kind::Unread,
+            PageUse::Unread { .. } => self.unread,
             _ => Kind::Other,
         };
         match (self.by, run.what) {
@@ -376,7 +385,7 @@ impl SpaceMap {
     }
 
     /// The letter of what most of a cell is; a small one where it is not all of it.
-    fn letter(&self, cell: usize) -> char {
+    pub fn letter(&self, cell: usize) -> char {
         let parts = &self.cells[cell];
         let Some((entry, _)) = parts.iter().max_by_key(|(_, pages)| *pages) else { return ' ' };
         match (self.legend[*entry].letter, parts.len()) {
@@ -494,16 +503,19 @@ impl SpaceMap {
         drawing
     }
 
-    /// A cell in parts; none is narrower than what can be seen.
+    /// A cell in parts; damage is always wide enough to be seen.
     fn draw_cell(&self, drawing: &mut Drawing, cell: usize, (x, y): (f32, f32), side: f32) {
         let gap = if side >= 12.0 { 1.0 } else { 0.0 };
         let (parts, side) = (&self.cells[cell], side - gap);
         let all: u64 = parts.iter().map(|(_, pages)| pages).sum();
-        let share = |pages: &u64| (*pages as f32 / all.max(1) as f32).max(0.12);
-        let shares: f32 = parts.iter().map(|(_, pages)| share(pages)).sum();
+        let share = |entry: &usize, pages: &u64| {
+            let least = if self.legend[*entry].color == KINDS[Kind::Damaged as usize].2 { 0.2 } else { 0.0 };
+            (*pages as f32 / all.max(1) as f32).max(least)
+        };
+        let shares: f32 = parts.iter().map(|(entry, pages)| share(entry, pages)).sum();
         let mut at = x;
         for (entry, pages) in parts {
-            let width = side * share(pages) / shares;
+            let width = side * share(entry, pages) / shares;
             drawing.rect((at, y), (width, side), self.legend[*entry].color);
             at += width;
         }
@@ -559,7 +571,7 @@ fn code(color: Color, colors: Colors) -> String {
 }
 
 /// About the nearest of the 216 colours and 24 greys of a terminal of 256.
-fn nearest(Color(red, green, blue): Color) -> u8 {
+pub fn nearest(Color(red, green, blue): Color) -> u8 {
     let step = |part: u8| if part < 48 { 0 } else { (u16::from(part) - 35) as u8 / 40 };
     match red.abs_diff(green).max(green.abs_diff(blue)) {
         0..10 if (8..=238).contains(&red) => 232 + (red - 3) / 10,
@@ -577,11 +589,12 @@ fn counted(count: u64, what: &str) -> String {
     format!("{} {what}{plural}", HumanCount(count))
 }
 
-/// The first of its characters, if there are more.
+/// The text on one line, and the first of its characters, if there are more: what would steer a terminal is replaced.
 pub fn shorten(text: &str, most: usize) -> String {
+    let plain = text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter });
     match text.chars().count() > most {
-        true => format!("{}..", text.chars().take(most - 2).collect::<String>()),
-        false => text.to_owned(),
+        true => plain.take(most.saturating_sub(2)).chain("..".chars()).collect(),
+        false => plain.collect(),
     }
 }
 
@@ -680,7 +693,7 @@ K kept by stored snapshots              2 pages       8 KiB    8.3 %
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let random = seed >> 33;
             let place = at as f64 / page_count as f64;
-            let len = (1 + random % 300 * (1 + random % 7000 / 6990 * 2000)).min(page_count - at);
+            let len = (1 + random % 300 * (1 + (random / 100) % 700 / 695 * 500)).min(page_count - at);
             let birth = Some(1200 - (1200.0 * (1.0 - place) * ((random % 97) as f64 / 97.0)) as u64);
             let table = 2 + (place * 5.0) as u32 + (random % 11 / 10) as u32;
             let what = match random % 100 {

@@ -132,10 +132,90 @@ fn pictures_are_written_as_their_names_say() {
 fn what_is_no_store_is_an_error() {
     let place = Place::new();
     place.write("text", "not a store".repeat(999));
-    for command in ["map"] {
+    for command in ["map", "tree"] {
         place.run([command, "missing.maple"]).fails(1, &["missing.maple: no such file"]);
         place.run([command, "text"]).fails(1, &["text: not a mapleaf store"]);
     }
+}
+
+/// The text with `page N` for every page, for where a page is does not matter here.
+fn without_pages(text: &str) -> String {
+    let mut parts = text.split("page ");
+    let mut plain = parts.next().unwrap().to_owned();
+    for part in parts {
+        plain.push_str("page N");
+        plain.push_str(part.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+    }
+    plain
+}
+
+#[test]
+fn a_tree_as_text() {
+    let place = store();
+    let tags = place.run(["tree", "s.maple", "-s", "tags"]).fine();
+    let wanted = "\
+s.maple, table \"tags\", txn 19: 2,000 values on 2 levels
+
+page N  level 1, txn 5, 3 % full, 4 children, 2,000 entries; all keys
+├─ page N  leaf, txn 5, 55 % full, 5 keys, 931 entries, 1 apart; below tag 12
+├─ page N  leaf, txn 5, 96 % full, 7 keys, 471 entries; from tag 12 to tag 19
+├─ page N  leaf, txn 5, 68 % full, 5 keys, 331 entries; from tag 19 to tag 6
+└─ page N  leaf, txn 5, 55 % full, 4 keys, 267 entries; from tag 6
+";
+    assert_eq!(without_pages(tags.text()), wanted);
+    let users = place.run(["tree", "s.maple", "-s", "users", "--children", "2"]).fine();
+    let lines: Vec<&str> = users.text().lines().collect();
+    assert_eq!((lines.len(), lines[4]), (6, "┊  15 more"), "{lines:#?}");
+}
+
+#[test]
+fn a_tree_as_json_has_all_that_stat_counts() {
+    let place = store();
+    let stat = place.run(["stat", "--json", "s.maple"]).fine().json();
+    for table in stat["tables"].as_array().unwrap() {
+        let name = table["name"].as_str().unwrap();
+        let tree = place.run(["tree", "--json", "s.maple", "-s", name, "--children", "999"]).fine().json();
+        assert_eq!((&tree["table"], &tree["entries"]), (&table["name"], &tree["root"]["entries"]));
+        let mut levels = vec![(0, 0, 0); tree["levels"].as_u64().unwrap() as usize];
+        fn count(page: &serde_json::Value, levels: &mut Vec<(u64, u64, u64)>) {
+            let number = |field: &str| page[field].as_u64().unwrap();
+            let level = &mut levels[number("level") as usize];
+            *level = (level.0 + 1, level.1 + number("items"), level.2 + number("used_bytes"));
+            page["children"].as_array().unwrap().iter().for_each(|child| count(child, levels));
+        }
+        count(&tree["root"], &mut levels);
+        for (counted, stat) in levels.iter().zip(table["level_stats"].as_array().unwrap()) {
+            let number = |field: &str| stat[field].as_u64().unwrap();
+            assert_eq!(*counted, (number("pages"), number("entries"), number("used_bytes")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_tree_as_a_picture_and_of_what_is_not_there() {
+    let place = store();
+    place.run(["tree", "s.maple", "-s", "users", "-o", "users.svg"]).fine();
+    let svg = String::from_utf8(place.read("users.svg")).unwrap();
+    assert!(svg.contains("1,500 entries on 2 levels") && svg.contains(">leaves</text>"), "{svg}");
+    place.run(["tree", "s.maple", "-s", "users", "-o", "users.png"]).fine();
+    assert!(place.read("users.png").starts_with(b"\x89PNG"));
+    place.run(["tree", "s.maple", "-s", "users", "-o", "users"]).fails(2, &[".svg or .png"]);
+    place.run(["tree", "s.maple", "-s", "nobody"]).fails(1, &["no table \"nobody\"", "\"users\""]);
+    place.run(["tree", "s.maple"]).fails(1, &["which table? give -s TABLE"]);
+    let before = place.run(["tree", "s.maple", "-s", "photos", "--snapshot", "before"]).fine();
+    assert!(before.text().contains(": 4 entries on 1 levels"), "{}", before.text());
+}
+
+#[test]
+fn damage_is_in_the_tree() {
+    let place = store();
+    let root = open(&place.path("s.maple")).begin_read().unwrap().root_page("users").unwrap().unwrap();
+    let mut bytes = place.read("s.maple");
+    bytes[root.page as usize * 4096 + 100] ^= 1;
+    place.write("s.maple", bytes);
+    let run = place.run(["tree", "s.maple", "-s", "users"]);
+    let run = run.fails(1, &[&format!("damaged: page {}", root.page), "mapleaf verify"]);
+    assert!(run.text().contains("level 1, damaged: checksum"), "{}", run.text());
 }
 
 #[test]
@@ -171,5 +251,13 @@ fn pictures_to_look_at() {
             let picture = directory.join(format!("{by}-{scale}.png"));
             place.run(["map", "s.maple", "--by", by, "-o", picture.to_str().unwrap()]).fine();
         }
+        for table in ["events", "users", "photos", "tags"] {
+            let picture = directory.join(format!("tree-{table}-{scale}.png"));
+            place.run(["tree", "s.maple", "-s", table, "-o", picture.to_str().unwrap()]).fine();
+            let text = place.run(["tree", "s.maple", "-s", table]).fine();
+            std::fs::write(directory.join(format!("tree-{table}-{scale}.txt")), text.text()).unwrap();
+        }
+        let text = place.run(["map", "s.maple"]).fine();
+        std::fs::write(directory.join(format!("map-{scale}.txt")), text.text()).unwrap();
     }
 }

@@ -88,7 +88,7 @@ fn print_page(dump: &PageDump, output: &mut Output) -> Result<()> {
 }
 
 /// The page as lines of `offset  bytes  label: value`.
-fn lines(bytes: &[u8], fields: &[Field]) -> Vec<String> {
+pub fn lines(bytes: &[u8], fields: &[Field]) -> Vec<String> {
     let mut lines = Vec::new();
     let mut shown = 0;
     for field in fields {

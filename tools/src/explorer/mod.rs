@@ -1,0 +1,290 @@
+//! Walking through a store page by page: tables, branches, leaves, entries, bytes.
+//!
+//! Owns: [`Explorer`], where one is and what a key does. What is walked through is one snapshot, held until a newer one is
+//! asked for; beside it [`Live`] says, about once a second, how the store does now. Leaves to others: how that looks
+//! ([`view`]), and the terminal ([`crate::commands::explore`]).
+
+pub mod view;
+
+use crate::cli::{Codecs, FormatArgs};
+use crate::commands::map::whole;
+use crate::failure::Result;
+use crate::space_map::{Plot, SpaceMap};
+use crate::tree_sketch::range;
+use mapleaf::{Database, PageDetail, PageRef, ReadTxn, Reader, TableInfo, TreeItems, TreePage, TreeValue};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+/// Cells of the small map of space.
+const MAP_CELLS: u64 = 32 * 16;
+
+/// Where one is in a store.
+pub struct Explorer {
+    db: Database,
+    file: String,
+    formats: FormatArgs,
+    txn: ReadTxn,
+    tables: Vec<TableInfo>,
+    /// From the tables down to what is shown.
+    path: Vec<Place>,
+    live: Live,
+    /// What the last key could not do.
+    message: Option<String>,
+    /// Lines of the list that were shown last.
+    height: usize,
+}
+
+/// How the store does now.
+struct Live {
+    newest: u64,
+    readers: Vec<Reader>,
+    space: SpaceMap,
+}
+
+/// Something that is shown, and which line of it is selected.
+struct Place {
+    what: What,
+    selected: u64,
+    /// The first line that is shown.
+    top: u64,
+}
+
+enum What {
+    Tables,
+    Page { codecs: Codecs, table: usize, page: Box<TreePage>, keys: String },
+    Values { codecs: Codecs, key: Vec<u8>, values: Vec<Vec<u8>> },
+    Value { codecs: Codecs, table: usize, key: Vec<u8>, value: Value },
+    Bytes { page: u64, kind: String, lines: Vec<String> },
+}
+
+/// A value to be shown in bytes.
+enum Value {
+    Here(Vec<u8>),
+    /// A large one, of this length.
+    Large(u64),
+}
+
+/// Bytes of a line of a value.
+const ROW: u64 = 16;
+
+/// What to do after a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// Go on.
+    On,
+    /// It is enough.
+    Quit,
+}
+
+impl Explorer {
+    /// At the tables of the newest state.
+    ///
+    /// # Errors
+    /// Those of reading the catalog and the space records.
+    pub fn new(db: Database, file: String, formats: FormatArgs) -> Result<Self> {
+        let txn = snapshot(&db)?;
+        let (tables, live) = (txn.tables()?, Live::of(&db)?);
+        let path = vec![Place::at(What::Tables)];
+        Ok(Explorer { db, file, formats, txn, tables, path, live, message: None, height: 20 })
+    }
+
+    /// Looks at how the store does now.
+    pub fn refresh(&mut self) {
+        match Live::of(&self.db) {
+            Ok(live) => self.live = live,
+            Err(failure) => self.message = Some(failure.message()),
+        }
+    }
+
+    /// Does what a key asks for.
+    pub fn press(&mut self, key: KeyEvent) -> Next {
+        self.message = None;
+        let (page, last) = (self.height.max(1) as u64, self.lines().saturating_sub(1));
+        let place = self.place();
+        match key.code {
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Next::Quit,
+            KeyCode::Char('q') => return Next::Quit,
+            KeyCode::Up | KeyCode::Char('k') => place.selected = place.selected.saturating_sub(1),
+            KeyCode::Down | KeyCode::Char('j') => place.selected = (place.selected + 1).min(last),
+            KeyCode::PageUp => place.selected = place.selected.saturating_sub(page),
+            KeyCode::PageDown | KeyCode::Char(' ') => {
+                place.selected = place.selected.saturating_add(page).min(last);
+            }
+            KeyCode::Home | KeyCode::Char('g') => place.selected = 0,
+            KeyCode::End | KeyCode::Char('G') => place.selected = last,
+            KeyCode::Enter | KeyCode::Right | KeyCode::Char('l') => self.go(Self::below),
+            KeyCode::Left | KeyCode::Backspace | KeyCode::Esc | KeyCode::Char('h') => {
+                if self.path.len() > 1 {
+                    self.path.pop();
+                }
+            }
+            KeyCode::Char('b') => self.go(Self::bytes),
+            KeyCode::Char('r') => self.renew(),
+            _ => {}
+        }
+        Next::On
+    }
+
+    fn place(&mut self) -> &mut Place {
+        self.path.last_mut().expect("the tables are never left")
+    }
+
+    fn here(&self) -> &Place {
+        self.path.last().expect("the tables are never left")
+    }
+
+    /// How many lines there are.
+    fn lines(&self) -> u64 {
+        match &self.here().what {
+            What::Tables => self.tables.len() as u64,
+            What::Page { page, .. } => match &page.items {
+                TreeItems::Children(children) => children.len() as u64,
+                TreeItems::Entries(entries) => entries.len() as u64,
+            },
+            What::Values { values, .. } => values.len() as u64,
+            What::Value { value, .. } => value.len().div_ceil(ROW).max(1),
+            What::Bytes { lines, .. } => lines.len() as u64,
+        }
+    }
+
+    /// Goes to a place, if there is one; damage is said.
+    fn go(&mut self, find: impl FnOnce(&Self) -> Result<Option<What>>) {
+        match find(self) {
+            Ok(Some(what)) => self.path.push(Place::at(what)),
+            Ok(None) => {}
+            Err(failure) => self.message = Some(failure.message()),
+        }
+    }
+
+    /// What is below the selected line.
+    fn below(&self) -> Result<Option<What>> {
+        let Place { what, selected, .. } = self.here();
+        let selected = *selected as usize;
+        match what {
+            What::Tables => {
+                let Some(table) = self.tables.get(selected) else { return Ok(None) };
+                let root = self.txn.root_page(&table.name)?;
+                root.map(|root| self.page(selected, root, (&[], None))).transpose()
+            }
+            What::Page { table, page, .. } => match &page.items {
+                TreeItems::Children(children) => {
+                    let Some((from, child)) = children.get(selected) else { return Ok(None) };
+                    let to = children.get(selected + 1).map(|(next, _)| &next[..]);
+                    self.page(*table, *child, (from, to)).map(Some)
+                }
+                TreeItems::Entries(entries) => {
+                    let Some((key, value)) = entries.get(selected) else { return Ok(None) };
+                    self.entry(*table, key, value).map(Some)
+                }
+            },
+            What::Values { values, key, .. } => {
+                let Some(value) = values.get(selected) else { return Ok(None) };
+                let key = key.clone();
+                let codecs = self.codecs(usize::MAX);
+                Ok(Some(What::Value { codecs, table: usize::MAX, key, value: Value::Here(value.clone()) }))
+            }
+            What::Value { .. } | What::Bytes { .. } => Ok(None),
+        }
+    }
+
+    fn page(&self, table: usize, reference: PageRef, (from, to): (&[u8], Option<&[u8]>)) -> Result<What> {
+        let codecs = self.codecs(table);
+        let page = Box::new(self.txn.tree_page(&reference)?);
+        let keys = range(&codecs, from, to);
+        Ok(What::Page { codecs, table, page, keys })
+    }
+
+    fn entry(&self, table: usize, key: &[u8], value: &TreeValue) -> Result<What> {
+        let (codecs, key) = (self.codecs(table), key.to_vec());
+        let value = match value {
+            TreeValue::Values(values) => return Ok(What::Values { codecs, key, values: values.clone() }),
+            TreeValue::Set(root) => return self.page(table, *root, (&[], None)),
+            TreeValue::Here(value) => Value::Here(value.clone()),
+            TreeValue::Large { len, .. } => Value::Large(*len),
+            _ => Value::Here(Vec::new()),
+        };
+        Ok(What::Value { codecs, table, key, value })
+    }
+
+    /// The page that is shown, byte by byte.
+    fn bytes(&self) -> Result<Option<What>> {
+        let pages = self.path.iter().rev().find_map(|place| match &place.what {
+            What::Page { page, .. } => Some(page.reference.page),
+            _ => None,
+        });
+        let Some(page) = pages else { return Ok(None) };
+        let dump = self.db.page(page)?;
+        let lines = crate::commands::page::lines(&dump.bytes, &dump.fields);
+        Ok(Some(What::Bytes { page, kind: dump.kind, lines }))
+    }
+
+    /// Lets the snapshot go for the newest one, at its tables.
+    fn renew(&mut self) {
+        let renewed = snapshot(&self.db).and_then(|txn| Ok((txn.tables()?, txn)));
+        match renewed {
+            Ok((tables, txn)) => {
+                (self.txn, self.tables) = (txn, tables);
+                self.path.truncate(1);
+                let last = self.lines().saturating_sub(1);
+                let place = self.place();
+                place.selected = place.selected.min(last);
+                self.refresh();
+            }
+            Err(failure) => self.message = Some(failure.message()),
+        }
+    }
+
+    fn codecs(&self, table: usize) -> Codecs {
+        self.formats.codecs(self.tables.get(table))
+    }
+
+    /// Bytes of a value from `from` on, at most so many.
+    fn part(&self, table: usize, key: &[u8], value: &Value, from: u64, most: u64) -> Result<Vec<u8>> {
+        let end = (from + most).min(value.len());
+        match value {
+            Value::Here(bytes) => Ok(bytes[from as usize..end as usize].to_vec()),
+            Value::Large(_) => {
+                let name = self.tables.get(table).map_or("", |table| &table.name);
+                let Some(table) = self.txn.raw_table(name)? else { return Ok(Vec::new()) };
+                Ok(table.get_part(key, from..end)?.unwrap_or_default().to_vec())
+            }
+        }
+    }
+}
+
+impl Place {
+    fn at(what: What) -> Self {
+        Place { what, selected: 0, top: 0 }
+    }
+
+    /// The first line that is shown of so many, so that the selected one is.
+    fn scroll(&mut self, height: usize) -> u64 {
+        let height = height.max(1) as u64;
+        self.top = self.top.clamp(self.selected.saturating_sub(height - 1), self.selected);
+        self.top
+    }
+}
+
+impl Value {
+    fn len(&self) -> u64 {
+        match self {
+            Value::Here(bytes) => bytes.len() as u64,
+            Value::Large(len) => *len,
+        }
+    }
+}
+
+impl Live {
+    fn of(db: &Database) -> Result<Self> {
+        let readers = db.readers()?;
+        let txn = db.begin_read()?;
+        let mut plot = Plot::of_space(whole(db, &txn)?, MAP_CELLS);
+        txn.visit_pages(PageDetail::Space, &mut |run| plot.add(run))?;
+        Ok(Live { newest: txn.txn_id(), readers, space: plot.finish() })
+    }
+}
+
+fn snapshot(db: &Database) -> Result<ReadTxn> {
+    let mut txn = db.begin_read()?;
+    txn.set_label("mapleaf explore");
+    Ok(txn)
+}
