@@ -8,7 +8,7 @@ use super::{Tree, expect_table};
 use crate::copies::Copies;
 use crate::error::Error;
 use crate::format::{ChildRef, HEADER_LEN, MAX_LEVELS, OverflowRef, SetRef};
-use crate::page::{Branch, LeafView, Stored, leaf_used};
+use crate::page::{Branch, LeafView, Stored, branch, leaf_used};
 use std::collections::BTreeMap;
 
 /// Something in a file that is not as it must be.
@@ -342,10 +342,7 @@ impl Check<'_> {
             self.page(findings, below, level - 1, (low, high));
         }
         expect_count(findings, child, entries);
-        let head = crate::format::header(bytes);
-        let used =
-            HEADER_LEN + count * 24 + usize::from(head.prefix_len.get()) + usize::from(head.cell_bytes.get());
-        self.count(level, count, used);
+        self.count(level, count, branch::used(bytes));
         Ok(())
     }
 
