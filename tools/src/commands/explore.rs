@@ -24,8 +24,9 @@ use std::time::{Duration, Instant};
 pub struct Args {
     /// The store
     pub file: PathBuf,
+    /// How keys and values are shown
     #[command(flatten)]
-    formats: FormatArgs,
+    pub formats: FormatArgs,
     /// Colours
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
     color: When,

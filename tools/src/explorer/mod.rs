@@ -285,6 +285,203 @@ impl Live {
 
 fn snapshot(db: &Database) -> Result<ReadTxn> {
     let mut txn = db.begin_read()?;
-    txn.set_label("mapleaf explore");
+    txn.set_label("explore");
     Ok(txn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use crate::cli::Command;
+    use crate::terminal::Colors;
+    use clap::Parser;
+    use mapleaf::{MultiTable, Table};
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use ratatui::buffer::Buffer;
+
+    const WORDS: Table<str, str> = Table::new("words");
+    const SQUARES: Table<u64, u64> = Table::new("squares");
+    const FILES: Table<str, [u8]> = Table::new("files");
+    const TAGS: MultiTable<str, u32> = MultiTable::new("tags");
+
+    fn formats() -> FormatArgs {
+        let Command::Explore(args) = Cli::parse_from(["mapleaf", "explore", "x"]).command else {
+            panic!("another command")
+        };
+        args.formats
+    }
+
+    fn store() -> Database {
+        let db = Database::in_memory().unwrap();
+        db.write(|w| {
+            (0..2000u64).try_for_each(|i| w.put(SQUARES, &i, &(i * i)).map(drop))?;
+            w.put(WORDS, "leaf", "of a tree,\u{1b}[31m or of paper")?;
+            w.put(WORDS, "maple", "a tree")?;
+            w.put(FILES, "text", &b"sixteen letters, and as many more".repeat(3000))?;
+            (0..3000).try_for_each(|i| w.put_value(TAGS, "many", &i).map(drop))?;
+            (0..3).try_for_each(|i| w.put_value(TAGS, "few", &i).map(drop))
+        })
+        .unwrap();
+        db
+    }
+
+    fn explorer(db: &Database) -> Explorer {
+        Explorer::new(db.clone(), "app.maple".into(), formats()).unwrap()
+    }
+
+    fn press(explorer: &mut Explorer, keys: &[KeyCode]) {
+        for key in keys {
+            assert_eq!(explorer.press(KeyEvent::new(*key, KeyModifiers::NONE)), Next::On);
+        }
+    }
+
+    fn drawn(explorer: &mut Explorer, (width, height): (u16, u16), colors: Colors) -> Buffer {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| view::draw(frame, explorer, colors)).unwrap();
+        terminal.backend().buffer().clone()
+    }
+
+    /// What is on a narrow screen, without page numbers and sizes at the top.
+    fn screen(explorer: &mut Explorer) -> Vec<String> {
+        let buffer = drawn(explorer, (78, 14), Colors::No);
+        let cells = buffer.content.chunks(78);
+        cells
+            .map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>().trim_end().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn from_the_tables_to_the_bytes() {
+        let db = store();
+        let mut explorer = explorer(&db);
+        let tables = screen(&mut explorer);
+        let wanted = [
+            "│\"files\"                             1      1  str -> bytes                  │",
+            "│\"squares\"                       2,000      2  u64 -> u64                    │",
+            "│\"tags\"                          3,003      1  str -> many u32               │",
+            "│\"words\"                             2      1  str -> str                    │",
+        ];
+        assert!(tables[1].starts_with("┌ tables ──") && tables[13].starts_with("↑↓"), "{tables:#?}");
+        assert_eq!(tables[4..8], wanted);
+        press(&mut explorer, &[KeyCode::Down, KeyCode::Enter]);
+        let branch = screen(&mut explorer);
+        assert!(branch[2].contains("branch of level 1, written by txn 2, "), "{branch:#?}");
+        assert!(branch[3].contains("2,000 entries; keys: all keys"), "{branch:#?}");
+        press(&mut explorer, &[KeyCode::End, KeyCode::Enter, KeyCode::End]);
+        let leaf = screen(&mut explorer);
+        assert!(leaf[11].contains("│1999 ") && leaf[11].contains("  3996001"), "{leaf:#?}");
+        press(&mut explorer, &[KeyCode::Enter]);
+        let value = screen(&mut explorer);
+        assert!(value[1].contains("> 1999 ") && value[2].contains("value of 8 bytes"), "{value:#?}");
+        assert!(value[3].contains("3996001"), "{value:#?}");
+        assert!(value[5].contains("00000000  00 00 00 00 00 3c f9 61"), "{value:#?}");
+        press(&mut explorer, &[KeyCode::Esc, KeyCode::Char('b')]);
+        let bytes = screen(&mut explorer);
+        assert!(bytes[4].contains("0000  ") && bytes[4].contains("checksum: "), "{bytes:#?}");
+        press(&mut explorer, &[KeyCode::Esc; 9]);
+        assert_eq!(screen(&mut explorer)[1..], tables[1..]);
+    }
+
+    #[test]
+    fn large_values_are_read_where_they_are_shown() {
+        let db = store();
+        let mut explorer = explorer(&db);
+        press(&mut explorer, &[KeyCode::Enter, KeyCode::Enter]);
+        let start = screen(&mut explorer);
+        assert!(start[2].contains("large value of 99,000 bytes"), "{start:#?}");
+        assert!(
+            start[4].contains("00000000  73 69 78") && start[4].contains("sixteen letters,"),
+            "{start:#?}"
+        );
+        press(&mut explorer, &[KeyCode::End]);
+        let end = screen(&mut explorer);
+        // 99,000 bytes: the last line has eight.
+        assert!(end[11].contains("000182b0  ") && end[11].contains("any more"), "{end:#?}");
+    }
+
+    #[test]
+    fn the_values_of_a_key_beside_it_or_in_a_tree() {
+        let db = store();
+        let mut explorer = explorer(&db);
+        press(&mut explorer, &[KeyCode::Down, KeyCode::Down, KeyCode::Enter]);
+        let leaf = screen(&mut explorer);
+        assert!(leaf[5].contains("few ") && leaf[5].contains("3 values: 0, 1, 2"), "{leaf:#?}");
+        assert!(leaf[6].contains("many ") && leaf[6].contains("3,000 values in a tree, page"), "{leaf:#?}");
+        press(&mut explorer, &[KeyCode::Enter]);
+        assert!(screen(&mut explorer)[4].starts_with("│0 "));
+        press(&mut explorer, &[KeyCode::Esc, KeyCode::End, KeyCode::Enter]);
+        let set = screen(&mut explorer);
+        assert!(set[3].contains("3,000 entries"), "{set:#?}");
+    }
+
+    #[test]
+    fn what_would_steer_the_terminal_is_not_shown_as_it_is() {
+        let db = store();
+        let mut explorer = explorer(&db);
+        press(&mut explorer, &[KeyCode::End, KeyCode::Enter]);
+        let leaf = screen(&mut explorer);
+        assert!(leaf[5].contains("of a tree,") && !leaf[5].contains('\u{1b}'), "{leaf:#?}");
+    }
+
+    #[test]
+    fn the_panels_show_the_store_as_it_is_now() {
+        let db = store();
+        let mut explorer = explorer(&db);
+        let shown = |explorer: &mut Explorer| {
+            let buffer = drawn(explorer, (120, 30), Colors::No);
+            let rows = buffer.content.chunks(120);
+            rows.map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>())
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        let before = shown(&mut explorer);
+        assert!(before.contains(" space now ") && before.contains(" 1 reader now "), "{before}");
+        assert!(before.contains(" explore ") && !before.contains("r shows it"), "{before}");
+        db.write(|w| w.put(WORDS, "acer", "maple")).unwrap();
+        let _another = db.begin_read().unwrap();
+        explorer.refresh();
+        let after = shown(&mut explorer);
+        assert!(
+            after.contains("txn 2, the newest is 3: r shows it") && after.contains(" 2 readers now "),
+            "{after}"
+        );
+        // The list is still that of the snapshot.
+        press(&mut explorer, &[KeyCode::End, KeyCode::Enter]);
+        assert!(!shown(&mut explorer).contains("acer"));
+        press(&mut explorer, &[KeyCode::Char('r'), KeyCode::End, KeyCode::Enter]);
+        assert!(shown(&mut explorer).contains("acer"));
+    }
+
+    #[test]
+    fn it_fits_into_any_screen() {
+        let db = store();
+        let mut explorer = explorer(&db);
+        for keys in [
+            &[][..],
+            &[KeyCode::Down, KeyCode::Enter],
+            &[KeyCode::Enter],
+            &[KeyCode::Enter],
+            &[KeyCode::Char('b')],
+        ] {
+            press(&mut explorer, keys);
+            for size in [(1, 1), (5, 3), (20, 4), (81, 5), (82, 9), (300, 100)] {
+                for colors in [Colors::No, Colors::Few, Colors::All] {
+                    drawn(&mut explorer, size, colors);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn q_and_control_c_end_it() {
+        let db = store();
+        for key in [
+            KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE),
+            KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL),
+        ] {
+            assert_eq!(explorer(&db).press(key), Next::Quit);
+        }
+    }
 }

@@ -100,7 +100,7 @@ fn title(explorer: &Explorer) -> String {
 fn notes(explorer: &Explorer) -> Vec<String> {
     match &explorer.here().what {
         What::Tables => {
-            vec![format!("{:24} {:>12} {:>6}  {}", "table", "entries", "levels", "key → value")]
+            vec![format!("{:24} {:>12} {:>6}  {}", "table", "entries", "levels", "key -> value")]
         }
         What::Page { page, keys, .. } => {
             let reference = page.reference;
