@@ -2,8 +2,8 @@
 
 use crate::commands::{
     backup, bench, checkpoint, compact, completions, copy, del, diff, dump, explore, export, get, import,
-    load, man, map, page, put, readers, restore, salvage, scan, shell, snapshot, stat, tables, tree, verify,
-    watch,
+    load, man, map, page, plot, put, readers, restore, salvage, scan, shell, snapshot, stat, tables, tree,
+    verify, watch,
 };
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
@@ -90,6 +90,8 @@ pub enum Command {
     Explore(explore::Args),
     /// Draw a table's tree, in the terminal or as a picture
     Tree(tree::Args),
+    /// Draw charts of what benchmarks found
+    Plot(plot::Args),
     /// Bring everything committed to its place, replaying the log of a store that was not closed
     Checkpoint(checkpoint::Args),
     /// Measure how fast a store is on this machine and file system
@@ -129,6 +131,7 @@ impl Command {
             Command::Map(args) => map::run(args),
             Command::Explore(args) => explore::run(args),
             Command::Tree(args) => tree::run(args),
+            Command::Plot(args) => plot::run(args),
             Command::Checkpoint(args) => checkpoint::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Completions(args) => completions::run(args),
@@ -164,6 +167,7 @@ impl Command {
             Command::Map(args) => &args.file,
             Command::Explore(args) => &args.file,
             Command::Tree(args) => &args.file,
+            Command::Plot(args) => args.file(),
             Command::Checkpoint(args) => &args.file,
             Command::Bench(_) | Command::Completions(_) | Command::Man(_) => return None,
         })

@@ -4,6 +4,7 @@
 //! [`formats`] how keys and values are typed and shown, [`types`] what the stored types are, [`store`] opens files and finds tables, [`prometheus`] is what monitoring reads, [`failure`] is how it ends; [`alias`] is what it does under the names of LMDB's tools.
 
 mod alias;
+mod chart;
 mod cli;
 mod columns;
 mod commands;

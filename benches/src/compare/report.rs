@@ -6,7 +6,7 @@ use super::{Latency, Sample};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
-/// All of a run, as `--json` writes it and `charts` reads it.
+/// All of a run, as `--json` writes it and `mapleaf plot` reads it.
 #[derive(Serialize, Deserialize)]
 pub struct Report {
     pub set: String,
@@ -23,6 +23,7 @@ pub struct Figure {
     pub row: String,
     pub name: String,
     pub engine: String,
+    pub unit: Unit,
     pub median: f64,
     pub quartiles: [f64; 2],
     /// Beside the baseline: of nanoseconds the speed, of anything else the figure.
@@ -190,6 +191,7 @@ impl Figure {
             row: row.id.clone(),
             name: row.name.clone(),
             engine: engine.to_owned(),
+            unit: row.unit,
             median: quantile(&values, 0.5),
             quartiles: [quantile(&values, 0.25), quantile(&values, 0.75)],
             ratio: None,

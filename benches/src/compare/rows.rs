@@ -1,10 +1,11 @@
 //! The rows: what each is called, what its figure counts, and what the project asks of it (`targets.json`).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// What a figure counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Unit {
     /// Nanoseconds; compared as speed.
     Nanos,

@@ -17,6 +17,7 @@ pub mod load;
 pub mod man;
 pub mod map;
 pub mod page;
+pub mod plot;
 pub mod put;
 pub mod readers;
 pub mod restore;

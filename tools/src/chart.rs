@@ -1,0 +1,204 @@
+//! Charts: marks in rows, and lines, along logarithmic axes.
+//!
+//! Owns: how they look, and where an axis has its numbers. Both kinds have a title, a legend, and the unit at the axis.
+
+use crate::drawing::{Anchor, Color, Drawing, GREY, INK, LETTER, LINE};
+
+/// A mark in a row.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    /// Which row, from the top.
+    pub row: usize,
+    /// Of the series.
+    pub series: usize,
+    /// Where: above 0.
+    pub value: f64,
+}
+
+/// What lines are there: each a name, and its points.
+pub type Series = (String, Vec<(f64, f64)>);
+
+const COLORS: [Color; 12] = [
+    Color(200, 30, 30),
+    Color(60, 60, 60),
+    Color(150, 150, 150),
+    Color(30, 90, 200),
+    Color(120, 170, 240),
+    Color(230, 140, 20),
+    Color(30, 150, 70),
+    Color(140, 60, 170),
+    Color(220, 100, 170),
+    Color(0, 160, 160),
+    Color(140, 110, 60),
+    Color(200, 190, 40),
+];
+const GRID: Color = Color(0xe3, 0xe3, 0xe3);
+const TOP: f32 = 50.0;
+const PLOT: f32 = 560.0;
+const ROW: f32 = 22.0;
+
+fn color(series: usize) -> Color {
+    COLORS[series % COLORS.len()]
+}
+
+/// A logarithmic axis.
+struct Axis {
+    low: f64,
+    high: f64,
+    from: f32,
+    to: f32,
+}
+
+impl Axis {
+    /// One that has all of these, which are above 0; `None` where there are none.
+    fn of(values: impl Iterator<Item = f64> + Clone, from: f32, to: f32) -> Option<Axis> {
+        let low = values.clone().min_by(f64::total_cmp)?;
+        let high = values.max_by(f64::total_cmp)?;
+        Some(Axis { low: low / 1.3, high: high * 1.3, from, to })
+    }
+
+    fn at(&self, value: f64) -> f32 {
+        let share = (value / self.low).ln() / (self.high / self.low).ln();
+        self.from + (self.to - self.from) * share as f32
+    }
+
+    /// Round numbers along it, not too many.
+    fn ticks(&self) -> Vec<f64> {
+        let decades = (self.high / self.low).log10();
+        let steps: &[f64] = match decades {
+            ..1.5 => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
+            ..3.0 => &[1.0, 2.0, 5.0],
+            _ => &[1.0],
+        };
+        let first = self.low.log10().floor() as i32;
+        let powers = (first..=self.high.log10().ceil() as i32).map(|power| 10f64.powi(power));
+        let every = (decades / 9.0).ceil().max(1.0) as usize;
+        let all = powers.step_by(every).flat_map(|power| steps.iter().map(move |step| step * power));
+        all.filter(|tick| (self.low..=self.high).contains(tick)).collect()
+    }
+}
+
+/// Rows from the top down, marks along an axis, and a line where the axis is 1, if it is there. `None`: no marks.
+pub fn rows(title: &str, names: &[String], axis: &str, series: &[String], marks: &[Mark]) -> Option<Drawing> {
+    let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let left = 30.0 + LETTER * widest as f32;
+    let values = marks.iter().map(|mark| mark.value).filter(|value| *value > 0.0);
+    let x = Axis::of(values, left, left + PLOT)?;
+    let there: Vec<usize> =
+        (0..series.len()).filter(|i| marks.iter().any(|mark| mark.series == *i)).collect();
+    let bottom = TOP + ROW * names.len() as f32;
+    let height = (bottom + 3.0 * LINE).max(TOP + LINE * (there.len() as f32 + 1.0));
+    let mut drawing = Drawing::new(left + PLOT + legend_width(series), height);
+    drawing.title((15.0, 28.0), title);
+    for (row, name) in names.iter().enumerate() {
+        let y = TOP + ROW * (row as f32 + 0.5);
+        drawing.text((left - 10.0, y + 4.0), Anchor::End, INK, name.clone());
+        drawing.lines(vec![(left, y), (left + PLOT, y)], 1.0, GRID);
+    }
+    for tick in x.ticks() {
+        let at = x.at(tick);
+        let ink = if tick == 1.0 { INK } else { GRID };
+        drawing.lines(vec![(at, TOP), (at, bottom)], 1.0, ink);
+        drawing.text((at, bottom + 16.0), Anchor::Middle, INK, shown(tick));
+    }
+    drawing.text((left + PLOT / 2.0, bottom + 36.0), Anchor::Middle, GREY, axis);
+    // The first is what it is about: on top, and larger.
+    for series in there.iter().rev() {
+        let size = if *series == 0 { 6.0 } else { 4.0 };
+        for mark in marks.iter().filter(|mark| mark.series == *series && mark.value > 0.0) {
+            let y = TOP + ROW * (mark.row as f32 + 0.5);
+            drawing.circle((x.at(mark.value), y), size, color(*series));
+        }
+    }
+    legend(&mut drawing, left + PLOT, series, &there);
+    Some(drawing)
+}
+
+/// Lines over an axis. `None`: no points.
+pub fn lines(title: &str, across: &str, up: &str, series: &[Series]) -> Option<Drawing> {
+    let (left, height) = (90.0, 400.0);
+    let points = || series.iter().flat_map(|(_, points)| points.iter());
+    let x = Axis::of(points().map(|point| point.0).filter(|x| *x > 0.0), left, left + PLOT)?;
+    let y = Axis::of(points().map(|point| point.1).filter(|y| *y > 0.0), TOP + height, TOP)?;
+    let names: Vec<String> = series.iter().map(|(name, _)| name.clone()).collect();
+    let mut drawing = Drawing::new(left + PLOT + legend_width(&names), TOP + height + 3.0 * LINE);
+    drawing.title((15.0, 28.0), title);
+    for tick in x.ticks() {
+        drawing.lines(vec![(x.at(tick), TOP), (x.at(tick), TOP + height)], 1.0, GRID);
+        drawing.text((x.at(tick), TOP + height + 16.0), Anchor::Middle, INK, shown(tick));
+    }
+    for tick in y.ticks() {
+        drawing.lines(vec![(left, y.at(tick)), (left + PLOT, y.at(tick))], 1.0, GRID);
+        drawing.text((left - 8.0, y.at(tick) + 4.0), Anchor::End, INK, shown(tick));
+    }
+    drawing.text((left + PLOT / 2.0, TOP + height + 36.0), Anchor::Middle, GREY, across);
+    drawing.text((left - 8.0, TOP - 6.0), Anchor::End, GREY, up);
+    let there: Vec<usize> = (0..series.len()).filter(|i| !series[*i].1.is_empty()).collect();
+    for series_at in there.iter().rev() {
+        let positive = series[*series_at].1.iter().filter(|(x, y)| *x > 0.0 && *y > 0.0);
+        let points: Vec<(f32, f32)> = positive.map(|point| (x.at(point.0), y.at(point.1))).collect();
+        for point in &points {
+            drawing.circle(*point, 3.5, color(*series_at));
+        }
+        drawing.lines(points, 2.0, color(*series_at));
+    }
+    legend(&mut drawing, left + PLOT, &names, &there);
+    Some(drawing)
+}
+
+fn legend_width(names: &[String]) -> f32 {
+    60.0 + LETTER * names.iter().map(|name| name.chars().count()).max().unwrap_or(0) as f32
+}
+
+fn legend(drawing: &mut Drawing, x: f32, series: &[String], there: &[usize]) {
+    for (i, at) in there.iter().enumerate() {
+        let y = TOP + 10.0 + LINE * i as f32;
+        drawing.circle((x + 24.0, y), 5.0, color(*at));
+        drawing.text((x + 38.0, y + 4.0), Anchor::Start, INK, series[*at].clone());
+    }
+}
+
+/// A number of an axis.
+fn shown(value: f64) -> String {
+    let (value, unit) = match value {
+        1e9.. => (value / 1e9, " G"),
+        1e6.. => (value / 1e6, " M"),
+        1e3.. => (value / 1e3, " k"),
+        _ => (value, ""),
+    };
+    format!("{}{unit}", (value * 1e6).round() / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_axis_has_a_few_round_numbers() {
+        let ticks = |low: f64, high: f64| {
+            let axis = Axis::of([low, high].into_iter(), 0.0, 100.0).unwrap();
+            axis.ticks().into_iter().map(shown).collect::<Vec<_>>()
+        };
+        assert_eq!(ticks(0.9, 4.0), ["0.7", "1", "1.5", "2", "3", "5"]);
+        assert_eq!(ticks(0.02, 3.0), ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2"]);
+        assert_eq!(ticks(150.0, 2e6), ["1 k", "10 k", "100 k", "1 M"]);
+        for high in [1.0, 10.0, 1e5, 1e30, 1e300] {
+            assert!((1..=12).contains(&ticks(1.0, high).len()), "{:?}", ticks(1.0, high));
+        }
+    }
+
+    #[test]
+    fn places_along_an_axis_follow_the_logarithm() {
+        let axis = Axis::of([1.3, 100.0 / 1.3].into_iter(), 10.0, 210.0).unwrap();
+        assert_eq!([1.0, 10.0, 100.0].map(|value| axis.at(value).round()), [10.0, 110.0, 210.0]);
+    }
+
+    #[test]
+    fn what_is_not_above_nothing_has_no_place() {
+        let mark = |value| Mark { row: 0, series: 0, value };
+        assert!(rows("", &["a".into()], "", &["s".into()], &[mark(0.0)]).is_none());
+        let svg = rows("", &["a".into()], "", &["s".into()], &[mark(0.0), mark(2.0)]).unwrap().svg();
+        assert_eq!(svg.matches("<circle").count(), 2, "one mark, one in the legend: {svg}");
+        assert!(lines("", "x", "y", &[("s".into(), Vec::new())]).is_none());
+    }
+}
