@@ -22,6 +22,7 @@ pub struct Told<'t> {
 }
 
 type Number = Gauge<i64>;
+type Fraction = Gauge<f64, std::sync::atomic::AtomicU64>;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Kind {
@@ -38,6 +39,12 @@ struct OfLevel {
     table: String,
     tree: &'static str,
     level: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct OfReader {
+    label: String,
+    pid: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -106,6 +113,10 @@ fn store(told: &Told<'_>, registry: &mut Registry) {
         pages.get_or_create(&Kind { kind }).set(signed(count));
     }
     registry.register("pages", "Pages of the file, by what they are", pages);
+    let by_checkpoint = "Pending pages that the last checkpoint needs";
+    gauge(registry, "pending_for_checkpoint_pages", by_checkpoint, None, stats.pending_for_checkpoint);
+    let by_nobody = "Pending pages that the next writer takes for free";
+    gauge(registry, "pending_for_nobody_pages", by_nobody, None, stats.pending_for_nobody);
     gauge(
         registry,
         "meta_problems",
@@ -119,20 +130,29 @@ fn tables(stats: &Stats, registry: &mut Registry) {
     let (entries, overflow) = (Family::<OfTable, Number>::default(), Family::<OfTable, Number>::default());
     let pages = Family::<OfLevel, Number>::default();
     let used = Family::<OfLevel, Number>::default();
+    let level_entries = Family::<OfLevel, Number>::default();
+    let fill = Family::<OfLevel, Fraction>::default();
+    let depth = Family::<OfTable, Number>::default();
     for table in &stats.tables {
         let of_table = OfTable { table: table.info.name.clone() };
         entries.get_or_create(&of_table).set(signed(table.info.len));
+        depth.get_or_create(&of_table).set(signed(table.depth() as u64));
         overflow.get_or_create(&of_table).set(signed(table.info.overflow_pages));
         for (tree, levels) in [("table", &table.levels), ("sets", &table.set_levels)] {
             for (level, found) in levels.iter().enumerate() {
                 let of_level = OfLevel { table: table.info.name.clone(), tree, level: level as u64 };
                 pages.get_or_create(&of_level).set(signed(found.pages));
                 used.get_or_create(&of_level).set(signed(found.used_bytes));
+                level_entries.get_or_create(&of_level).set(signed(found.entries));
+                fill.get_or_create(&of_level).set(found.fill(stats.page_size));
             }
         }
     }
     registry.register("table_entries", "Entries of a table; of a multimap, its pairs", entries);
     registry.register("table_large_value_pages", "Pages of a table's large values", overflow);
+    registry.register("table_depth", "Levels of a table, the leaves included", depth);
+    registry.register("table_level_entries", "Entries, or children, of a level", level_entries);
+    registry.register_with_unit("table_level_fill", "How full its pages are", Unit::Ratios, fill);
     registry.register("table_level_pages", "Pages of a level; leaves are level 0", pages);
     registry.register_with_unit("table_level_used", "What is in use of them", Unit::Bytes, used);
 }
@@ -140,9 +160,18 @@ fn tables(stats: &Stats, registry: &mut Registry) {
 fn snapshots(told: &Told<'_>, registry: &mut Registry) {
     let oldest = told.readers.iter().map(|reader| reader.age.as_secs_f64()).fold(0.0, f64::max);
     gauge(registry, "readers", "Snapshots that are held, in all processes", None, told.readers.len() as u64);
-    let age = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
+    let age = Fraction::default();
     age.set(oldest);
     registry.register_with_unit("oldest_reader_age", "Since when the oldest is held", Unit::Seconds, age);
+    let held = Family::<OfReader, Number>::default();
+    let held_alone = Family::<OfReader, Number>::default();
+    for reader in told.readers {
+        let of_reader = OfReader { label: reader.label.clone(), pid: reader.pid };
+        held.get_or_create(&of_reader).inc();
+        held_alone.get_or_create(&of_reader).inc_by(signed(reader.pages_alone));
+    }
+    registry.register("process_readers", "Snapshots that a process holds, by label", held);
+    registry.register("process_alone_pages", "Pages that only one of these keeps, in all", held_alone);
     let most = told.readers.iter().map(|reader| reader.pages_retained).max().unwrap_or(0);
     gauge(registry, "reader_retained_pages", "The most pages that one of them retains", None, most);
     let (retained, alone) =

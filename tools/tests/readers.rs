@@ -90,6 +90,12 @@ fn a_snapshot_in_another_process_is_listed_with_its_label_and_what_it_costs() {
     assert!((0.0..600.0).contains(&number("age_seconds")), "{json}");
     assert!(number("pages_retained") >= 50.0, "{json}");
     assert!((1.0..=number("pages_retained")).contains(&number("pages_alone")), "{json}");
+    let metrics = place.run(["stat", "--prometheus", "s.maple"]).fine();
+    let of_holder = format!("{{label=\"{LABEL}\",pid=\"{}\"}}", holder.pid());
+    for (name, value) in [("process_readers", 1.0), ("process_alone_pages", number("pages_alone"))] {
+        let line = format!("mapleaf_{name}{of_holder} {value}\n");
+        assert!(metrics.text().contains(&line), "no {line} in {}", metrics.text());
+    }
     holder.end();
 }
 

@@ -30,6 +30,17 @@ fn monitoring_reads_what_json_says() {
         ("mapleaf_pages{kind=\"hole\"}", &json["hole_pages"]),
         ("mapleaf_pages{kind=\"pending\"}", &json["pending_pages"]),
         ("mapleaf_pages{kind=\"catalog\"}", &json["catalog_pages"]),
+        ("mapleaf_pending_for_checkpoint_pages", &json["pending_for_checkpoint"]),
+        ("mapleaf_pending_for_nobody_pages", &json["pending_for_nobody"]),
+        ("mapleaf_table_depth{table=\"\"}", &json["tables"][0]["depth"]),
+        (
+            "mapleaf_table_level_fill_ratios{table=\"\",tree=\"table\",level=\"0\"}",
+            &json["tables"][0]["level_stats"][0]["fill"],
+        ),
+        (
+            "mapleaf_table_level_entries{table=\"\",tree=\"table\",level=\"0\"}",
+            &json["tables"][0]["level_stats"][0]["entries"],
+        ),
         ("mapleaf_table_entries{table=\"\"}", &json["tables"][0]["entries"]),
         ("mapleaf_table_level_pages{table=\"\",tree=\"table\",level=\"0\"}", &json["tables"][0]["pages"]),
         ("mapleaf_snapshot_retained_pages{snapshot=\"be\\\"fore\"}", &json["snapshots"][0]["pages_retained"]),

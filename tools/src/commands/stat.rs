@@ -52,6 +52,8 @@ struct Document<'s> {
     /// Free, without blocks on the disk.
     hole_pages: u64,
     pending_pages: u64,
+    pending_for_checkpoint: u64,
+    pending_for_nobody: u64,
     log_pages: u64,
     space_pages: u64,
     catalog_pages: u64,
@@ -68,8 +70,11 @@ struct Document<'s> {
 struct TableDocument<'s> {
     #[serde(flatten)]
     info: tables::Document<'s>,
+    depth: usize,
     pages: u64,
     used_bytes: u64,
+    /// From 0 to 1, of the pages of trees.
+    fill: f64,
     level_stats: Vec<LevelDocument>,
     /// Of the trees of a multimap's larger sets, all together.
     set_level_stats: Vec<LevelDocument>,
@@ -81,6 +86,7 @@ struct LevelDocument {
     pages: u64,
     entries: u64,
     used_bytes: u64,
+    fill: f64,
 }
 
 /// Runs it.
@@ -124,6 +130,8 @@ fn document<'s>(
         free_pages: stats.free_pages,
         hole_pages: stats.hole_pages,
         pending_pages: stats.pending_pages,
+        pending_for_checkpoint: stats.pending_for_checkpoint,
+        pending_for_nobody: stats.pending_for_nobody,
         log_pages: stats.log_pages,
         space_pages: stats.space_pages,
         catalog_pages: stats.catalog_pages,
@@ -133,21 +141,24 @@ fn document<'s>(
         readers: readers.iter().map(readers::document).collect(),
         snapshots: snapshots.iter().map(snapshot::document).collect(),
         meta_problems: &stats.meta_problems,
-        tables: stats.tables.iter().map(table_document).collect(),
+        tables: stats.tables.iter().map(|table| table_document(table, stats.page_size)).collect(),
     }
 }
 
-fn table_document(table: &TableStats) -> TableDocument<'_> {
+fn table_document(table: &TableStats, page_size: u64) -> TableDocument<'_> {
     let level = |(level, stats): (usize, &LevelStats)| LevelDocument {
         level,
         pages: stats.pages,
         entries: stats.entries,
         used_bytes: stats.used_bytes,
+        fill: stats.fill(page_size),
     };
     TableDocument {
         info: tables::Document::of(&table.info),
-        pages: tree_pages(&table.levels) + tree_pages(&table.set_levels) + table.info.overflow_pages,
+        depth: table.depth(),
+        pages: table.pages() + table.info.overflow_pages,
         used_bytes: table.levels.iter().chain(&table.set_levels).map(|level| level.used_bytes).sum(),
+        fill: table.fill(page_size),
         level_stats: table.levels.iter().enumerate().map(level).collect(),
         set_level_stats: table.set_levels.iter().enumerate().map(level).collect(),
     }
@@ -185,7 +196,13 @@ fn print_text(stats: &Stats, usage: FileUsage, output: &mut Output) -> Result<()
             stats.hole_pages
         )?;
     }
-    writeln!(output, "pending     {pending_pages} pages, {}", bytes(pending_pages * page_size))?;
+    writeln!(
+        output,
+        "pending     {pending_pages} pages, {}; {} for the checkpoint, {} for nobody",
+        bytes(pending_pages * page_size),
+        stats.pending_for_checkpoint,
+        stats.pending_for_nobody
+    )?;
     writeln!(output, "log         {log_pages} pages, {}", bytes(log_pages * page_size))?;
     writeln!(output, "accounting  {space_pages} pages for space, {catalog_pages} for the catalog")?;
     if stats.snapshots_pages > 0 {
@@ -225,7 +242,7 @@ fn print_table(table: &TableStats, page_size: u64, output: &mut Output) -> Resul
 
 fn print_levels(what: &str, levels: &[LevelStats], page_size: u64, output: &mut Output) -> Result<()> {
     for (level, stats) in levels.iter().enumerate().rev() {
-        let full = 100.0 * stats.used_bytes as f64 / (stats.pages * page_size).max(1) as f64;
+        let full = 100.0 * stats.fill(page_size);
         writeln!(
             output,
             "  {what} {level}: {:>10} pages {:>12} entries  {full:5.1} % full",
