@@ -9,6 +9,7 @@ use crate::format::{
     ChildRef, HEADER_LEN, LOG_EXTENTS, META_LEN, META_OFFSETS, Meta, OverflowRef, PageKind, REF_REST_LEN,
     SET_BIT, SHORT_REF_LEN, SetRef, header, meta_pages,
 };
+use crate::lineage;
 use crate::page::set::Set;
 use crate::page::{Branch, LEAF_SLOT_LEN, LeafView, Stored, fixed};
 use crate::snapshot::check_page;
@@ -140,6 +141,17 @@ fn describe_slot(dump: &mut PageDump, at: usize, slot: usize, meta: &Meta) {
     if extents.len() < LOG_EXTENTS {
         let (used, unused) = (16 * extents.len(), 16 * (LOG_EXTENTS - extents.len()));
         dump.field(at + 136 + used, unused, format!("slot {slot} unused log extents"), "0");
+    }
+    let behind = at + META_LEN;
+    if let Some(list) = lineage::listed(&dump.bytes[behind..], meta) {
+        let checksum: String =
+            dump.bytes[behind..behind + 4].iter().rev().map(|byte| format!("{byte:02x}")).collect();
+        dump.field(behind, 4, format!("slot {slot} earlier checkpoints: checksum"), checksum);
+        dump.field(behind + 4, 4, format!("slot {slot} earlier checkpoints"), list.len().to_string());
+        for (i, (txn, seed)) in list.iter().enumerate() {
+            let label = format!("slot {slot} earlier checkpoint {i}");
+            dump.field(behind + 8 + 16 * i, 16, label, format!("txn {txn}, seed {seed:016x}"));
+        }
     }
 }
 

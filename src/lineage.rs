@@ -25,22 +25,28 @@ pub type Checkpoint = (u64, u64);
 
 /// Powers of two that are different stretches of txns, which have 48 bits.
 const STRETCHES: u32 = 48;
-const MOST: usize = 2 * STRETCHES as usize;
+/// Most entries of a list.
+pub const MOST: usize = 2 * STRETCHES as usize;
 const HEAD: usize = 8;
 const ENTRY: usize = 16;
 /// Bytes of a list of any length. The slot and it fit into the 4096 bytes from one slot to the next.
 const MOST_BYTES: usize = HEAD + MOST * ENTRY;
 const _: () = assert!(META_LEN + MOST_BYTES <= (META_OFFSETS[1] - META_OFFSETS[0]) as usize);
 
-/// The checkpoints that are known to be before the one in the slot, and itself, ascending.
-pub fn read(disk: &Disk, meta: &Meta) -> Vec<Checkpoint> {
-    let lists = META_OFFSETS.iter().filter_map(|offset| {
+/// The checkpoints that are known to be before the one that a slot holds, and itself, ascending.
+pub fn read(disk: &Disk, slot: Checkpoint) -> Vec<Checkpoint> {
+    let mut lists = META_OFFSETS.iter().filter_map(|offset| {
         let mut bytes = [0; MOST_BYTES];
         disk.read_at(offset + META_LEN as u64, &mut bytes).ok()?;
-        parse(&bytes, id_of(meta))
+        parse(&bytes, slot)
     });
-    let own = Some(id_of(meta)).filter(|(_, seed)| *seed != 0);
-    lists.into_iter().next().unwrap_or_default().into_iter().chain(own).collect()
+    let own = Some(slot).filter(|(_, seed)| *seed != 0);
+    lists.next().unwrap_or_default().into_iter().chain(own).collect()
+}
+
+/// Those in the bytes behind a slot; `None` where there are none, or they are not the slot's.
+pub fn listed(behind: &[u8], meta: &Meta) -> Option<Vec<Checkpoint>> {
+    parse(behind.first_chunk::<MOST_BYTES>()?, id_of(meta))
 }
 
 fn id_of(meta: &Meta) -> Checkpoint {
@@ -63,6 +69,11 @@ pub fn list(before: Vec<Checkpoint>, new: &Meta) -> Vec<u8> {
     let checksum = checksum(new, &bytes[4..]).to_le_bytes();
     bytes[..4].copy_from_slice(&checksum);
     bytes
+}
+
+/// The same as [`read`] gives behind the new checkpoint.
+pub fn after(before: Vec<Checkpoint>, new: Checkpoint) -> Vec<Checkpoint> {
+    kept(before, new.0).into_iter().chain([new]).collect()
 }
 
 /// Those that are kept when the newest is of this txn.
@@ -122,7 +133,7 @@ mod tests {
         meta
     }
 
-    fn after(before: &[Checkpoint], txn: u64, seed: u64) -> Vec<Checkpoint> {
+    fn written(before: &[Checkpoint], txn: u64, seed: u64) -> Vec<Checkpoint> {
         let bytes = list(before.to_vec(), &meta(txn, seed));
         let mut all = [0; MOST_BYTES];
         all[..bytes.len()].copy_from_slice(&bytes);
@@ -137,14 +148,14 @@ mod tests {
     fn files_that_went_apart_know_a_checkpoint_shortly_before() {
         let mut histories = vec![vec![(1, 99)]];
         for txn in 2..400 {
-            histories.push(after(histories.last().unwrap(), txn, txn + 1000));
+            histories.push(written(histories.last().unwrap(), txn, txn + 1000));
         }
         for at in (0..histories.len()).step_by(7) {
             let apart = histories[at].last().unwrap().0;
             let (mut one, mut other) = (histories[at].clone(), histories[at].clone());
             for steps in 1..300 {
-                one = after(&one, apart + steps, 5000 + steps);
-                other = after(&other, apart + steps, 9000 + steps);
+                one = written(&one, apart + steps, 5000 + steps);
+                other = written(&other, apart + steps, 9000 + steps);
                 let found = common(&one, &other);
                 assert!(found <= apart && found + 2 * steps >= apart.min(found + 2 * steps));
                 assert!(found > 0 && apart - found <= 2 * steps, "{found}, apart at {apart}, {steps} steps");
@@ -157,7 +168,7 @@ mod tests {
     fn long_histories_are_short_lists() {
         let mut one = vec![(1, 1)];
         for i in 1..20_000u64 {
-            one = after(&one, i * i * 700, i + 1);
+            one = written(&one, i * i * 700, i + 1);
         }
         assert!(one.len() <= MOST + 1 && one.len() > 10, "{}", one.len());
     }

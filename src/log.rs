@@ -82,6 +82,11 @@ impl Log {
         Ok(Log { checkpoint: txn, seed: u64::from_le_bytes(seed), ..self.clone() })
     }
 
+    /// What its checkpoint is known by: the txn, and the seed.
+    pub fn checkpoint_id(&self) -> (u64, u64) {
+        (self.checkpoint, self.seed)
+    }
+
     /// Its extents: first page and number of pages.
     pub fn extents(&self) -> &[(u64, u64)] {
         &self.extents

@@ -76,6 +76,8 @@ pub struct Store {
     template: Meta,
     /// The log of the newest checkpoint that this process has looked at.
     log: Mutex<Arc<Log>>,
+    /// A checkpoint, and those that are known to be before it.
+    lineage: Mutex<(Checkpoint, Vec<Checkpoint>)>,
     writer: Mutex<Option<Writer>>,
     writer_back: Condvar,
 }
@@ -434,6 +436,7 @@ impl Store {
             generation: fork::generation(),
             session,
             log: Mutex::new(Arc::new(Log::of(&meta))),
+            lineage: Mutex::default(),
             template: meta,
             writer: Mutex::new(Some(writer)),
             writer_back: Condvar::new(),
@@ -812,8 +815,12 @@ impl Store {
         assert!(checkpoint.is_some_and(|(_, durable)| slot != durable), "{state:?} over {checkpoint:?}");
         let meta = state.to_meta(&self.template, log);
         // Where it cannot be read the new one begins with itself.
-        let list = self.lineage().map_or_else(|_| Vec::new(), |before| lineage::list(before, &meta));
-        self.write_slot_with(&meta, &list, slot)
+        let before = self.lineage().unwrap_or_default();
+        let list = lineage::list(before.clone(), &meta);
+        self.write_slot_with(&meta, &list, slot)?;
+        let id = log.checkpoint_id();
+        *self.lineage.lock() = (id, lineage::after(before, id));
+        Ok(())
     }
 
     /// The checkpoints that the store came through, ascending, the last of which it starts from: not all of them.
@@ -821,7 +828,12 @@ impl Store {
     /// # Errors
     /// Those of [`Store::checkpoint`].
     pub fn lineage(&self) -> Result<Vec<Checkpoint>> {
-        Ok(lineage::read(&self.pages.disk, &self.checkpoint()?.0))
+        let id = self.log()?.checkpoint_id();
+        let mut known = self.lineage.lock();
+        if known.0 != id {
+            *known = (id, lineage::read(&self.pages.disk, id));
+        }
+        Ok(known.1.clone())
     }
 
     /// Writes a meta slot and waits until it is on the disk.

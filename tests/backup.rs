@@ -552,9 +552,14 @@ fn every_changed_byte_is_refused() {
     }
 }
 
+/// Bytes of a stream's header and the checkpoints behind it.
+fn head_len(stream: &[u8]) -> usize {
+    128 + 16 * usize::from(u16::from_le_bytes([stream[126], stream[127]]))
+}
+
 /// The frames of a stream: first page, and pages.
 fn frames(stream: &[u8]) -> Vec<(u64, Vec<u8>)> {
-    let (mut at, mut frames) = (128, Vec::new());
+    let (mut at, mut frames) = (head_len(stream), Vec::new());
     loop {
         let page = u64::from_le_bytes(*stream[at..].first_chunk().unwrap());
         let count = u32::from_le_bytes(*stream[at + 8..].first_chunk().unwrap()) as usize;
@@ -569,7 +574,7 @@ fn frames(stream: &[u8]) -> Vec<(u64, Vec<u8>)> {
 /// A stream of these frames whose checksums are right.
 fn stream_of(header: &[u8], frames: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut header = header.to_vec();
-    let checksum = crc32fast::hash(&header[12..]).to_le_bytes();
+    let checksum = crc32fast::hash(&header[12..128]).to_le_bytes();
     header[8..12].copy_from_slice(&checksum);
     let mut sum = crc32fast::Hasher::new();
     sum.update(&header);
@@ -591,7 +596,7 @@ fn stream_of(header: &[u8], frames: &[(u64, Vec<u8>)]) -> Vec<u8> {
 #[test]
 fn crafted_streams_make_whole_stores_or_none() {
     let stream = small_stream();
-    let (header, frames) = (&stream[..128], frames(&stream));
+    let (header, frames) = (&stream[..head_len(&stream)], frames(&stream));
     assert_eq!(stream_of(header, &frames), stream);
     let shelf = Shelf::new();
     let refused = |stream: &[u8], what: &str| {
@@ -646,7 +651,7 @@ fn crafted_streams_make_whole_stores_or_none() {
 #[test]
 fn a_restored_file_ends_with_its_last_page() {
     let stream = small_stream();
-    let (mut header, mut frames) = (stream[..128].to_vec(), frames(&stream));
+    let (mut header, mut frames) = (stream[..head_len(&stream)].to_vec(), frames(&stream));
     header[72..80].copy_from_slice(&1000u64.to_le_bytes());
     frames.insert(0, (999, vec![1; 4096]));
     let shelf = Shelf::new();

@@ -521,6 +521,46 @@ proptest! {
     }
 }
 
+/// A restored store has another id, and knows what it came through.
+#[test]
+fn a_restored_store_is_compared_with_the_one_that_was_backed_up() {
+    let (db, directory) = (TestDb::new(), tempfile::tempdir().unwrap());
+    db.write(|w| (0..100_000).try_for_each(|i| w.put(NUMBERS, &i, &i).map(drop))).unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let full = db.backup().unwrap().write_to(path("full"), &mut |_| {}).unwrap();
+    db.write(|w| w.put(NUMBERS, &7, &0)).unwrap();
+    db.backup().unwrap().since(&full.info).unwrap().write_to(path("more"), &mut |_| {}).unwrap();
+    let names = [path("full"), path("more")];
+    mapleaf::Restore::of(&names).unwrap().write_to(path("restored"), &mut |_| {}).unwrap();
+    let restored = open(&Options::new(), &path("restored"));
+    // Both go on.
+    db.write(|w| w.put(NUMBERS, &50_000, &1)).unwrap();
+    db.checkpoint().unwrap();
+    restored.write(|w| w.put(NUMBERS, &50_000, &2)).unwrap();
+    restored.write(|w| w.put(NUMBERS, &99_000, &2)).unwrap();
+    // A third is restored from a backup of the second.
+    restored.backup().unwrap().write_to(path("third"), &mut |_| {}).unwrap();
+    mapleaf::Restore::of([path("third")]).unwrap().write_to(path("restored again"), &mut |_| {}).unwrap();
+    let again = open(&Options::new(), &path("restored again"));
+    drop(restored);
+    // Opened anew, so that what is read is counted by the pages that come into memory.
+    for (name, other) in [("restored", None), ("restored again", Some(again))] {
+        drop(other);
+        std::fs::File::open(path(name)).unwrap().sync_all().unwrap();
+        let file = std::fs::File::open(path(name)).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let other = open(&Options::new(), &path(name));
+        let resident = || other.file_usage().unwrap().cached.map(|cached| cached.resident / 4096);
+        let is_cold = resident().is_some_and(|pages| pages < 50);
+        let (old, new) = (db.begin_read().unwrap(), other.begin_read().unwrap());
+        let found: Vec<u64> = old.diff(&new, NUMBERS).unwrap().map(|change| *change.unwrap().key()).collect();
+        assert_eq!(found, [50_000, 99_000]);
+        assert!(!is_cold || resident().unwrap() < 100, "{:?} pages of 400 are read", resident());
+        drop(new);
+        common::assert_clean(&other);
+    }
+}
+
 /// Nothing is common but the contents.
 #[test]
 fn stores_without_a_common_history_are_compared_as_a_whole() {

@@ -26,7 +26,7 @@ pub struct Chain {
     states: Vec<Everything>,
 }
 
-/// A stream in parts: its header, and its frames.
+/// A stream in parts: its header with what stands between it and the frames, and these.
 #[derive(Clone)]
 struct Stream {
     header: Vec<u8>,
@@ -160,8 +160,8 @@ fn edit(streams: &mut [Stream], at: usize, chain: &Chain, input: &mut Input<'_>)
             return false;
         }
         7 => {
-            let field = 12 + input.below(HEADER - 12);
-            let width = [1, 4, 8][input.below(3)].min(HEADER - field);
+            let field = 12 + input.below(header.len() - 12);
+            let width = [1, 4, 8][input.below(3)].min(header.len() - field);
             header[field..field + width].copy_from_slice(&input.number().to_le_bytes()[..width]);
             return false;
         }
@@ -193,12 +193,14 @@ fn overlay(streams: &mut [Vec<u8>], input: &mut Input<'_>) {
 
 impl Stream {
     fn of(bytes: &[u8], page_size: usize) -> Self {
-        let (mut at, mut frames) = (HEADER, Vec::new());
+        let checkpoints = u16::from_le_bytes(*bytes[HEADER - 2..].first_chunk().expect("a header"));
+        let header = &bytes[..HEADER + usize::from(checkpoints) * 16];
+        let (mut at, mut frames) = (header.len(), Vec::new());
         loop {
             let page = u64::from_le_bytes(*bytes[at..].first_chunk().expect("a head"));
             let count = u32::from_le_bytes(*bytes[at + 8..].first_chunk().expect("a head")) as usize;
             if count == 0 {
-                return Stream { header: bytes[..HEADER].to_vec(), frames };
+                return Stream { header: header.to_vec(), frames };
             }
             frames.push((page, bytes[at + 16..][..count * page_size].to_vec()));
             at += 16 + count * page_size;
@@ -208,7 +210,7 @@ impl Stream {
     /// With the right checksums.
     fn bytes(&self, page_size: usize) -> Vec<u8> {
         let mut stream = self.header.clone();
-        let checksum = crc32fast::hash(&stream[12..]).to_le_bytes();
+        let checksum = crc32fast::hash(&stream[12..HEADER]).to_le_bytes();
         stream[8..12].copy_from_slice(&checksum);
         let mut sum = crc32fast::Hasher::new();
         sum.update(&stream);

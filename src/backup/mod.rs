@@ -24,6 +24,7 @@ mod stream;
 
 use crate::error::{Error, Result};
 use crate::format::FORMAT_VERSION;
+use crate::lineage::Checkpoint;
 use crate::settled;
 use crate::store::Store;
 use crate::txn::{ReadTxn, WriteTxn};
@@ -36,7 +37,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use stream::{BACKUP_MAGIC, FRAME_HEAD, HEADER_LEN, Header, MAX_FRAME, Sink, Source};
+use stream::{BACKUP_MAGIC, CHECKPOINT_LEN, FRAME_HEAD, HEADER_LEN, Header, MAX_FRAME, Sink, Source};
 use zerocopy::FromZeros;
 
 /// A backup that is about to be made, of one snapshot: see [`Database::backup`](crate::Database::backup) and
@@ -301,14 +302,26 @@ impl<'t> Backup<'t> {
         to: &mut dyn Write,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<BackupReport> {
-        let header = self.header()?;
-        let mut sink = Sink::new(to, name.clone(), &header, self.rate, progress);
+        let checkpoints = self.checkpoints()?;
+        let header = self.header(checkpoints.len())?;
+        let mut sink = Sink::new(to, name.clone(), &header, &checkpoints, self.rate, progress);
         Copy::run(self.txn(), header.base.get(), &mut sink)?;
         let (pages, bytes) = sink.end()?;
         Ok(BackupReport { info: BackupInfo::new(name, &header), pages, bytes })
     }
 
-    fn header(&self) -> Result<Header> {
+    /// Those that the state came through, as far as they are known.
+    fn checkpoints(&self) -> Result<Vec<Checkpoint>> {
+        let (txn, mut checkpoints) = (self.txn(), self.txn().store().lineage()?);
+        checkpoints.retain(|(of, _)| *of <= txn.txn_id());
+        // Itself only where it is one.
+        if !self.is_checkpoint {
+            checkpoints.retain(|(of, _)| *of < txn.txn_id());
+        }
+        Ok(checkpoints)
+    }
+
+    fn header(&self, checkpoints: usize) -> Result<Header> {
         let (store, state) = (self.txn().store(), self.txn().state());
         let meta = store.checkpoint()?.0;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -328,6 +341,7 @@ impl<'t> Backup<'t> {
         header.format.set(FORMAT_VERSION);
         header.catalog_level = state.catalog_level;
         header.is_checkpoint = self.is_checkpoint.into();
+        header.checkpoints.set(checkpoints as u16);
         Ok(header.seal())
     }
 }
@@ -379,14 +393,16 @@ fn expect_end(path: &Path, source: &Source<'_>) -> Result<()> {
     if !there.is_file() || len == HEADER_LEN as u64 {
         return Ok(());
     }
-    let least = (HEADER_LEN + FRAME_HEAD) as u64;
+    let head_len = HEADER_LEN + usize::from(source.header.checkpoints.get()) * CHECKPOINT_LEN;
+    let least = (head_len + FRAME_HEAD) as u64;
     let mut end = [0; FRAME_HEAD];
     if len >= least {
         file.read_exact_at(&mut end, len - FRAME_HEAD as u64).map_err(fail)?;
     }
     let pages = u64::from_le_bytes(*end.first_chunk().expect("eight bytes"));
     let page_size = u64::from(source.header.page_size.get());
-    let body = pages.checked_mul(page_size).and_then(|body| (len - HEADER_LEN as u64).checked_sub(body));
+    let body =
+        pages.checked_mul(page_size).and_then(|body| len.checked_sub(head_len as u64)?.checked_sub(body));
     // As many heads as frames there can be, and the end.
     let (most, head) = (pages, FRAME_HEAD as u64);
     let fewest = pages.div_ceil(MAX_FRAME as u64 / page_size);

@@ -14,6 +14,7 @@ use crate::create::{directory_of, refuse_network};
 use crate::disk::{Disk, Mapped, within_limit};
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, META_OFFSETS, Meta, header_mut, meta_pages, page_checksum};
+use crate::lineage::{self, Checkpoint};
 use crate::log::{Log, Tail};
 use crate::options::Config;
 use crate::shared::State;
@@ -208,8 +209,9 @@ impl<'r> Restore<'r> {
         };
         let (mut pages, total) = (0, 2 * header.page_count.get());
         let mut end = meta_pages(header.page_size.get() as usize);
+        let mut checkpoints = Vec::new();
         for link in self.links {
-            link.read(&mut |page, bytes, page_size| {
+            checkpoints = link.read(&mut |page, bytes, page_size| {
                 write(bytes, page * page_size as u64)?;
                 let count = (bytes.len() / page_size) as u64;
                 (pages, end) = (pages + count, end.max(page + count));
@@ -222,7 +224,7 @@ impl<'r> Restore<'r> {
             .map_err(|error| Error::io(format!("write {len} bytes of {}", path.display()), error))?;
         let half = pages.min(total / 2);
         let mut judged = |seen| progress(Progress { pages: half + seen, page_count: total });
-        let built = Built::of(new.file(), path, &header, end, &mut judged);
+        let built = Built::of(new.file(), path, &header, &checkpoints, end, &mut judged);
         let built = built.map_err(|error| match error {
             Error::Corrupt { .. } => Error::backup(&name, not_whole(&error)),
             other => other,
@@ -234,7 +236,8 @@ impl<'r> Restore<'r> {
         let flushed = new.file().sync_all();
         flushed.map_err(|error| Error::io(format!("flush {}", path.display()), error))?;
         // The second slot first, as in a new store.
-        META_OFFSETS.into_iter().rev().try_for_each(|offset| write(built.meta.as_bytes(), offset))?;
+        let slot = [built.meta.as_bytes(), &built.list].concat();
+        META_OFFSETS.into_iter().rev().try_for_each(|offset| write(&slot, offset))?;
         new.finish(false)?;
         Ok(RestoreReport { pages, ..built.report })
     }
@@ -285,8 +288,8 @@ pub fn shown_id(id: &[u8; 16]) -> String {
 type Take<'t> = dyn FnMut(u64, &[u8], usize) -> Result<()> + 't;
 
 impl Link<'_> {
-    /// Gives all of its pages to `take`.
-    fn read(self, take: &mut Take<'_>) -> Result<()> {
+    /// Gives all of its pages to `take`. Returns the checkpoints that its state came through.
+    fn read(self, take: &mut Take<'_>) -> Result<Vec<Checkpoint>> {
         let mut source = match self.from {
             Given::Stream(source) => source,
             Given::Path(path) => open(&path)?,
@@ -298,7 +301,7 @@ impl Link<'_> {
         while let Some((page, bytes)) = source.next()? {
             take(page, bytes, page_size)?;
         }
-        Ok(())
+        Ok(source.checkpoints())
     }
 }
 
@@ -306,6 +309,8 @@ impl Link<'_> {
 struct Built {
     page_size: u64,
     meta: Meta,
+    /// What stands behind it.
+    list: Vec<u8>,
     /// The pages of the space record, and where they go.
     record: Vec<u8>,
     own: Vec<Run>,
@@ -320,6 +325,7 @@ impl Built {
         file: &File,
         path: &Path,
         header: &Header,
+        checkpoints: &[Checkpoint],
         end: u64,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self> {
@@ -341,11 +347,16 @@ impl Built {
         // What was only in states before may have been behind it.
         let last = (0..end).rev().find(|page| findings.is_marked(*page)).unwrap_or(0);
         let state = State { page_count: last + 1, ..state };
-        Built::with(&state, header, &findings)
+        Built::with(&state, header, checkpoints, &findings)
             .map(|built| Built { report: RestoreReport { tables, entries, ..built.report }, ..built })
     }
 
-    fn with(state: &State, header: &Header, findings: &Findings<'_>) -> Result<Self> {
+    fn with(
+        state: &State,
+        header: &Header,
+        checkpoints: &[Checkpoint],
+        findings: &Findings<'_>,
+    ) -> Result<Self> {
         let page_size = header.page_size.get() as usize;
         let nothing = RunSet::default();
         let mut state = *state;
@@ -371,7 +382,11 @@ impl Built {
             .map_err(|error| Error::io("get random numbers", error.into()))?;
         let mut template = Meta::new(page_size, state.page_count, id);
         template.write_features = header.write_features;
+        // Its pages are those of the checkpoint that was backed up: it came through that one.
+        let itself = checkpoints.last().filter(|(txn, _)| *txn == state.txn);
+        template.log_seed.set(itself.map_or(0, |(_, seed)| *seed));
         let meta = state.to_meta(&template, &Log::of(&template));
+        let list = lineage::list(checkpoints.to_vec(), &meta);
         if let Err(problem) = Meta::parse(meta.as_bytes()) {
             return Err(Error::corrupt(0, problem.unwrap_or_default()));
         }
@@ -382,7 +397,8 @@ impl Built {
             tables: 0,
             entries: 0,
         };
-        Ok(Built { page_size: page_size as u64, meta, record, own, free: space.free_from(0), report })
+        let free = space.free_from(0);
+        Ok(Built { page_size: page_size as u64, meta, list, record, own, free, report })
     }
 
     /// Writes all of it but the meta slots: every page of the file is written before it is used.

@@ -5,7 +5,8 @@
 //! what becomes of them ([`super::restore`]).
 //!
 //! ```text
-//! backup = header (128 bytes) | frames | end
+//! backup = header (128 bytes) | checkpoints, 16 bytes each | frames | end
+//! checkpoint = txn u64 | seed u64, as in the list behind a meta slot
 //! frame  = first page u64 | number of pages u32 | checksum u32 | the pages, as they stand in the store
 //! end    = pages in all frames u64 | 0 u32 | checksum u32; nothing is behind it
 //! ```
@@ -16,10 +17,11 @@
 
 use crate::error::{Error, Result};
 use crate::format::{ChildRef, LIMIT_48, MAGIC, MAX_LEVELS, MAX_PAGES, check_page_size, meta_pages};
+use crate::lineage::{self, Checkpoint};
 use crate::verify::Progress;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
-use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// First bytes of a backup.
@@ -31,6 +33,10 @@ pub const HEADER_LEN: usize = 128;
 pub const FRAME_HEAD: usize = 16;
 /// Most bytes of a frame's pages: a multiple of every page size.
 pub const MAX_FRAME: usize = 1 << 20;
+/// Bytes of a checkpoint behind the header.
+pub const CHECKPOINT_LEN: usize = 16;
+/// As many as a list behind a meta slot can have, and the slot itself.
+const MOST_CHECKPOINTS: u16 = lineage::MOST as u16 + 1;
 /// Frames are gathered until there are so many bytes.
 const GATHERED: usize = 256 << 10;
 
@@ -76,8 +82,8 @@ pub struct Header {
     pub catalog_level: u8,
     /// 1 when the state was a checkpoint, so that whatever the store becomes goes back to it; else 0.
     pub is_checkpoint: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
+    /// How many checkpoints stand behind the header: those that the state came through, as far as they are known.
+    pub checkpoints: U16,
 }
 
 const _: () = assert!(size_of::<Header>() == HEADER_LEN);
@@ -153,7 +159,7 @@ impl Header {
             && root.count < LIMIT_48
             && usize::from(self.catalog_level) < MAX_LEVELS
             && self.is_checkpoint <= 1
-            && self.reserved == [0; 2]
+            && self.checkpoints.get() <= MOST_CHECKPOINTS
     }
 }
 
@@ -178,15 +184,20 @@ impl<'w> Sink<'w> {
         to: &'w mut dyn Write,
         name: String,
         header: &Header,
+        checkpoints: &[Checkpoint],
         rate: Option<u64>,
         progress: &'w mut dyn FnMut(Progress),
     ) -> Self {
+        assert_eq!(checkpoints.len(), usize::from(header.checkpoints.get()));
+        let mut gathered = header.as_bytes().to_vec();
+        let words = checkpoints.iter().flat_map(|(txn, seed)| [txn.to_le_bytes(), seed.to_le_bytes()]);
+        gathered.extend(words.flatten());
         let mut sum = crc32fast::Hasher::new();
-        sum.update(header.as_bytes());
+        sum.update(&gathered);
         Sink {
             to,
             name,
-            gathered: header.as_bytes().to_vec(),
+            gathered,
             sum,
             pace: Pace { rate, since: Instant::now(), bytes: 0 },
             page_size: header.page_size.get() as usize,
@@ -273,6 +284,8 @@ pub struct Source<'r> {
     /// Its first bytes.
     pub header: Header,
     sum: crc32fast::Hasher,
+    /// Those behind the header; `None` before they were read.
+    checkpoints: Option<Vec<Checkpoint>>,
     pages: u64,
     frame: Vec<u8>,
 }
@@ -289,7 +302,7 @@ impl<'r> Source<'r> {
         let header = Header::parse(&bytes).map_err(|detail| Error::backup(&name, detail))?;
         let mut sum = crc32fast::Hasher::new();
         sum.update(&bytes);
-        Ok(Source { from, name, header, sum, pages: 0, frame: Vec::new() })
+        Ok(Source { from, name, header, sum, checkpoints: None, pages: 0, frame: Vec::new() })
     }
 
     /// The next pages: the number of the first, and their bytes. `None` when all were read, and nothing is
@@ -298,6 +311,9 @@ impl<'r> Source<'r> {
     /// # Errors
     /// `Backup` where it was cut, changed or continued, `Io`.
     pub fn next(&mut self) -> Result<Option<(u64, &[u8])>> {
+        if self.checkpoints.is_none() {
+            self.checkpoints = Some(self.read_checkpoints()?);
+        }
         let mut head = [0; FRAME_HEAD];
         self.fill(&mut head)?;
         let page = u64::from_le_bytes(*head.first_chunk().expect("eight bytes"));
@@ -324,6 +340,20 @@ impl<'r> Source<'r> {
         self.expect(checksum)?;
         self.frame = frame;
         Ok(Some((page, &self.frame)))
+    }
+
+    fn read_checkpoints(&mut self) -> Result<Vec<Checkpoint>> {
+        let mut bytes = vec![0; usize::from(self.header.checkpoints.get()) * CHECKPOINT_LEN];
+        self.fill(&mut bytes)?;
+        self.sum.update(&bytes);
+        let words: Vec<u64> = bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        Ok(words.as_chunks().0.iter().map(|[txn, seed]| (*txn, *seed)).collect())
+    }
+
+    /// The checkpoints that the state came through, as far as they are known; all were judged with the first frame, or the
+    /// end.
+    pub fn checkpoints(&mut self) -> Vec<Checkpoint> {
+        self.checkpoints.take().unwrap_or_default()
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {

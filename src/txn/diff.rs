@@ -23,7 +23,7 @@ use std::sync::Arc;
 impl ReadTxn {
     /// The entries of a table that differ between this snapshot and another, in order of their keys. Neither need be
     /// the older one: what the other has and this has not is `Inserted`. They may be any two of the same store, begun by
-    /// any handle, [stored](crate::Database::read_snapshot) or not.
+    /// any handle, [stored](crate::Database::read_snapshot) or not; or of two stores.
     ///
     /// Costs about two pages a level for each leaf that was changed between them, however large the table is, and memory
     /// for one path of each: what both share is passed unread, and so is a large value that was not put anew. (Where leaves
@@ -54,12 +54,18 @@ impl ReadTxn {
     /// # Ok(()) }
     /// ```
     ///
+    /// **Of two stores** one may be a copy of the other's file, or both of a third. A store remembers checkpoints that it came
+    /// through, not all, but some before any point; pages up to the last one that both remember are passed unread, and the
+    /// cost follows what either has changed since: where both have made up to `n` txns since they went apart, that is no more than `2 n` txns
+    /// before. Stores that have none in common are read whole, and what differs in them is right as well: those
+    /// made apart from each other, or of different page sizes, and one that was restored beside the one that was backed up.
+    ///
     /// What it gives borrows from both snapshots. With [`wait_for_commit`](crate::Database::wait_for_commit) this is a change
     /// feed: see the [cookbook](crate::cookbook#change-feed).
     ///
     /// # Errors
-    /// `SchemaMismatch` when either has the table with other types; `InvalidArgument` when they are not of one store;
-    /// `Corrupt` where a catalog is damaged. The steps have errors of their own: `Corrupt`, where a page that must be read is
+    /// `SchemaMismatch` when either has the table with other types; `Corrupt` where a catalog or, of two stores, a meta slot
+    /// is damaged; `Forked`. The steps have errors of their own: `Corrupt`, where a page that must be read is
     /// damaged, and `Decode`. Damage in what both share is not noticed.
     pub fn diff<'t, K: Key + ?Sized, V: Codec + ?Sized>(
         &'t self,
@@ -108,8 +114,8 @@ impl ReadTxn {
     /// [`ReadTxn::diff`] as raw bytes, whatever the table's types; `None` when neither snapshot has such a table.
     ///
     /// # Errors
-    /// `SchemaMismatch` when the two have it with different types; `InvalidArgument` where it is a multimap, or the
-    /// snapshots are not of one store; `Corrupt` where a catalog is damaged. The steps have errors of their own.
+    /// `SchemaMismatch` when the two have it with different types; `InvalidArgument` where it is a multimap; else those of
+    /// [`ReadTxn::diff`]. The steps have errors of their own.
     pub fn raw_diff<'t>(&'t self, newer: &'t ReadTxn, name: &str) -> Result<Option<Diff<'t, [u8], [u8]>>> {
         let Some((old, new)) = self.raw_trees(newer, name)? else { return Ok(None) };
         expect_single(name, old.layout.set.is_some())?;
@@ -119,8 +125,8 @@ impl ReadTxn {
     /// [`ReadTxn::diff_multi`] as raw bytes, whatever the multimap's types; `None` when neither snapshot has such a table.
     ///
     /// # Errors
-    /// `SchemaMismatch` when the two have it with different types; `InvalidArgument` where it is no multimap, or the
-    /// snapshots are not of one store; `Corrupt` where a catalog is damaged. The steps have errors of their own.
+    /// `SchemaMismatch` when the two have it with different types; `InvalidArgument` where it is no multimap; else those of
+    /// [`ReadTxn::diff`]. The steps have errors of their own.
     pub fn raw_diff_multi<'t>(
         &'t self,
         newer: &'t ReadTxn,
@@ -154,7 +160,7 @@ impl ReadTxn {
     /// ```
     ///
     /// # Errors
-    /// `InvalidArgument` when the snapshots are not of one store; `Corrupt` where a catalog is damaged.
+    /// Those of [`ReadTxn::diff`] but `SchemaMismatch`. Of two stores both catalogs are read whole.
     pub fn changed_tables(&self, newer: &ReadTxn) -> Result<Vec<TableChange>> {
         let shared = self.shared_with(newer)?;
         if shared < u64::MAX {

@@ -22,11 +22,12 @@ fn pages(file: &Path) -> String {
     text
 }
 
-/// Without the store id, which is random, and the checksum that depends on it.
+/// Without the store id and the seed, which are random, and the checksum that depends on them.
 fn comparable(dump: &str) -> Vec<&str> {
     let random = |line: &&str| {
         line.contains("slot 1 checksum")
             || line.contains("store id")
+            || line.contains("log seed")
             || line.starts_with("0030  ") && line.len() < 32
     };
     let (meta, rest) = dump.split_once("page 2:").expect("pages 1 to 4");

@@ -1,11 +1,11 @@
-//! `mapleaf diff`: what was changed between two states of a store. Costs what the change does, not what the tables do.
+//! `mapleaf diff`: what was changed between two states of a store, or of two stores with a common history. Costs what the change does, not what the tables do.
 
 use super::scan::bad;
 use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg};
 use crate::failure::Result;
 use crate::output::{Output, print};
 use crate::store::{choose, open_to_read, shown};
-use mapleaf::{Change, PairChange, ReadTxn, TableChange, TableInfo};
+use mapleaf::{Change, Database, PairChange, ReadTxn, TableChange, TableInfo};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,16 +13,19 @@ use std::path::PathBuf;
 /// The arguments of diff.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Prints a sign, a tab, TABLE, a tab, KEY, a tab, VALUE on a line: + for a pair that there was not before, - for one that there is no more; a pair with another value is a - line and a + line. With -s no TABLE is printed. With --json each is one JSON object on a line: {\"table\": …, \"change\": \"inserted\", \"key\": …, \"value\": …}; or \"deleted\"; or \"changed\" with \"old\" and \"new\".\n\n--tables prints a sign, a tab, TABLE for each table that differs: + where it was created, - where it was dropped, ~ where it was written to. A table that was renamed is both dropped and created.\n\nPages that both states share are not read, so damage in them is not noticed.\n\nExamples:\n  mapleaf snapshot create app.maple before && ./upgrade && mapleaf diff app.maple --from before\n  mapleaf diff app.maple --from monday --to tuesday -s users | grep '^-'\n  mapleaf diff app.maple --from monday --tables"
+    after_help = "Prints a sign, a tab, TABLE, a tab, KEY, a tab, VALUE on a line: + for a pair that there was not before, - for one that there is no more; a pair with another value is a - line and a + line. With -s no TABLE is printed. With --json each is one JSON object on a line: {\"table\": …, \"change\": \"inserted\", \"key\": …, \"value\": …}; or \"deleted\"; or \"changed\" with \"old\" and \"new\".\n\n--tables prints a sign, a tab, TABLE for each table that differs: + where it was created, - where it was dropped, ~ where it was written to. A table that was renamed is both dropped and created.\n\nPages that both states share are not read, so damage in them is not noticed. Of two files these are the pages of the last checkpoint that both remember to have come through: of a file and its copy little more than what was written to either since is read; files that have nothing in common, among them one that was restored and the one that the backup was of, are read whole.\n\nExamples:\n  mapleaf snapshot create app.maple before && ./upgrade && mapleaf diff app.maple --from before\n  mapleaf diff app.maple --from monday --to tuesday -s users | grep '^-'\n  mapleaf diff app.maple --from monday --tables\n  mapleaf diff yesterday.maple app.maple"
 )]
 pub struct Args {
-    /// The store
+    /// The store; where another is given, the older one
     pub file: PathBuf,
+    /// Another store, whose state is the newer one: a copy that went its own way, or what the older one was copied from
+    #[arg(value_name = "NEW_FILE")]
+    newer: Option<PathBuf>,
     #[command(flatten)]
     log: LogArg,
-    /// From the state of this snapshot ("mapleaf snapshot list" has the names)
-    #[arg(long, value_name = "SNAPSHOT")]
-    from: String,
+    /// From the state of this snapshot ("mapleaf snapshot list" has the names); of two files by default the newest
+    #[arg(long, value_name = "SNAPSHOT", required_unless_present = "newer")]
+    from: Option<String>,
     /// To the state of this one; by default to the newest
     #[arg(long, value_name = "SNAPSHOT")]
     to: Option<String>,
@@ -51,11 +54,15 @@ type Entry<'t> = (&'t [u8], Option<&'t [u8]>, Option<&'t [u8]>);
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let db = open_to_read(&args.file, args.log)?;
-    let old = db.read_snapshot(&args.from)?;
-    let new = match &args.to {
-        Some(name) => db.read_snapshot(name)?,
-        None => db.begin_read()?,
+    let newer = match &args.newer {
+        Some(file) => open_to_read(file, args.log)?,
+        None => db.clone(),
     };
+    let state = |db: &Database, name: &Option<String>| match name {
+        Some(name) => db.read_snapshot(name),
+        None => db.begin_read(),
+    };
+    let (old, new) = (state(&db, &args.from)?, state(&newer, &args.to)?);
     args.shown.expect_table(&old, &new)?;
     print(|output| args.shown.print(&old, &new, output))
 }
