@@ -92,6 +92,16 @@ impl RunSet {
         true
     }
 
+    /// Takes out what lies from page `end` on.
+    fn cut(&mut self, end: u64) {
+        self.runs.retain(|start, _| *start < end);
+        if let Some(mut last) = self.runs.last_entry()
+            && last.key() + *last.get() > end
+        {
+            *last.get_mut() = end - *last.key();
+        }
+    }
+
     /// How many runs there are.
     fn len(&self) -> usize {
         self.runs.len()
@@ -742,10 +752,8 @@ impl Space {
     pub fn shrink_to(&mut self, page_count: u64) {
         self.clear(Run { start: page_count, len: self.page_count - page_count });
         self.page_count = page_count;
-        for run in self.filled.iter().filter(|run| run.end() > page_count).collect::<Vec<_>>() {
-            let start = run.start.max(page_count);
-            self.filled.remove(Run { start, len: run.end() - start });
-        }
+        self.filled.cut(page_count);
+        self.given_back.cut(page_count);
         // A round that had come so far ends there.
         self.cursor = self.cursor.min(page_count);
     }
@@ -1192,7 +1200,7 @@ mod tests {
         }
         space.give_up(&given, txn).unwrap();
         if !is_logged && txn.is_multiple_of(70) {
-            let end = space.free_end().start;
+            let end = space.used_end();
             space.shrink_to(end);
         }
         let log = RunSet::default();

@@ -123,7 +123,7 @@ enum Kind {
 }
 
 /// How each of them is shown, in the same order.
-const KINDS: [(&str, char, Color); 17] = [
+const KINDS: [(&str, char, Color); 18] = [
     ("branch", 'B', Color(0x1b, 0x4f, 0x8f)),
     ("leaf", 'L', Color(0x5b, 0xa3, 0xd9)),
     ("large value", 'V', Color(0xe8, 0xa3, 0x3d)),

@@ -116,7 +116,8 @@ fn main() -> Result<(), Error> {
         .expect("a second process");
     let (stop, snapshots) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        let reader = scope.spawn(|| task.read(&db, &stop).map(|count| snapshots.store(count, Ordering::Relaxed)));
+        let reader =
+            scope.spawn(|| task.read(&db, &stop).map(|count| snapshots.store(count, Ordering::Relaxed)));
         let result = give_back(&db, &task, args.step);
         stop.store(true, Ordering::Relaxed);
         reader.join().expect("what was read is right")?;
