@@ -256,7 +256,7 @@ fn unit(dirty: &Dirty) -> u64 {
 
 /// Whether a txn that gives back all would find anything.
 pub fn has_excess(dirty: &Dirty) -> bool {
-    !dirty.space.spare(0, unit(dirty), unit(dirty), 1).is_empty()
+    !dirty.space.spare(0, unit(dirty), unit(dirty), usize::MAX).is_empty()
 }
 
 /// Makes holes of the excess.
@@ -462,9 +462,9 @@ fn number(
     plan.collect(dirty, &named, None)?;
     let mut given = dirty.finish()?;
     let pages = plan.leaf_pages + plan.other_pages + plan.values.len() as u64;
-    // First: where holes are filled, the record says so.
+    // First: where holes are filled, the record says so. Values may fill one each, as they want pages side by side.
     dirty.make_room(plan.pages() + 1)?;
-    given.extend(dirty.space.retire_records(detail.chunk, given.len(), pages));
+    given.extend(dirty.space.retire_records(detail.chunk, given.len() + plan.values.len(), pages));
     given.extend(detail.dropped_log);
     let given = join_given(given)?;
     let mut log_runs = RunSet::default();

@@ -204,6 +204,7 @@ fn set_aside(store: &Store, space: &mut Space, base: &State) -> Result<Vec<Given
     let mut barred = Vec::new();
     for state in [store.readers.published(), store.readers.head()] {
         let source = Snapshot { pages: &store.pages, page_count: state.page_count };
+        // Where it cannot be read, holes are set aside too, and come back as free pages that may have no blocks.
         let other = Space::load(&source, &state, store.pages.page_size).ok();
         barred.extend(space.bar(other.as_ref()));
     }

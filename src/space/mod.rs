@@ -174,7 +174,7 @@ const EXTENT_ROOM: usize = 40;
 const RUN_ROOM: usize = 30;
 /// Where free pages become holes so many stay free, and one for so many runs: for what the record takes to say so.
 const RECORD_SPARE: u64 = 24;
-const RUNS_A_SPARE: u64 = 64;
+const RUNS_A_SPARE: u64 = 200;
 /// No record takes more besides its lists.
 const FIXED_ROOM: usize = 150;
 const LITTLE: usize = 512;
@@ -865,8 +865,8 @@ impl Space {
 
     // ---- records ----
 
-    /// Pages of records that are no longer needed, to be given up by the txn under way; it gives up at most so many
-    /// runs besides, and takes so many pages.
+    /// Pages of records that are no longer needed, to be given up by the txn under way; it gives up, or fills from here
+    /// on, at most so many runs besides, and takes so many pages.
     pub fn retire_records(&mut self, chunk: Chunk, given: usize, taken: u64) -> Vec<GivenUp> {
         let mut retired = self.end_rounds();
         let listed = (given + retired.len() + self.filled.len() + 2).saturating_add(taken as usize);

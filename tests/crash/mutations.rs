@@ -201,7 +201,7 @@ const MUTATIONS: &[Mutation] = &[
             ("src/commit.rs", "    let fresh = dirty.space.filled().iter().chain(growth(dirty, state));\n", "    let fresh = growth(dirty, state).into_iter();\n"),
         ],
         target: CRASH,
-        tests: &["a_failed_trim"],
+        tests: &["were_or_were_not_given_back"],
     },
     // A hole is filled once more although its blocks may be those whose first flush has failed.
     Mutation {
@@ -219,7 +219,7 @@ const MUTATIONS: &[Mutation] = &[
             ("src/commit.rs", "                let written = unflushed(dirty, &state);\n                lead", "                let written = unflushed(dirty, &state);\n                let _ = punch(dirty, dirty.space.given_back());\n                lead"),
         ],
         target: CRASH,
-        tests: &["a_failed_trim"],
+        tests: &["were_or_were_not_given_back"],
     },
     // Recovery fills holes of the checkpoint that later txns have filled, and that readers see.
     Mutation {
