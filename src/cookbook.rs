@@ -21,7 +21,7 @@
 //! | [A txn larger than memory](#a-txn-larger-than-memory) | [Graph](#graph) | | [Back to how it was](#back-to-how-it-was) |
 //! | [Many small commits](#many-small-commits) | [Near a place](#near-a-place) | | [A backup a day](#a-backup-a-day) |
 //! | [Commits that may be lost](#commits-that-may-be-lost) | [Two tables in step](#two-tables-in-step) | | |
-//! | [Remove what matches](#remove-what-matches) | | | |
+//! | [Remove what matches](#remove-what-matches) | | | [A file that becomes shorter](#a-file-that-becomes-shorter) |
 //!
 //! # Changing
 //!
@@ -1443,5 +1443,35 @@
 //! # // SAFETY: only mapleaf changes this file while it is open.
 //! let then = unsafe { Database::open(&path)? };
 //! assert_eq!(then.begin_read()?.get(STOCK, "tea")?, Some(4));
+//! # Ok(()) }
+//! ```
+//!
+//! ## A file that becomes shorter
+//!
+//! After a large deletion the file is as long as it was. [`compact`](crate::Database::compact) moves what lies at
+//! its end to the front, a few milliseconds at a time, when the program has nothing better to do; others read and
+//! write between the steps. A snapshot that is held for long holds its pages where they are; that is said, and
+//! the next call goes on.
+//!
+//! ```
+//! # use mapleaf::*;
+//! # use std::time::Duration;
+//! # fn main() -> Result<()> {
+//! # let db = Database::temporary()?;
+//! const EVENTS: Table<u64, [u8]> = Table::new("events");
+//!
+//! db.write(|w| (0..5000).try_for_each(|i| w.put(EVENTS, &i, &[7; 500]).map(drop)))?;
+//! db.write(|w| w.delete_range(EVENTS, ..4900))?;
+//! let before = db.file_usage()?.len;
+//! loop {
+//!     let done = db.compact(Budget::time(Duration::from_millis(5)))?;
+//!     if let Some(txn) = done.held_by {
+//!         println!("the snapshot of txn {txn} keeps the file long");
+//!     }
+//!     if done.is_done {
+//!         break;
+//!     }
+//! }
+//! assert!(db.file_usage()?.len < before / 4);
 //! # Ok(()) }
 //! ```
