@@ -11,7 +11,8 @@ use crate::progress::Meter;
 use crate::store::{choose, open_to_read, pairs};
 use clap::ValueEnum;
 use mapleaf::{ReadTxn, Schema, TableInfo};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -131,15 +132,16 @@ impl Args {
         count: &mut dyn FnMut(),
     ) -> Result<()> {
         if !self.no_header {
-            let schema = schema_json(&table.schema);
-            writeln!(output, "{}", json!({ "table": table.name, "schema": schema }))?;
+            let line = SchemaLine { table: &table.name, schema: SchemaDocument::of(&table.schema) };
+            serde_json::to_writer(&mut output, &line)?;
+            writeln!(output)?;
         }
         let codecs = self.formats.codecs(Some(table));
         for pair in pairs(txn, table)? {
             let (key, value) = pair?;
             let key = codecs.key.json(key).map_err(|wrong| bad(table, "key", &wrong))?;
             let value = codecs.value.json(value).map_err(|wrong| bad(table, "value", &wrong))?;
-            serde_json::to_writer(&mut output, &json!({ "table": table.name, "key": key, "value": value }))?;
+            serde_json::to_writer(&mut output, &RecordLine { table: &table.name, key, value })?;
             writeln!(output)?;
             count();
         }
@@ -178,10 +180,40 @@ fn unwritten(error: csv::Error) -> Failure {
     }
 }
 
+#[derive(Serialize)]
+struct SchemaLine<'t> {
+    table: &'t str,
+    schema: SchemaDocument<'t>,
+}
+
 /// What import makes a table from.
-pub fn schema_json(schema: &Schema) -> Value {
-    json!({
-        "key_type": schema.key_type, "value_type": schema.value_type, "key_width": schema.key_width,
-        "value_width": schema.value_width, "value_align": schema.value_align, "multimap": schema.multi,
-    })
+#[derive(Serialize)]
+struct SchemaDocument<'t> {
+    key_type: &'t str,
+    value_type: &'t str,
+    key_width: Option<usize>,
+    value_width: Option<usize>,
+    value_align: usize,
+    multimap: bool,
+}
+
+impl<'t> SchemaDocument<'t> {
+    fn of(schema: &'t Schema) -> Self {
+        let Schema { key_type, value_type, key_width, value_width, value_align, multi } = schema;
+        SchemaDocument {
+            key_type,
+            value_type,
+            key_width: *key_width,
+            value_width: *value_width,
+            value_align: *value_align,
+            multimap: *multi,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct RecordLine<'t> {
+    table: &'t str,
+    key: Value,
+    value: Value,
 }
