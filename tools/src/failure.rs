@@ -4,6 +4,8 @@
 //! command line is wrong whatever the file holds (clap ends with the same code for what it finds itself). Promises: a closed
 //! output, as of `mapleaf scan … | head`, is no problem and says nothing.
 
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use std::io;
 use std::ops::Add;
 use std::path::Path;
@@ -83,9 +85,12 @@ impl Failure {
     }
 }
 
-/// A line on standard error. That it cannot be written is nothing to fail for.
+/// A line on standard error, where that takes colours with a red name in front. That it cannot be written is nothing to fail for.
 pub fn tell(message: &str) {
-    let _ = io::Write::write_all(&mut io::stderr(), format!("mapleaf: {message}\n").as_bytes());
+    let takes_colors = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+    let style = if takes_colors { AnsiColor::Red.on_default().bold() } else { Style::new() };
+    let _ =
+        io::Write::write_all(&mut io::stderr(), format!("{style}mapleaf:{style:#} {message}\n").as_bytes());
 }
 
 impl From<mapleaf::Error> for Failure {

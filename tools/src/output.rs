@@ -1,6 +1,8 @@
 //! Standard output, buffered, and flushed so that a failure of the last byte is seen; and files that are there whole or as they were.
 
 use crate::failure::{Failure, Outcome, Result};
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write, stdout};
@@ -9,6 +11,18 @@ use std::path::{Path, PathBuf};
 
 /// What is printed to: buffered standard output, or what stands for it.
 pub type Output = BufWriter<Box<dyn Write>>;
+
+/// A sign in front of what came (green), went (red) or changed (yellow), where standard output takes colours.
+pub fn painted(sign: &str) -> String {
+    let color = match sign {
+        "+" => AnsiColor::Green,
+        "-" => AnsiColor::Red,
+        _ => AnsiColor::Yellow,
+    };
+    let takes_colors = AutoStream::choice(&stdout()) != ColorChoice::Never;
+    let style = if takes_colors { color.on_default() } else { Style::new() };
+    format!("{style}{sign}{style:#}")
+}
 
 /// Lets `print` write to standard output, and flushes it.
 pub fn print(print: impl FnOnce(&mut Output) -> Result<()>) -> Result {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Place;
+use common::{Place, screen::Screen};
 use mapleaf::{Database, MultiTable, Table};
 use serde_json::{Value, json};
 
@@ -104,4 +104,25 @@ fn tables_of_other_types_and_multimaps_are_compared_too() {
     };
     assert_eq!(text(&["-s", "tags"]), "-\ta\t1\n+\tc\t1\n");
     assert_eq!(text(&["-s", "kinds"]), "-\tone\t1\n+\t1\tone\n+\t1\ttwo\n");
+}
+
+/// Signs have colours on a terminal, unless NO_COLOR is set.
+#[test]
+fn signs_have_colours_on_a_terminal_only() {
+    let place = Place::new();
+    place.run(["put", "--create", "a.maple", "k", "1"]).fine();
+    place.run(["snapshot", "create", "a.maple", "before"]).fine();
+    place.run(["put", "a.maple", "k", "2"]).fine();
+    let shown = |environment: &[(&str, &str)]| {
+        let screen = Screen::open(&place, &["diff", "a.maple", "--from", "before"], environment);
+        let shown = screen.rest();
+        assert_eq!(screen.end(), Some(0));
+        shown
+    };
+    assert_eq!(shown(&[]), "\x1b[31m-\x1b[0m\t\"\"\tk\t1\r\n\x1b[32m+\x1b[0m\t\"\"\tk\t2\r\n");
+    for quiet in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        assert_eq!(shown(&[quiet]), "-\t\"\"\tk\t1\r\n+\t\"\"\tk\t2\r\n");
+    }
+    let screen = Screen::open(&place, &["diff", "a.maple", "--from", "never"], &[]);
+    assert!(screen.rest().starts_with("\x1b[1m\x1b[31mmapleaf:\x1b[0m a.maple: "));
 }

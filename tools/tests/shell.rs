@@ -2,16 +2,8 @@
 
 mod common;
 
-use common::Place;
-use rustix::fs::OFlags;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
-use std::fs::File;
-use std::io::{Read, Write};
+use common::{Place, screen::Screen};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
 
 fn shell(place: &Place, script: &str) -> common::Run {
     place.feed(["shell", "s.maple"], script.as_bytes())
@@ -117,7 +109,7 @@ fn a_line_that_fails_changes_nothing() {
     let place = Place::new();
     place.run(["put", "--create", "s.maple", "a", "1"]).fine();
     let long = "k".repeat(3000);
-    let screen = Screen::open(&place, &["shell", "s.maple"]);
+    let screen = Screen::open(&place, &["shell", "s.maple"], &[]);
     screen.expect("mapleaf> ");
     screen.say("begin\n");
     screen.expect("mapleaf*> ");
@@ -126,6 +118,7 @@ fn a_line_that_fails_changes_nothing() {
     screen.expect("mapleaf*> ");
     screen.say("put b 2\n");
     screen.expect("inserted");
+    screen.expect("mapleaf*> ");
     screen.say("commit\n");
     screen.expect("mapleaf> ");
     screen.say("\x04");
@@ -138,7 +131,7 @@ fn a_person_has_completion_history_and_timings() {
     let place = Place::new();
     let script = "create users\nuse users\nput anna 1\nput berta 2\nput 'two words' 3\n";
     place.feed(["shell", "--create", "s.maple"], script.as_bytes()).fine();
-    let screen = Screen::open(&place, &["shell", "s.maple"]);
+    let screen = Screen::open(&place, &["shell", "s.maple"], &[]);
     screen.expect("s.maple: 1 tables. \"help\" lists the commands, Tab completes.");
     screen.expect("mapleaf> ");
     // A command, a table, a key, and one that has to be quoted.
@@ -147,15 +140,17 @@ fn a_person_has_completion_history_and_timings() {
     screen.say("ge\tbe\t\n");
     screen.expect("get berta");
     screen.expect("\n2\r\n");
-    screen.say("get two\t\n");
-    screen.expect("\n3\r\n");
-    screen.say("timing on\n");
-    screen.expect("users> ");
-    screen.say("get anna\n");
-    screen.expect(" ms)");
-    screen.say("nonsense\n");
-    screen.expect("mapleaf: unrecognized subcommand 'nonsense'; \"help\" lists the commands");
     // One line at a time: the line editor drops what is typed ahead of its prompt.
+    for (line, answer) in [
+        ("get two\t\n", "\n3\r\n"),
+        ("timing on\n", "\r\n"),
+        ("get anna\n", " ms)"),
+        ("nonsense\n", " unrecognized subcommand 'nonsense'; \"help\" lists the commands"),
+    ] {
+        screen.expect("users> ");
+        screen.say(line);
+        screen.expect(answer);
+    }
     screen.expect("users> ");
     screen.say("begin\n");
     screen.expect("users*> ");
@@ -171,7 +166,7 @@ fn a_person_has_completion_history_and_timings() {
     let lines = std::fs::read_to_string(&history).unwrap();
     assert!(lines.contains("get berta") && lines.ends_with("quit\n"), "{lines}");
     assert_eq!(history.metadata().unwrap().permissions().mode() & 0o077, 0);
-    let screen = Screen::open(&place, &["shell", "s.maple"]);
+    let screen = Screen::open(&place, &["shell", "s.maple"], &[]);
     screen.expect("mapleaf> ");
     screen.say("\x1b[A\x1b[A\x1b[A");
     screen.expect("begin");
@@ -179,79 +174,4 @@ fn a_person_has_completion_history_and_timings() {
     screen.expect("mapleaf> ");
     screen.say("\x04");
     assert_eq!(screen.end(), Some(0));
-}
-
-/// A terminal, with a program on it.
-struct Screen {
-    keyboard: File,
-    shown: Receiver<Vec<u8>>,
-    seen: std::cell::RefCell<Vec<u8>>,
-    program: Child,
-}
-
-impl Screen {
-    fn open(place: &Place, args: &[&str]) -> Self {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let name = ptsname(&terminal, Vec::new()).unwrap();
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let line = rustix::fs::open(&*name, flags, rustix::fs::Mode::empty()).unwrap();
-        tcsetwinsize(&line, Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-        let side = || Stdio::from(line.try_clone().unwrap());
-        let mut command = place.command(env!("CARGO_BIN_EXE_mapleaf"));
-        command.args(args).stdin(side()).stdout(side()).stderr(side());
-        command
-            .env("TERM", "xterm")
-            .env("PAGER", "cat")
-            .env("HOME", place.path("home"))
-            .env_remove("XDG_STATE_HOME");
-        let program = command.spawn().unwrap();
-        let keyboard = File::from(terminal);
-        let mut screen = keyboard.try_clone().unwrap();
-        let (send, shown) = channel();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            // At the end of the program reading fails.
-            while let Ok(len @ 1..) = screen.read(&mut bytes) {
-                if send.send(bytes[..len].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Screen { keyboard, shown, seen: Vec::new().into(), program }
-    }
-
-    fn say(&self, text: &str) {
-        (&self.keyboard).write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Waits until this is shown, and passes over it.
-    #[track_caller]
-    fn expect(&self, text: &str) {
-        let mut seen = self.seen.borrow_mut();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            if let Some(at) = seen.windows(text.len()).position(|window| window == text.as_bytes()) {
-                seen.drain(..at + text.len());
-                return;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.shown.recv_timeout(left) {
-                Ok(bytes) => seen.extend(bytes),
-                Err(_) => panic!("{text:?} is not in {:?}", String::from_utf8_lossy(&seen)),
-            }
-        }
-    }
-
-    fn end(mut self) -> Option<i32> {
-        self.program.wait().unwrap().code()
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
-    }
 }

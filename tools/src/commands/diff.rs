@@ -3,7 +3,7 @@
 use super::scan::bad;
 use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg};
 use crate::failure::Result;
-use crate::output::{Output, print};
+use crate::output::{Output, painted, print};
 use crate::store::{choose, open_to_read, shown};
 use mapleaf::{Change, Database, PairChange, ReadTxn, TableChange, TableInfo};
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ impl Shown {
         };
         match self.json.json {
             true => writeln!(output, "{}", json!({ "table": table.name(), "change": change }))?,
-            false => writeln!(output, "{sign}\t{}", shown(table.name()))?,
+            false => writeln!(output, "{}\t{}", painted(sign), shown(table.name()))?,
         }
         Ok(())
     }
@@ -201,6 +201,7 @@ impl Shown {
         for (sign, value) in [("-", before), ("+", after)] {
             let Some(value) = value else { continue };
             let value = codecs.value.text(value).map_err(|wrong| bad(table, "value", &wrong))?;
+            let sign = painted(sign);
             match self.table {
                 Some(_) => writeln!(output, "{sign}\t{key}\t{value}")?,
                 None => writeln!(output, "{sign}\t{}\t{key}\t{value}", shown(&table.name))?,
