@@ -647,6 +647,7 @@ K kept by stored snapshots              2 pages       8 KiB    8.3 %
 . free                                  3 pages      12 KiB   12.5 %
 ";
         assert_eq!(small(By::Kind, 100).text("s.maple", 10, Colors::No), wanted);
+        assert!(include_str!("../../docs/looking-inside.md").contains(wanted), "the document shows the same");
     }
 
     #[test]
@@ -730,5 +731,31 @@ K kept by stored snapshots              2 pages       8 KiB    8.3 %
             let path = directory.join(format!("{name}-100gb.png"));
             large(by).draw("large.maple", None).save(&path).unwrap();
         }
+        let mut plot = Plot::new(large(By::Kind).whole, By::Kind, 96 * 40);
+        let map = large(By::Kind);
+        for (i, cell) in map.cells.iter().enumerate() {
+            let mut at = i as u64 * map.pages_per_cell;
+            for (entry, pages) in cell {
+                let what = match map.legend[*entry].letter {
+                    'L' => PageUse::Table { table: 3, level: 0 },
+                    'V' => PageUse::Value { table: 3 },
+                    _ => PageUse::Free,
+                };
+                plot.add(&run(at, *pages, what, None, None));
+                at += pages;
+            }
+        }
+        let text = plot.finish().text("large.maple", 96, Colors::All).replace('\n', "\r\n");
+        let mut parser = vt100::Parser::new(40, 112, 0);
+        parser.process(text.as_bytes());
+        let rgb = |color| match color {
+            vt100::Color::Rgb(red, green, blue) => Some(Color(red, green, blue)),
+            _ => None,
+        };
+        let drawing = crate::drawing::screens::drawing(112, 40, |column, line| {
+            let cell = parser.screen().cell(line, column).unwrap();
+            (cell.contents().into(), rgb(cell.fgcolor()), rgb(cell.bgcolor()))
+        });
+        drawing.save(&directory.join("map-in-terminal.png")).unwrap();
     }
 }

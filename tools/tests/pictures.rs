@@ -163,6 +163,8 @@ page N  level 1, txn 5, 3 % full, 4 children, 2,000 entries; all keys
 └─ page N  leaf, txn 5, 55 % full, 4 keys, 267 entries; from tag 6
 ";
     assert_eq!(without_pages(tags.text()), wanted);
+    let document = without_pages(include_str!("../../docs/looking-inside.md"));
+    assert!(document.contains(wanted), "the document shows the same");
     let users = place.run(["tree", "s.maple", "-s", "users", "--children", "2"]).fine();
     let lines: Vec<&str> = users.text().lines().collect();
     assert_eq!((lines.len(), lines[4]), (6, "┊  15 more"), "{lines:#?}");
@@ -260,4 +262,22 @@ fn pictures_to_look_at() {
         let text = place.run(["map", "s.maple"]).fine();
         std::fs::write(directory.join(format!("map-{scale}.txt")), text.text()).unwrap();
     }
+}
+
+#[test]
+#[ignore = "draws the pictures of docs/looking-inside.md anew, into target/pictures"]
+fn pictures_of_the_documents() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pictures");
+    std::fs::create_dir_all(&directory).unwrap();
+    let place = Place::new();
+    fill(&place.path("app.maple"), 12);
+    let to = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    place.run(["map", "app.maple", "--leaves", "-o", &to("map.svg")]).fine();
+    place.run(["map", "app.maple", "--leaves", "-o", &to("map.png")]).fine();
+    place.run(["map", "app.maple", "--by", "fill", "-o", &to("map-fill.png")]).fine();
+    place.run(["tree", "app.maple", "-s", "users", "-o", &to("tree.svg")]).fine();
+    place.run(["tree", "app.maple", "-s", "users", "-o", &to("tree.png")]).fine();
+    let tree = place.run(["tree", "app.maple", "-s", "users", "--children", "3"]).fine();
+    let map = place.run(["map", "app.maple", "--leaves", "--width", "64"]).fine();
+    std::fs::write(to("texts.txt"), format!("{}\n{}", tree.text(), map.text())).unwrap();
 }

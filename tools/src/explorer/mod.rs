@@ -363,7 +363,7 @@ mod tests {
             "│\"tags\"                          3,003      1  str -> many u32               │",
             "│\"words\"                             2      1  str -> str                    │",
         ];
-        assert!(tables[1].starts_with("┌ tables ──") && tables[13].starts_with("↑↓"), "{tables:#?}");
+        assert!(tables[1].starts_with("┌ tables ──") && tables[13].starts_with("arrows"), "{tables:#?}");
         assert_eq!(tables[4..8], wanted);
         press(&mut explorer, &[KeyCode::Down, KeyCode::Enter]);
         let branch = screen(&mut explorer);
@@ -471,6 +471,78 @@ mod tests {
                     drawn(&mut explorer, size, colors);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn damage_is_said_and_one_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.maple");
+        let root = {
+            #[allow(unsafe_code)]
+            // SAFETY: the file is the test's own.
+            let db = unsafe { Database::open(&path).unwrap() };
+            db.write(|w| w.put(WORDS, "maple", "a tree")).unwrap();
+            db.begin_read().unwrap().root_page("words").unwrap().unwrap().page
+        };
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[root as usize * 4096 + 100] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let db = crate::store::open_to_read(&path, crate::cli::LogArg { ignore_log: false }).unwrap();
+        let mut explorer = explorer(&db);
+        press(&mut explorer, &[KeyCode::Enter]);
+        let tables = screen(&mut explorer);
+        assert!(tables[13].contains(&format!("page {root}: its checksum is")), "{tables:#?}");
+        assert!(tables[4].contains("words"), "{tables:#?}");
+        press(&mut explorer, &[KeyCode::Up]);
+        assert!(screen(&mut explorer)[13].starts_with("arrows"));
+    }
+
+    #[test]
+    #[ignore = "draws a picture to look at, into target/pictures"]
+    fn picture_to_look_at() {
+        use crate::drawing::{Color as Rgb, screens};
+        use ratatui::style::{Color, Modifier};
+        let db = Database::in_memory().unwrap();
+        let mixed = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        db.write(|w| {
+            (0..40_000u64).try_for_each(|i| {
+                w.put(WORDS, &format!("user {:08}", mixed(i))[..], "a name, and more").map(drop)
+            })?;
+            (0..60).try_for_each(|i| w.put(FILES, &format!("file {i}")[..], &vec![1; 30_000][..]).map(drop))
+        })
+        .unwrap();
+        db.write(|w| w.create_snapshot("monday")).unwrap();
+        db.write(|w| {
+            (0..60).step_by(3).try_for_each(|i| w.delete(FILES, &format!("file {i}")).map(drop))?;
+            (0..900).try_for_each(|i| w.put(WORDS, &format!("user {:08}", mixed(i * 44))[..], "").map(drop))
+        })
+        .unwrap();
+        let mut reader = db.begin_read().unwrap();
+        reader.set_label("report");
+        let mut explorer = explorer(&db);
+        db.write(|w| w.drop_snapshot("monday").map(drop)).unwrap();
+        db.write(|w| w.put(WORDS, "user", "new")).unwrap();
+        explorer.refresh();
+        press(&mut explorer, &[KeyCode::End, KeyCode::Enter, KeyCode::Down, KeyCode::Enter, KeyCode::Down]);
+        let buffer = drawn(&mut explorer, (130, 30), Colors::All);
+        let rgb = |color| match color {
+            Color::Rgb(red, green, blue) => Some(Rgb(red, green, blue)),
+            _ => None,
+        };
+        let drawing = screens::drawing(130, 30, |column, line| {
+            let cell = &buffer[(column, line)];
+            let is_reversed = cell.modifier.contains(Modifier::REVERSED);
+            let (ink, ground) = (rgb(cell.fg), rgb(cell.bg));
+            match is_reversed {
+                true => (cell.symbol().into(), Some(Rgb(0x1e, 0x1e, 0x24)), Some(Rgb(0xd8, 0xd8, 0xd8))),
+                false => (cell.symbol().into(), ink, ground),
+            }
+        });
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pictures");
+        std::fs::create_dir_all(&directory).unwrap();
+        for name in ["explore.svg", "explore.png"] {
+            drawing.save(&directory.join(name)).unwrap();
         }
     }
 

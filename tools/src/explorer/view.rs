@@ -33,7 +33,7 @@ pub fn draw(frame: &mut Frame<'_>, explorer: &mut Explorer, colors: Colors) {
         draw_space(frame, &explorer.live.space, colors, space);
         draw_readers(frame, &explorer.live.readers, readers);
     }
-    let keys = "↑↓ PgUp PgDn  → in  ← out  b bytes of the page  r newest state  q quit";
+    let keys = "arrows move   Enter in   Esc out   b bytes of the page   r newest state   q quit";
     let words = explorer.message.clone().map_or(Line::from(keys), |message| {
         Line::styled(
             shorten(&message, usize::from(foot.width)),
