@@ -432,7 +432,8 @@ fn small_txns_with_values_in_holes_fit_their_records() {
         db.trim().unwrap();
         for i in 0..200 {
             let value = vec![round as u8; 5000 + (i * 997 % 10_000) as usize];
-            let put = |w: &mut mapleaf::WriteTxn, j: u64| w.put(BLOBS, &(1000 + i * 4 + j), &value[..]).map(drop);
+            let put =
+                |w: &mut mapleaf::WriteTxn, j: u64| w.put(BLOBS, &(1000 + i * 4 + j), &value[..]).map(drop);
             db.write(|w| (0..1 + i % 4).try_for_each(|j| put(w, j))).unwrap();
         }
     }
