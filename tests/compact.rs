@@ -285,7 +285,7 @@ fn child() {
             // It reads what it has read, and a copy of it does, which asks for as many pages as it had.
             assert!(contents(&held) == before);
             // SAFETY: the file is the test's own.
-            let again = unsafe { ReadTxn::import(&held.export("again").unwrap()) }.unwrap();
+            let again = unsafe { ReadTxn::import(held.export("again").unwrap()) }.unwrap();
             assert!(contents(&again) == before);
             report("unchanged");
         }
