@@ -244,7 +244,9 @@ impl Lead<'_> {
         // 6. Publish. Only from here on may the log begin again.
         let before = readers.head().page_count.max(readers.published().page_count);
         if state.page_count < before {
-            readers.set_shrunk(state.txn, before.max(readers.shrunk().1));
+            // No state has more pages than the file, whatever there once was.
+            let in_file = store.pages.disk.len().map_or(u64::MAX, |len| len / store.pages.page_size as u64);
+            readers.set_shrunk(state.txn, before.max(readers.shrunk().1.min(in_file)));
         }
         readers.set_checkpoint(state.txn, slot);
         store.set_log(log);

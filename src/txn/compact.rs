@@ -7,7 +7,8 @@
 //!
 //! A *pass* has a goal: the pages in use, and some to spare. It walks once over all trees, as far as their branches, and
 //! moves what lies behind the goal; then what comes round by itself, space records and pages that the last
-//! checkpoint holds, is waited for with commits of nothing else. A pass that moved nothing is the last.
+//! checkpoint holds, is waited for with commits of nothing else. A pass that moved nothing, or after which the store is no shorter, is the
+//! last.
 
 use super::WriteTxn;
 use crate::catalog::listed_table;
@@ -90,7 +91,8 @@ pub struct Course {
 struct Pass {
     /// What lies from here on is to move.
     goal: u64,
-    /// Pages in use behind it when it began.
+    /// Pages of the store when it began, and those in use behind the goal.
+    before: u64,
     behind: u64,
     /// Where the walk goes on; `None`: it is over.
     at: Option<At>,
@@ -161,7 +163,8 @@ fn step(store: &Arc<Store>, course: &mut Course, limit: u64, deadline: Option<In
                 return Ok(Step { is_done: true, held_by: txn.held_by(&lasting), ..so_far(goal) });
             }
             let at = Some(At::Table(Vec::new(), None));
-            course.pass.insert(Pass { goal, behind: txn.used_behind(goal), at, moved: 0, idle: 0 })
+            let behind = txn.used_behind(goal);
+            course.pass.insert(Pass { goal, before: page_count, behind, at, moved: 0, idle: 0 })
         }
     };
     let goal = pass.goal;
@@ -182,7 +185,8 @@ fn step(store: &Arc<Store>, course: &mut Course, limit: u64, deadline: Option<In
             return Ok(Step { moved: part.moved, has_committed: true, ..so_far(goal) });
         }
         // The pass is over. Others may have deleted much since it began.
-        let is_done = pass.moved == 0 && goal <= slack(txn.goal(&lasting));
+        let is_in_vain = pass.moved == 0 || page_count >= pass.before;
+        let is_done = is_in_vain && goal <= slack(txn.goal(&lasting));
         let held_by = if is_done { txn.held_by(&lasting) } else { None };
         course.pass = None;
         return Ok(Step { is_done, held_by, ..so_far(goal) });
