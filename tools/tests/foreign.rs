@@ -166,7 +166,9 @@ fn redb_becomes_tables_of_the_same_types() {
     const PAIRS: TableDefinition<'_, (u32, &str, bool), (&[u8], f64)> = TableDefinition::new("pairs");
     const FIXED: TableDefinition<'_, (u8, u64), [u8; 3]> = TableDefinition::new("fixed");
     const CHARS: TableDefinition<'_, char, ()> = TableDefinition::new("chars");
-    const OPTION: TableDefinition<'_, &[u8], Option<u16>> = TableDefinition::new("option");
+    const OPTION: TableDefinition<'_, Option<&str>, (Option<u16>, (u8, &str))> =
+        TableDefinition::new("option");
+    const LIST: TableDefinition<'_, &[u8], Vec<u16>> = TableDefinition::new("list");
     const TAGS: MultimapTableDefinition<'_, String, u64> = MultimapTableDefinition::new("tags");
     let place = Place::new();
     let long = "x".repeat(70_000);
@@ -183,7 +185,11 @@ fn redb_becomes_tables_of_the_same_types() {
         drop(pairs);
         txn.open_table(FIXED).unwrap().insert((1, 2), [1, 2, 3]).unwrap();
         txn.open_table(CHARS).unwrap().insert('é', ()).unwrap();
-        txn.open_table(OPTION).unwrap().insert(&b"k"[..], Some(7)).unwrap();
+        let mut options = txn.open_table(OPTION).unwrap();
+        options.insert(Some("k"), (Some(7), (1, "x"))).unwrap();
+        options.insert(None, (None, (2, ""))).unwrap();
+        drop(options);
+        txn.open_table(LIST).unwrap().insert(&b"k"[..], vec![7]).unwrap();
         for value in [70_000, 5] {
             txn.open_multimap_table(TAGS).unwrap().insert("t".to_owned(), value).unwrap();
         }
@@ -192,10 +198,10 @@ fn redb_becomes_tables_of_the_same_types() {
         place.run(["import", "redb", "old.redb", "x.maple"]).fails(1, &["old.redb: a program has it open"]);
     }
     let said = place.run(["import", "redb", "old.redb", "new.maple"]);
-    assert_eq!((said.code, said.text()), (Some(0), "loaded 12 records into 6 tables\n"), "{said:?}");
+    assert_eq!((said.code, said.text()), (Some(0), "loaded 14 records into 7 tables\n"), "{said:?}");
     assert_eq!(said.err.lines().count(), 1, "{}", said.err);
     assert!(
-        said.err.contains("table \"option\": values of the type ") && said.err.contains("kept as bytes"),
+        said.err.contains("table \"list\": values of the type ") && said.err.contains("kept as bytes"),
         "{}",
         said.err
     );
@@ -212,6 +218,9 @@ fn redb_becomes_tables_of_the_same_types() {
     assert!(*bytes == *long.as_bytes());
     assert_eq!(r.get(Table::<(u8, u64), [u8; 3]>::new("fixed"), &(1, 2)).unwrap(), Some(&[1, 2, 3]));
     assert_eq!(r.get(Table::<char, ()>::new("chars"), &'é').unwrap(), Some(()));
+    let options: Table<Option<String>, (Option<u16>, (u8, String))> = Table::new("option");
+    let rows: Vec<_> = r.iter(options).unwrap().map(Result::unwrap).collect();
+    assert_eq!(rows, [(None, (None, (2, "".into()))), (Some("k".into()), (Some(7), (1, "x".into())))]);
     let tags: Vec<u64> =
         r.values(MultiTable::<str, u64>::new("tags"), "t").unwrap().map(Result::unwrap).collect();
     assert_eq!(tags, [5, 70_000]);

@@ -79,7 +79,7 @@ Examples:
 
 #[cfg(feature = "redb")]
 const REDB: &str = "\
-Numbers, bool, char, text, bytes, arrays of bytes and tuples of these become the types of the same names; of other types the bytes are \
+Numbers, bool, char, text, bytes, arrays of bytes, options and tuples of these become the types of the same names; of other types the bytes are \
 kept, and that is told. Multimap tables become multimaps. No program may have the file open.
 
 Examples:

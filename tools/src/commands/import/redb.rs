@@ -1,8 +1,8 @@
 //! Importing files of redb (file format 3, as redb 3 and 4 write it, and 2.6 where asked).
 //!
-//! Numbers, bool, char, text, bytes, arrays of bytes, and tuples of these become the types of the same names, in the order that they
-//! have there. Of other types (options, vectors, types of a program's own) the bytes are kept, and that is told; keys of such
-//! types are then in the order of their bytes.
+//! Numbers, bool, char, text, bytes, arrays of bytes, and options and tuples of these become the types of the same names, in the order
+//! that they have there. Of other types (vectors, types of a program's own) the bytes are kept, and that is told; keys of such types
+//! are then in the order of their bytes.
 
 use super::Foreign;
 use crate::failure::{Result, tell};
@@ -181,8 +181,10 @@ impl Side {
     fn of(args: &Foreign, table: &str, what: &str, name: &TypeName) -> Self {
         // Before redb 3 tuples that have no fixed width were in another form.
         let is_old = format!("{name:?}").contains("classification: Internal,");
-        let spelling = Spelling::of(name.name())
-            .filter(|known| !(is_old && known.width().is_none() && known.is_tuple()));
+        let is_known = |spelling: &Spelling| {
+            !(is_old && spelling.has_loose_tuple()) && Type::of(&spelling.our_name()).is_some()
+        };
+        let spelling = Spelling::of(name.name()).filter(is_known);
         let Some(spelling) = spelling else {
             tell(&format!(
                 "{}: table {}: {what} of the type {} are kept as bytes, in bytewise order",
@@ -286,17 +288,25 @@ enum Spelling {
     Bytes,
     Array(usize),
     Number(Kind, usize),
+    Option(Box<Spelling>),
     Tuple(Vec<Spelling>),
 }
 
 impl Spelling {
     fn of(name: &str) -> Option<Self> {
+        // A file can have any name; no program nests so deeply.
+        const LONGEST: usize = 300;
+        if name.len() > LONGEST {
+            return None;
+        }
         if let Some(parts) = name.strip_prefix('(').and_then(|name| name.strip_suffix(')')) {
             if parts.is_empty() {
                 return Some(Spelling::Unit);
             }
-            // Of tuples within tuples none has a form that is ours; their commas make names that are none.
-            return parts.split(',').map(Spelling::of).collect::<Option<Vec<_>>>().map(Spelling::Tuple);
+            return split(parts).map(Spelling::of).collect::<Option<Vec<_>>>().map(Spelling::Tuple);
+        }
+        if let Some(of) = name.strip_prefix("Option<").and_then(|name| name.strip_suffix('>')) {
+            return Spelling::of(of).map(|of| Spelling::Option(Box::new(of)));
         }
         if let Some(len) = name.strip_prefix("[u8;").and_then(|name| name.strip_suffix(']')) {
             return len.parse().ok().map(Spelling::Array);
@@ -313,8 +323,12 @@ impl Spelling {
         })
     }
 
-    fn is_tuple(&self) -> bool {
-        matches!(self, Spelling::Tuple(_))
+    fn has_loose_tuple(&self) -> bool {
+        match self {
+            Spelling::Tuple(_) => self.width().is_none(),
+            Spelling::Option(of) => of.has_loose_tuple(),
+            _ => false,
+        }
     }
 
     fn our_name(&self) -> String {
@@ -333,6 +347,7 @@ impl Spelling {
                 };
                 format!("{letter}{}", width * 8)
             }
+            Spelling::Option(of) => format!("option({})", of.our_name()),
             Spelling::Tuple(parts) => match &parts[..] {
                 [one] => one.our_name(),
                 _ => format!("({})", parts.iter().map(Spelling::our_name).collect::<Vec<_>>().join(",")),
@@ -348,6 +363,7 @@ impl Spelling {
             Spelling::Char => Some(3),
             Spelling::Text | Spelling::Bytes => None,
             Spelling::Array(len) | Spelling::Number(_, len) => Some(*len),
+            Spelling::Option(of) => of.width()?.checked_add(1),
             Spelling::Tuple(parts) => {
                 parts.iter().try_fold(0_usize, |sum, part| sum.checked_add(part.width()?))
             }
@@ -376,6 +392,15 @@ impl Spelling {
                 let big: Vec<u8> = theirs.iter().rev().copied().collect();
                 ours.extend(crate::types::ordered(*kind, &big, true));
             }
+            // None is as wide as any other, where all have one width.
+            Spelling::Option(of) => match theirs.split_first()? {
+                (0, rest) if rest.iter().all(|byte| *byte == 0) => ours.push(0),
+                (1, rest) => {
+                    ours.push(1);
+                    of.respell(rest, is_part, ours)?;
+                }
+                _ => return None,
+            },
             Spelling::Tuple(parts) => {
                 let lone = parts.len() == 1;
                 let mut rest = theirs;
@@ -400,6 +425,19 @@ impl Spelling {
         }
         Some(())
     }
+}
+
+/// At the commas that are in no brackets.
+fn split(parts: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_u32;
+    parts.split(move |character| {
+        match character {
+            '(' | '<' | '[' => depth += 1,
+            ')' | '>' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        character == ',' && depth == 0
+    })
 }
 
 /// A byte below 254; or 254 and two bytes, or 255 and four.
