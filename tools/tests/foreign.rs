@@ -166,8 +166,8 @@ fn redb_becomes_tables_of_the_same_types() {
     const PAIRS: TableDefinition<'_, (u32, &str, bool), (&[u8], f64)> = TableDefinition::new("pairs");
     const FIXED: TableDefinition<'_, (u8, u64), [u8; 3]> = TableDefinition::new("fixed");
     const CHARS: TableDefinition<'_, char, ()> = TableDefinition::new("chars");
-    const OPTION: TableDefinition<'_, Option<&str>, (Option<u16>, (u8, &str))> =
-        TableDefinition::new("option");
+    type Row<'a> = (Option<u16>, (u8, &'a str));
+    const OPTION: TableDefinition<'_, Option<&str>, Row<'_>> = TableDefinition::new("option");
     const LIST: TableDefinition<'_, &[u8], Vec<u16>> = TableDefinition::new("list");
     const TAGS: MultimapTableDefinition<'_, String, u64> = MultimapTableDefinition::new("tags");
     let place = Place::new();
@@ -218,9 +218,10 @@ fn redb_becomes_tables_of_the_same_types() {
     assert!(*bytes == *long.as_bytes());
     assert_eq!(r.get(Table::<(u8, u64), [u8; 3]>::new("fixed"), &(1, 2)).unwrap(), Some(&[1, 2, 3]));
     assert_eq!(r.get(Table::<char, ()>::new("chars"), &'é').unwrap(), Some(()));
-    let options: Table<Option<String>, (Option<u16>, (u8, String))> = Table::new("option");
+    type OwnRow = (Option<u16>, (u8, String));
+    let options: Table<Option<String>, OwnRow> = Table::new("option");
     let rows: Vec<_> = r.iter(options).unwrap().map(Result::unwrap).collect();
-    assert_eq!(rows, [(None, (None, (2, "".into()))), (Some("k".into()), (Some(7), (1, "x".into())))]);
+    assert_eq!(rows, [(None, (None, (2, "".into()))), (Some("k"), (Some(7), (1, "x".into())))]);
     let tags: Vec<u64> =
         r.values(MultiTable::<str, u64>::new("tags"), "t").unwrap().map(Result::unwrap).collect();
     assert_eq!(tags, [5, 70_000]);

@@ -3,13 +3,13 @@
 //! It is a backup that is restored at once, through a pipe, so nothing but the copy is written; with `--compact`, every table is put anew.
 
 use super::backup::{explained, parse_bytes};
-use crate::cli::JsonArg;
+use crate::cli::{JsonArg, LogArg, SnapshotArg};
 use crate::failure::{Failure, Outcome, Result};
 use crate::output::{print_json, print_line};
 use crate::progress::Meter;
 use crate::store::open_to_read;
 use mapleaf::{Backup, Error, ReadTxn, Restore, RestoreReport};
-use serde::Serialize;
+use serde_json::json;
 use std::fs;
 use std::io::{BufReader, Read, pipe};
 use std::path::{Path, PathBuf};
@@ -26,9 +26,8 @@ pub struct Args {
     /// The copy; there must be no such file
     #[arg(value_name = "NEW")]
     to: PathBuf,
-    /// Not the newest state, but that of this snapshot ("mapleaf snapshot list" has the names)
-    #[arg(long, value_name = "NAME")]
-    snapshot: Option<String>,
+    #[command(flatten)]
+    snapshot: SnapshotArg,
     /// Read at most so many bytes a second; K, M and G stand for 2^10, 2^20 and 2^30
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     throttle: Option<u64>,
@@ -39,7 +38,7 @@ pub struct Args {
     #[arg(short = 'q', long, conflicts_with = "json")]
     quiet: bool,
     #[command(flatten)]
-    log: crate::cli::LogArg,
+    log: LogArg,
     #[command(flatten)]
     json: JsonArg,
 }
@@ -47,36 +46,20 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let db = open_to_read(&args.file, args.log)?;
-    let txn = match &args.snapshot {
-        Some(name) => db.read_snapshot(name)?,
-        None => db.begin_read()?,
-    };
-    let copy = match args.compact {
-        true => compacted(&txn, db.page_size(), &args.to)?,
+    let txn = args.snapshot.begin(&db)?;
+    let entries = match args.compact {
+        true => compacted(&txn, &args.to)?,
         false => {
             let backup = args.throttle.into_iter().fold(txn.backup().map_err(explained)?, Backup::throttle);
-            let RestoreReport { txn_id, page_count, tables, entries, .. } =
-                copied(backup, &args.file, &args.to)?;
-            Copied { txn: txn_id, page_count, tables, entries }
+            copied(backup, &args.file, &args.to)?.entries
         }
     };
+    let (txn, len) = (txn.txn_id(), fs::metadata(&args.to).map_or(0, |file| file.len()));
     match args.json.json {
-        true => print_json(&copy),
+        true => print_json(&json!({ "entries": entries, "txn": txn, "len": len })),
         false if args.quiet => Ok(Outcome::Fine),
-        false => {
-            let Copied { txn, page_count, tables, entries } = copy;
-            print_line(&format!("txn {txn}: {page_count} pages, {tables} tables, {entries} entries"))
-        }
+        false => print_line(&format!("{entries} entries of txn {txn}, {len} bytes")),
     }
-}
-
-/// What was made.
-#[derive(Serialize)]
-struct Copied {
-    txn: u64,
-    page_count: u64,
-    tables: u64,
-    entries: u64,
 }
 
 /// Makes a new store of a backup.
@@ -106,19 +89,11 @@ pub fn copied(backup: Backup<'_>, store: &Path, to: &Path) -> Result<RestoreRepo
     })
 }
 
-/// Makes a new store of every table.
-fn compacted(from: &ReadTxn, page_size: usize, to: &Path) -> Result<Copied> {
+/// Makes a new store of every table, and returns how many entries it has.
+fn compacted(from: &ReadTxn, to: &Path) -> Result<u64> {
     let tables = from.tables()?;
     let meter = Meter::new("copying", "entries", Some(tables.iter().map(|table| table.len).sum()));
-    let entries = from.copy_compact(to, &mut |entries| meter.set(entries)).map_err(explained)?;
-    drop(meter);
-    let len = fs::metadata(to).map_or(0, |file| file.len());
-    Ok(Copied {
-        txn: from.txn_id(),
-        page_count: len / page_size as u64,
-        tables: tables.len() as u64,
-        entries,
-    })
+    from.copy_compact(to, &mut |entries| meter.set(entries)).map_err(explained)
 }
 
 fn is_closed(error: &Error) -> bool {
