@@ -27,7 +27,8 @@ Examples:
   mapleaf put --create app.maple greeting hello      make a store and put a pair into its main table
   mapleaf get app.maple greeting
   mapleaf scan app.maple -s users --prefix an --limit 10
-  mdb_dump -a -n old.mdb | mapleaf load app.maple    take over an LMDB file
+  mapleaf import lmdb ./old app.maple                take over an LMDB environment; csv, tsv, jsonl, redb, sqlite too
+  mapleaf shell app.maple                            line by line, with completion
   mapleaf dump -a app.maple -f app.dump              write all tables as text; load reads it back
   mapleaf verify app.maple && mapleaf stat --json app.maple
 

@@ -257,3 +257,48 @@ fn an_export_that_fails_takes_nothing_away() {
     }
     assert_eq!(place.files(), ["a.maple", "a.maple-lock", "out"]);
 }
+
+/// Files of text with a few bytes changed: imported, or refused with nothing made; and what was imported is whole.
+#[test]
+fn noise_is_an_error_never_a_panic() {
+    let place = Place::new();
+    full_store(&place);
+    let mut seed = 7_u64;
+    let mut random = move |below: usize| {
+        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (seed >> 33) as usize % below
+    };
+    let lines = place.run(["export", "jsonl", "-a", "a.maple"]).fine().out;
+    let users = place.run(["export", "csv", "a.maple", "-s", "users"]).fine().out;
+    let csv = ["--key-type", "u64", "--value-type", "(str,option(u8))"];
+    let (mut whole, mut refused) = (0, 0);
+    for round in 0..80 {
+        let (kind, text, types) =
+            if round % 2 == 0 { ("jsonl", &lines, &[][..]) } else { ("csv", &users, &csv[..]) };
+        let mut text = text.clone();
+        for _ in 0..=random(3) {
+            let at = random(text.len());
+            match random(3) {
+                0 => text[at] = b"\"\\,{}[]\n\t\0\xff0-"[random(13)],
+                1 => drop(text.remove(at)),
+                _ => text.truncate(at.max(1)),
+            }
+        }
+        let run = place.feed([&["import", kind, "-", "n.maple"], types].concat(), &text);
+        let said = String::from_utf8_lossy(&text);
+        assert!(!run.err.contains("panicked"), "{said} {run:?}");
+        match run.code {
+            Some(0) => {
+                whole += 1;
+                place.run(["verify", "n.maple"]).fine();
+                ["n.maple", "n.maple-lock"].map(|name| std::fs::remove_file(place.path(name)).unwrap());
+            }
+            code => {
+                refused += 1;
+                assert!(matches!(code, Some(1 | 2)) && run.err.starts_with("mapleaf: "), "{said} {run:?}");
+                assert!(!place.path("n.maple").exists(), "{said}");
+            }
+        }
+    }
+    assert!(whole > 0 && refused > 20, "{whole} {refused}");
+}
