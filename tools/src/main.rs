@@ -1,7 +1,8 @@
 //! `mapleaf`, the command-line tool of the mapleaf store.
 //!
 //! Reading the source: [`cli`] lists the commands, each file in [`commands`] is one of them, [`dump_text`] is the dump format,
-//! [`formats`] how keys and values are typed and shown, [`types`] what the stored types are, [`store`] opens files and finds tables, [`prometheus`] is what monitoring reads, [`failure`] is how it ends; [`alias`] is what it does under the names of LMDB's tools.
+//! [`formats`] how keys and values are typed and shown, [`types`] what the stored types are, [`store`] opens files and finds tables, [`prometheus`] is what monitoring reads, [`space_map`], [`tree_sketch`] and [`chart`] are what is drawn, by
+//! [`drawing`] and in a [`terminal`], [`explorer`] is the page browser, [`failure`] is how it ends; [`alias`] is what it does under the names of LMDB's tools.
 
 mod alias;
 mod chart;

@@ -5,6 +5,7 @@ mod common;
 use common::Place;
 use mapleaf::{Database, MultiTable, Table};
 use std::path::Path;
+use std::process::Stdio;
 
 const EVENTS: Table<u64, [u8]> = Table::new("events");
 const USERS: Table<str, str> = Table::new("users");
@@ -206,6 +207,50 @@ fn a_tree_as_a_picture_and_of_what_is_not_there() {
     place.run(["tree", "s.maple"]).fails(1, &["which table? give -s TABLE"]);
     let before = place.run(["tree", "s.maple", "-s", "photos", "--snapshot", "before"]).fine();
     assert!(before.text().contains(": 4 entries on 1 levels"), "{}", before.text());
+}
+
+#[test]
+fn a_closed_or_full_output() {
+    let place = store();
+    for args in [&["map", "s.maple"][..], &["map", "--json", "s.maple"], &["tree", "s.maple", "-s", "users"]]
+    {
+        let mut command = place.command(env!("CARGO_BIN_EXE_mapleaf"));
+        let mut child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()), "{args:?}");
+        let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else { continue };
+        let output = place.command(env!("CARGO_BIN_EXE_mapleaf")).args(args).stdout(full).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("standard output: cannot write"), "{said}");
+    }
+}
+
+/// Only a terminal gets colours, unless they are asked for; NO_COLOR is heeded there.
+#[test]
+fn colours_are_for_terminals() {
+    let place = store();
+    let has_colours = |args: &[&str]| place.run(args).fine().text().contains("\x1b[");
+    assert!(!has_colours(&["map", "s.maple"]));
+    assert!(has_colours(&["map", "s.maple", "--color", "always"]));
+    assert!(!has_colours(&["map", "s.maple", "--color", "never"]));
+}
+
+#[test]
+fn a_store_whose_log_waits_is_an_error_that_says_what_to_do() {
+    let place = store();
+    let db = open(&place.path("s.maple"));
+    db.write(|w| w.put(USERS, "somebody new", "who was not there").map(drop)).unwrap();
+    // As a dead process leaves it.
+    std::fs::copy(place.path("s.maple"), place.path("dead.maple")).unwrap();
+    drop(db);
+    for args in
+        [&["map", "dead.maple"][..], &["tree", "dead.maple", "-s", "users"], &["explore", "dead.maple"]]
+    {
+        place.run(args).fails(1, &["dead.maple: the store was not closed", "--ignore-log"]);
+    }
+    place.run(["map", "dead.maple", "--ignore-log"]).fine();
 }
 
 #[test]

@@ -60,15 +60,12 @@ fn walk(terminal: &mut DefaultTerminal, mut explorer: Explorer, colors: Colors) 
     let mut looked = Instant::now();
     loop {
         terminal.draw(|frame| draw(frame, &mut explorer, colors))?;
-        if event::poll(LIVE.saturating_sub(looked.elapsed()))? {
-            match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    if explorer.press(key) == Next::Quit {
-                        return Ok(());
-                    }
-                }
-                _ => {}
-            }
+        if event::poll(LIVE.saturating_sub(looked.elapsed()))?
+            && let Event::Key(key) = event::read()?
+            && key.kind != KeyEventKind::Release
+            && explorer.press(key) == Next::Quit
+        {
+            return Ok(());
         }
         if looked.elapsed() >= LIVE {
             explorer.refresh();

@@ -112,10 +112,9 @@ impl Explorer {
             KeyCode::Home | KeyCode::Char('g') => place.selected = 0,
             KeyCode::End | KeyCode::Char('G') => place.selected = last,
             KeyCode::Enter | KeyCode::Right | KeyCode::Char('l') => self.go(Self::below),
+            // The tables are never left.
             KeyCode::Left | KeyCode::Backspace | KeyCode::Esc | KeyCode::Char('h') => {
-                if self.path.len() > 1 {
-                    self.path.pop();
-                }
+                self.path.truncate((self.path.len() - 1).max(1));
             }
             KeyCode::Char('b') => self.go(Self::bytes),
             KeyCode::Char('r') => self.renew(),
