@@ -102,7 +102,8 @@ impl Sketch {
         let TableInfo { name, len, levels, .. } = &self.table;
         let entries = if self.table.schema.multi { "values" } else { "entries" };
         let (len, txn) = (HumanCount(*len), self.txn);
-        format!("{file}, table {}, txn {txn}: {len} {entries} on {levels} levels", shorten(&shown(name), 40))
+        let levels = counted(u64::from(*levels), "level", "levels");
+        format!("{file}, table {}, txn {txn}: {len} {entries} on {levels}", shorten(&shown(name), 40))
     }
 
     /// Lines of text.

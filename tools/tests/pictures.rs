@@ -206,7 +206,7 @@ fn a_tree_as_a_picture_and_of_what_is_not_there() {
     place.run(["tree", "s.maple", "-s", "nobody"]).fails(1, &["no table \"nobody\"", "\"users\""]);
     place.run(["tree", "s.maple"]).fails(1, &["which table? give -s TABLE"]);
     let before = place.run(["tree", "s.maple", "-s", "photos", "--snapshot", "before"]).fine();
-    assert!(before.text().contains(": 4 entries on 1 levels"), "{}", before.text());
+    assert!(before.text().contains(": 4 entries on 1 level\n"), "{}", before.text());
 }
 
 #[test]
@@ -284,6 +284,24 @@ fn damage_is_on_the_map() {
     assert!(legend.iter().any(|line| line["name"] == "damaged" && line["pages"] == 2));
     let sum: u64 = legend.iter().map(|line| line["pages"].as_u64().unwrap()).sum();
     assert_eq!(map["page_count"], sum);
+}
+
+#[test]
+fn a_damaged_catalog_leaves_the_rest_of_the_map() {
+    let place = store();
+    let map = place.run(["map", "--json", "s.maple"]).fine().json();
+    let catalog =
+        map["legend"].as_array().unwrap().iter().position(|line| line["name"] == "catalog").unwrap();
+    let is_catalog = |cell: &serde_json::Value| cell[0][0] == catalog;
+    let page = map["cells"].as_array().unwrap().iter().position(is_catalog).unwrap();
+    assert_eq!(map["pages_per_cell"], 1);
+    let mut bytes = place.read("s.maple");
+    bytes[page * 4096 + 100] ^= 1;
+    place.write("s.maple", bytes);
+    for by in ["kind", "table", "fill", "age"] {
+        let run = place.run(["map", "s.maple", "--by", by]).fails(1, &["1 page is damaged"]);
+        assert!(run.text().contains("\nX damaged ") && run.text().contains("\n. free"), "{}", run.text());
+    }
 }
 
 #[test]

@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> Result {
 fn survey(db: &Database, args: &Args, most_cells: u64) -> Result<SpaceMap> {
     let txn = db.begin_read()?;
     let detail = if args.leaves { PageDetail::Leaves } else { args.by.detail() };
-    let mut plot = Plot::new(whole(db, &txn)?, args.by, most_cells);
+    let mut plot = Plot::new(whole(db, &txn), args.by, most_cells);
     let (meter, mut seen) = (Meter::new("looking", "pages", Some(txn.page_count())), 0);
     txn.visit_pages(detail, &mut |run| {
         plot.add(run);
@@ -112,15 +112,16 @@ fn outcome(map: &SpaceMap, file: &Path) -> Outcome {
     Outcome::Problem
 }
 
-/// What a snapshot says of the store as a whole.
-pub fn whole(db: &Database, txn: &ReadTxn) -> Result<Whole> {
-    Ok(Whole {
+/// What a snapshot says of the store as a whole. Where the catalog or the list of snapshots is damaged it says less, and
+/// the map shows the damage.
+pub fn whole(db: &Database, txn: &ReadTxn) -> Whole {
+    Whole {
         txn: txn.txn_id(),
         page_size: db.page_size() as u64,
         page_count: txn.page_count(),
-        tables: txn.tables()?,
-        snapshots: txn.snapshots()?.iter().map(|snapshot| snapshot.txn_id).collect(),
-    })
+        tables: txn.tables().unwrap_or_default(),
+        snapshots: txn.snapshots().unwrap_or_default().iter().map(|snapshot| snapshot.txn_id).collect(),
+    }
 }
 
 fn document(map: &SpaceMap) -> Document<'_> {

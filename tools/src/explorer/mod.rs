@@ -9,6 +9,7 @@ pub mod view;
 use crate::cli::{Codecs, FormatArgs};
 use crate::commands::map::whole;
 use crate::failure::Result;
+use crate::formats::Codec;
 use crate::space_map::{Plot, SpaceMap};
 use crate::tree_sketch::range;
 use mapleaf::{Database, PageDetail, PageRef, ReadTxn, Reader, TableInfo, TreeItems, TreePage, TreeValue};
@@ -50,10 +51,31 @@ struct Place {
 
 enum What {
     Tables,
-    Page { codecs: Codecs, table: usize, page: Box<TreePage>, keys: String },
-    Values { codecs: Codecs, key: Vec<u8>, values: Vec<Vec<u8>> },
-    Value { codecs: Codecs, table: usize, key: Vec<u8>, value: Value },
-    Bytes { page: u64, kind: String, lines: Vec<String> },
+    /// With `is_set` of the values of a key of a multimap, which are its keys.
+    Page {
+        codecs: Codecs,
+        table: usize,
+        is_set: bool,
+        page: Box<TreePage>,
+        keys: String,
+    },
+    Values {
+        codecs: Codecs,
+        table: usize,
+        key: Vec<u8>,
+        values: Vec<Vec<u8>>,
+    },
+    Value {
+        codecs: Codecs,
+        table: usize,
+        key: Vec<u8>,
+        value: Value,
+    },
+    Bytes {
+        page: u64,
+        kind: String,
+        lines: Vec<String>,
+    },
 }
 
 /// A value to be shown in bytes.
@@ -162,41 +184,50 @@ impl Explorer {
             What::Tables => {
                 let Some(table) = self.tables.get(selected) else { return Ok(None) };
                 let root = self.txn.root_page(&table.name)?;
-                root.map(|root| self.page(selected, root, (&[], None))).transpose()
+                root.map(|root| self.page((selected, false), root, (&[], None))).transpose()
             }
-            What::Page { table, page, .. } => match &page.items {
+            What::Page { table, page, is_set, .. } => match &page.items {
                 TreeItems::Children(children) => {
                     let Some((from, child)) = children.get(selected) else { return Ok(None) };
                     let to = children.get(selected + 1).map(|(next, _)| &next[..]);
-                    self.page(*table, *child, (from, to)).map(Some)
+                    self.page((*table, *is_set), *child, (from, to)).map(Some)
                 }
                 TreeItems::Entries(entries) => {
                     let Some((key, value)) = entries.get(selected) else { return Ok(None) };
                     self.entry(*table, key, value).map(Some)
                 }
             },
-            What::Values { values, key, .. } => {
+            What::Values { values, key, table, .. } => {
                 let Some(value) = values.get(selected) else { return Ok(None) };
-                let key = key.clone();
-                let codecs = self.codecs(usize::MAX);
-                Ok(Some(What::Value { codecs, table: usize::MAX, key, value: Value::Here(value.clone()) }))
+                let (codecs, key) = (self.codecs(*table), key.clone());
+                Ok(Some(What::Value { codecs, table: *table, key, value: Value::Here(value.clone()) }))
             }
             What::Value { .. } | What::Bytes { .. } => Ok(None),
         }
     }
 
-    fn page(&self, table: usize, reference: PageRef, (from, to): (&[u8], Option<&[u8]>)) -> Result<What> {
-        let codecs = self.codecs(table);
+    fn page(
+        &self,
+        (table, is_set): (usize, bool),
+        reference: PageRef,
+        (from, to): (&[u8], Option<&[u8]>),
+    ) -> Result<What> {
+        let mut codecs = self.codecs(table);
+        if is_set {
+            codecs = Codecs { key: codecs.value, value: Codec::Plain };
+        }
         let page = Box::new(self.txn.tree_page(&reference)?);
         let keys = range(&codecs, from, to);
-        Ok(What::Page { codecs, table, page, keys })
+        Ok(What::Page { codecs, table, is_set, page, keys })
     }
 
     fn entry(&self, table: usize, key: &[u8], value: &TreeValue) -> Result<What> {
         let (codecs, key) = (self.codecs(table), key.to_vec());
         let value = match value {
-            TreeValue::Values(values) => return Ok(What::Values { codecs, key, values: values.clone() }),
-            TreeValue::Set(root) => return self.page(table, *root, (&[], None)),
+            TreeValue::Values(values) => {
+                return Ok(What::Values { codecs, table, key, values: values.clone() });
+            }
+            TreeValue::Set(root) => return self.page((table, true), *root, (&[], None)),
             TreeValue::Here(value) => Value::Here(value.clone()),
             TreeValue::Large { len, .. } => Value::Large(*len),
             _ => Value::Here(Vec::new()),
@@ -276,7 +307,7 @@ impl Live {
     fn of(db: &Database) -> Result<Self> {
         let readers = db.readers()?;
         let txn = db.begin_read()?;
-        let mut plot = Plot::of_space(whole(db, &txn)?, MAP_CELLS);
+        let mut plot = Plot::of_space(whole(db, &txn), MAP_CELLS);
         txn.visit_pages(PageDetail::Space, &mut |run| plot.add(run))?;
         Ok(Live { newest: txn.txn_id(), readers, space: plot.finish() })
     }
@@ -413,6 +444,9 @@ mod tests {
         press(&mut explorer, &[KeyCode::Esc, KeyCode::End, KeyCode::Enter]);
         let set = screen(&mut explorer);
         assert!(set[3].contains("3,000 entries"), "{set:#?}");
+        press(&mut explorer, &[KeyCode::Enter]);
+        // Values are shown as what they are.
+        assert!(screen(&mut explorer)[6].starts_with("│1 "), "{:#?}", screen(&mut explorer));
     }
 
     #[test]
