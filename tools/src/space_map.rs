@@ -275,7 +275,18 @@ impl Plot {
             other => (*other, None),
         };
         order.sort_by_key(|(class, _)| rank(class));
-        let legend = order.iter().map(|(class, pages)| self.entry(*class, *pages, &ranks)).collect();
+        let mut legend: Vec<Entry> =
+            order.iter().map(|(class, pages)| self.entry(*class, *pages, &ranks)).collect();
+        let is_damaged = |(class, _): &(Class, u64)| {
+            matches!(class, Class::Kind(Kind::Damaged) | Class::Beside(Kind::Damaged))
+        };
+        if order.iter().any(is_damaged) {
+            let unread = KINDS[Kind::Unread as usize].0;
+            legend
+                .iter_mut()
+                .filter(|entry| entry.name == unread)
+                .for_each(|entry| entry.name = "behind damage, or large values".into());
+        }
         let index: BTreeMap<Class, usize> =
             order.iter().enumerate().map(|(i, (class, _))| (*class, i)).collect();
         let cell = |cell: &BTreeMap<Class, u64>| {
