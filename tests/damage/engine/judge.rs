@@ -3,7 +3,10 @@
 use super::damages::Good;
 use super::shapes::{Change, Contents, Entries, apply};
 use super::{Mode, Outcome, Reason};
-use mapleaf::{Database, Error, Options, Prefix, ReadTxn, Salvage, Table, TableView, Verify, WriteTxn};
+use mapleaf::{
+    Database, Error, Options, PageDetail, PageUse, Prefix, ReadTxn, Salvage, Table, TableView, Verify,
+    WriteTxn,
+};
 use rand::prelude::*;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -447,11 +450,33 @@ impl<'a> Judge<'a> {
             self.expect(is_reported, || format!("stats says {:?}, verify nothing", stats.meta_problems))?;
         }
         self.answer("readers", db.readers())?;
+        self.look_at_pages(db, is_clean)?;
         for _ in 0..6 {
             let _ = db.page(self.random.random_range(0..self.suspect.good.bytes.len() as u64 / 4096 + 2));
         }
         self.answer("reap", db.reap())?;
         self.answer("checkpoint", if is_clean { db.checkpoint() } else { Ok(()) })?;
+        Ok(())
+    }
+
+    /// Every page is told once, and damage only where verify finds some.
+    fn look_at_pages(&mut self, db: &Database, is_clean: bool) -> Verdict<()> {
+        let Some(r) = self.answer("begin_read", db.begin_read())? else { return Ok(()) };
+        for detail in [PageDetail::Space, PageDetail::Branches, PageDetail::Leaves] {
+            let (mut told, mut damaged) = (0, 0);
+            let visited = r.visit_pages(detail, &mut |run| {
+                told += run.pages;
+                damaged += if run.what == PageUse::Damaged { run.pages } else { 0 };
+            });
+            self.expect(visited.is_ok() || !is_clean, || {
+                format!("verify finds nothing, visit_pages {visited:?}")
+            })?;
+            if self.answer("visit_pages", visited)?.is_some() {
+                let count = r.page_count();
+                self.expect(told == count, || format!("{told} of {count} pages were told"))?;
+                self.expect(damaged == 0 || !is_clean, || format!("{damaged} damaged, verify finds none"))?;
+            }
+        }
         Ok(())
     }
 
