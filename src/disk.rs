@@ -29,8 +29,8 @@ use std::sync::{Arc, OnceLock};
 pub const WRITE_UNIT: usize = 16 << 10;
 /// A run that is no longer is one write: mostly it replaces what is in the cache.
 const SHORT_RUN: usize = 64 << 10;
-/// Most bytes of one request to read ahead: of a longer one Linux reads as much as the disk's `read_ahead_kb` says, or one
-/// request to it can carry, and forgets the rest. This is the least that is usual.
+/// Most bytes of one request to read ahead: of a longer one Linux reads as much as the disk's `read_ahead_kb` says,
+/// or one request to it can carry, and forgets the rest. This is the least that is usual.
 const READ_AHEAD: usize = 128 << 10;
 const MAX_MAPS: usize = 40;
 
@@ -317,8 +317,8 @@ impl Disk {
         read.map_err(|error| self.io_error(&format!("read page {page} of"), error))
     }
 
-    /// Maps the pages of a range that `admit` has seen, and reads them where they are not in memory: touching them raises no
-    /// signal then, as long as they stay there.
+    /// Maps the pages of a range that `admit` has seen, and reads them where they are not in memory: touching them
+    /// raises no signal then, as long as they stay there.
     ///
     /// # Errors
     /// `Io`, which names the first page that cannot be read.

@@ -1,21 +1,22 @@
 //! Which checkpoints a store came through: what two files have in common.
 //!
-//! Owns: the list behind each meta slot. A checkpoint is known by its txn and by the random number in its slot (the seed
-//! of its log), so that two files have one in common only if one was copied from the other, or both from a third, behind it.
-//! Promises: what the list has is true, and as a rule it has enough: of the checkpoints of two files that went apart,
-//! each of which has made `n` txns since, one is in both lists that is no more than `2 n` txns before that. Leaves to others: what
-//! follows for pages ([`crate::txn`]).
+//! Owns: the list behind each meta slot. A checkpoint is known by its txn and by the random number in its slot (the
+//! seed of its log), so that two files have one in common only if one was copied from the other, or both from a
+//! third, behind it. Promises: what the list has is true, and as a rule it has enough: of the checkpoints of two
+//! files that went apart, each of which has made `n` txns since, one is in both lists that is no more than `2 n` txns
+//! before that. Leaves to others: what follows for pages ([`crate::txn`]).
 //!
 //! ```text
 //! behind the 512 bytes of a slot: checksum u32 | number u32 | number × (txn u64, seed u64), ascending; then zeros
 //! ```
 //!
-//! The checksum is the crc32 of the slot's txn and seed and of what follows it, so a list that a cut has left with another
-//! slot counts for nothing. Nothing but [`common`] depends on it: a store whose list was lost has a shorter memory.
+//! The checksum is the crc32 of the slot's txn and seed and of what follows it, so a list that a cut has left with
+//! another slot counts for nothing. Nothing but [`common`] depends on it: a store whose list was lost has a shorter
+//! memory.
 //!
-//! **Which are kept.** For each power of two the txns are divided into stretches of that length; the first checkpoint in the
-//! stretch of the newest txn is kept, and the first in the one before. Files that went apart less than a stretch ago keep
-//! the same one, because what is first in a stretch never changes.
+//! **Which are kept.** For each power of two the txns are divided into stretches of that length; the first checkpoint
+//! in the stretch of the newest txn is kept, and the first in the one before. Files that went apart less than a
+//! stretch ago keep the same one, because what is first in a stretch never changes.
 
 use crate::disk::Disk;
 use crate::format::{LIMIT_48, META_LEN, META_OFFSETS, Meta};

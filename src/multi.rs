@@ -172,8 +172,8 @@ impl<'t, K: Key + ?Sized, V: Key + ?Sized> MultiView<'t, K, V> {
         self.tree.is_empty()
     }
 
-    /// The same multimap, whose scans over keys ([`MultiView::iter`], [`MultiView::range`], [`MultiView::groups`]) read by this
-    /// [`Advice`]. Costs nothing.
+    /// The same multimap, whose scans over keys ([`MultiView::iter`], [`MultiView::range`], [`MultiView::groups`])
+    /// read by this [`Advice`]. Costs nothing.
     #[must_use]
     pub fn advised(mut self, advice: Advice) -> Self {
         self.advice = advice;

@@ -26,30 +26,31 @@ pub enum Verify {
     Never,
 }
 
-/// How a scan reads ahead, and what becomes of what it has read: of one scan ([`TableView::advised`](crate::TableView::advised),
-/// [`MultiView::advised`](crate::MultiView::advised)), or of all scans of a handle ([`Options::advice`](crate::Options::advice)). It
-/// concerns time and memory, never what a scan gives; gets read one page a level whatever the advice. To have a whole store in
-/// memory, in huge pages, there is [`Database::preload`](crate::Database::preload).
+/// How a scan reads ahead, and what becomes of what it has read: of one scan
+/// ([`TableView::advised`](crate::TableView::advised), [`MultiView::advised`](crate::MultiView::advised)), or of all
+/// scans of a handle ([`Options::advice`](crate::Options::advice)). It concerns time and memory, never what a scan
+/// gives; gets read one page a level whatever the advice. To have a whole store in memory, in huge pages, there is
+/// [`Database::preload`](crate::Database::preload).
 ///
-/// The page cache is one for all processes. What a scan brings in takes room from what others use, and what it lets go is
-/// let go for all; so [`Advice::Cold`] lets go of no page that this process had touched before, nor of one that another
-/// process has mapped.
+/// The page cache is one for all processes. What a scan brings in takes room from what others use, and what it lets
+/// go is let go for all; so [`Advice::Cold`] lets go of no page that this process had touched before, nor of one that
+/// another process has mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Advice {
-    /// Reads ahead along the tree as soon as a scan goes to a second leaf that is not in memory: first 8 leaves, then ever more,
-    /// about as many as it has walked through, at most 8,192 (32 MiB of 4-KiB pages).
+    /// Reads ahead along the tree as soon as a scan goes to a second leaf that is not in memory: first 8 leaves, then
+    /// ever more, about as many as it has walked through, at most 8,192 (32 MiB of 4-KiB pages).
     #[default]
     Normal,
-    /// The scan will go on for long: reads 4,096 leaves ahead from the start, and where leaves lie in no order but near each other
-    /// what is between them too.
+    /// The scan will go on for long: reads 4,096 leaves ahead from the start, and where leaves lie in no order but
+    /// near each other what is between them too.
     Sequential,
     /// Reads nothing ahead: for scans that end after a few entries, or jump.
     Random,
-    /// What the scan brings into memory is let go behind it: leaves, and large values in them. For passes over a store that is
-    /// larger than memory, beside which others work with what is in it. Reads 128 leaves ahead at most. Costs two system calls for
-    /// each run of neighbouring pages; a scan that is not taken to its end leaves the last 256 leaves. What is still
-    /// borrowed stays readable: it comes back from the disk.
+    /// What the scan brings into memory is let go behind it: leaves, and large values in them. For passes over a
+    /// store that is larger than memory, beside which others work with what is in it. Reads 128 leaves ahead at most.
+    /// Costs two system calls for each run of neighbouring pages; a scan that is not taken to its end leaves the last
+    /// 256 leaves. What is still borrowed stays readable: it comes back from the disk.
     Cold,
 }
 
@@ -127,8 +128,8 @@ pub trait PageSource {
 /// Added to the birth where all chunks of a value were verified; births are below.
 const WHOLE_VALUE: u64 = LIMIT_48;
 
-/// So many pages between two that are to be read are read with them, where they are likely to be needed. (A request costs
-/// as much as three pages of it.)
+/// So many pages between two that are to be read are read with them, where they are likely to be needed. (A request
+/// costs as much as three pages of it.)
 const NEAR: u64 = 16;
 
 /// Cache lines in front of a page that a search touches: header and heads of a branch.
@@ -249,9 +250,9 @@ impl Pages {
         self.verified.is(page, birth)
     }
 
-    /// Asks the system to read these pages, those of the file that lie side by side in one call, and to go on meanwhile.
-    /// A request costs as much as reading some pages more: where half of the file and more is expected to be read,
-    /// pages that lie near each other are asked for with what is between them.
+    /// Asks the system to read these pages, those of the file that lie side by side in one call, and to go on
+    /// meanwhile. A request costs as much as reading some pages more: where half of the file and more is expected to
+    /// be read, pages that lie near each other are asked for with what is between them.
     pub fn read_ahead(&self, pages: &mut [u64], page_count: u64, expected: u64) {
         pages.sort_unstable();
         let gap = if expected > page_count / 2 { NEAR } else { 0 };
@@ -267,7 +268,8 @@ impl Pages {
         self.verified.is(run.page, run.birth) || self.verified.is(run.page, run.birth | WHOLE_VALUE)
     }
 
-    /// Lets go of these runs of pages (the first, how many), which will be read and verified again when they are touched.
+    /// Lets go of these runs of pages (the first, how many), which will be read and verified again when they are
+    /// touched.
     pub fn let_go(&self, runs: &mut [(u64, u64)], page_count: u64) {
         runs.sort_unstable();
         let end = |(page, pages): &(u64, u64)| page.saturating_add(*pages);
@@ -314,8 +316,8 @@ impl Pages {
         self.read_part(run, 0..run.len, page_count)
     }
 
-    /// These bytes, which it has, of the value that `run` refers to. Touches the chunks that they lie in, and where one of
-    /// these was not touched before, the table of checksums.
+    /// These bytes, which it has, of the value that `run` refers to. Touches the chunks that they lie in, and where
+    /// one of these was not touched before, the table of checksums.
     ///
     /// # Errors
     /// `Corrupt` when the value lies outside the file or one of the chunks is damaged.

@@ -170,8 +170,8 @@ impl<'t, K: Key + ?Sized, V: Codec + ?Sized> TableView<'t, K, V> {
         self.tree.is_empty()
     }
 
-    /// The same table, whose scans ([`TableView::iter`], [`TableView::range`], [`TableView::split`], [`TableView::cursor`]) read by this
-    /// [`Advice`]. Costs nothing.
+    /// The same table, whose scans ([`TableView::iter`], [`TableView::range`], [`TableView::split`],
+    /// [`TableView::cursor`]) read by this [`Advice`]. Costs nothing.
     ///
     /// ```
     /// use mapleaf::{Advice, Database, Table};
@@ -327,11 +327,11 @@ pub type KeyValue<'t, K, V> = (<K as Codec>::View<'t>, <V as Codec>::View<'t>);
 /// Going one way costs one comparison a leaf against the range's end. The first step the other way counts
 /// what is left, in O(log n), and from then on both ends count down.
 ///
-/// `nth`, `nth_back`, `count` and `last`, and so `skip` and `step_by`, take O(log n), however far they go: leaves between
-/// are not read, and damage in them is not noticed. So a page of a list is found by its offset. An error that `nth` gives
-/// comes once more from the next step, because `skip` drops what `nth` gives. `count` cannot say that
-/// something is damaged; where a branch on the way to an end is, it steps through, and counts the error as the last entry.
-/// [`Range::remaining`] and [`TableView::count`] do say it.
+/// `nth`, `nth_back`, `count` and `last`, and so `skip` and `step_by`, take O(log n), however far they go: leaves
+/// between are not read, and damage in them is not noticed. So a page of a list is found by its offset. An error that
+/// `nth` gives comes once more from the next step, because `skip` drops what `nth` gives. `count` cannot say that
+/// something is damaged; where a branch on the way to an end is, it steps through, and counts the error as the last
+/// entry. [`Range::remaining`] and [`TableView::count`] do say it.
 ///
 /// ```
 /// # use mapleaf::{Database, Table};

@@ -1,12 +1,12 @@
 //! Every system call that mapleaf makes fails once, and for ever (F9, F23, F25).
 //!
-//! This program runs itself again: a small workload, in four versions, that stops before it begins, so that strace
+//! This program runs itself again: a small workload, in five versions, that stops before it begins, so that strace
 //! can be attached and tells the system what to fail: the k-th call of a kind. The workload must end by itself, with errors
 //! and without a panic, a signal or a hang; where one call alone has failed it must get on when it tries again. Then the
 //! store is opened without faults: what the workload had acknowledged is there, txns are whole, all pages are right, and
 //! nothing else is left in the directory.
 //!
-//! `MAPLEAF_WORKLOADS` names some of "create recover join nameless".
+//! `MAPLEAF_WORKLOADS` names some of "create recover join nameless backup".
 //! Without `MAPLEAF_FULL` some cases are chosen by `MAPLEAF_SEED`, for up to a minute. With `MAPLEAF_CASE`, as a failure prints
 //! it, it is only this one.
 
@@ -15,7 +15,7 @@
 mod common;
 
 use common::{assert_clean, open, try_open};
-use mapleaf::{Database, Durability, Options, ReadTxn, Table};
+use mapleaf::{BackupInfo, Database, Durability, Options, ReadTxn, Restore, Table};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -54,6 +54,7 @@ fn workload() {
         "recover" => work.recover(),
         "join" => work.join(),
         "nameless" => work.nameless(),
+        "backup" => work.backup(),
         _ => panic!("there is no workload {name}"),
     }
     println!("end");
@@ -177,6 +178,29 @@ impl Work {
         println!("close: {:?}", db.close().map_err(|error| error.to_string()));
     }
 
+    /// In the place of an older backup; one since then; and the way back.
+    fn backup(&mut self) {
+        let beside = |name: &str| self.path.with_file_name(name);
+        let (full, more, restored) = (beside("full"), beside("more"), beside("restored.maple"));
+        let Some(db) = self.open() else { return };
+        self.commit(&db, Durability::Durable, 20, 1000);
+        if self.step("back up", |_| db.backup()?.write_to(&full, &mut |_| {})).is_none() {
+            return;
+        }
+        self.commit(&db, Durability::Durable, 1, 20_000);
+        let since = self.step("back up since", |_| {
+            db.backup()?.since(&BackupInfo::read(&full)?)?.write_to(&more, &mut |_| {})
+        });
+        if since.is_some() {
+            self.step("restore", |_| {
+                // It may have its name, and the directory's flush has failed.
+                let _ = std::fs::remove_file(&restored);
+                Restore::of([&full, &more])?.write_to(&restored, &mut |_| {})
+            });
+        }
+        println!("close: {:?}", db.close().map_err(|error| error.to_string()));
+    }
+
     /// Stores without a name, and one as a descriptor.
     fn nameless(&mut self) {
         let directory = self.path.parent().unwrap().to_owned();
@@ -268,7 +292,9 @@ fn ways(call: &str) -> &'static [&'static str] {
         "fcntl" => &["error=ENOLCK", "error=EIO", "error=EINTR"],
         "futex" => &["error=EINTR", "error=EAGAIN"],
         "getrandom" => &["error=EINTR", "error=ENOSYS"],
-        "linkat" | "unlink" | "unlinkat" | "renameat" | "renameat2" => &["error=EIO", "error=ENOSPC"],
+        "linkat" | "unlink" | "unlinkat" | "rename" | "renameat" | "renameat2" => {
+            &["error=EIO", "error=ENOSPC"]
+        }
         "memfd_create" | "socketpair" | "sendmsg" | "recvmsg" | "dup" | "dup3" => {
             &["error=EMFILE", "error=ENOMEM"]
         }
@@ -395,6 +421,14 @@ impl Place {
         };
         let mut other = None;
         match workload {
+            "backup" => {
+                let aside = new_directory();
+                let db = open(&Options::new(), &aside.path().join("a.maple"));
+                (0..30).for_each(|key| put(&db, key));
+                db.backup().unwrap().write_to(directory.path().join("full"), &mut |_| {}).unwrap();
+                db.close().unwrap();
+                std::fs::copy(aside.path().join("a.maple"), &path).unwrap();
+            }
             "recover" => {
                 let aside = new_directory();
                 let db = open(&Options::new(), &aside.path().join("a.maple"));
@@ -424,7 +458,9 @@ impl Place {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
-        if let Some(name) = names.iter().find(|name| !["a.maple", "a.maple-lock"].contains(&&name[..])) {
+        let backups: &[&str] = if workload == "backup" { &["full", "more", "restored.maple"] } else { &[] };
+        let is_known = |name: &str| ["a.maple", "a.maple-lock"].contains(&name) || backups.contains(&name);
+        if let Some(name) = names.iter().find(|name| !is_known(name)) {
             return Err(format!("{name} is left behind"));
         }
         if workload == "nameless" {
@@ -433,7 +469,10 @@ impl Place {
                 false => Err(format!("{names:?} are left behind")),
             };
         }
-        let before = if ["recover", "join"].contains(&workload) { 30 } else { 0 };
+        if workload == "backup" {
+            self.judge_backups(&names)?;
+        }
+        let before = if ["recover", "join", "backup"].contains(&workload) { 30 } else { 0 };
         let mut found = Vec::new();
         if let Some(db) = &self.other {
             // It goes on.
@@ -449,6 +488,32 @@ impl Place {
             .map_err(|error| format!("it cannot be written: {error}"))?;
         assert_clean(&db);
         found.iter().try_for_each(|found| compare(found, before, said))
+    }
+}
+
+impl Place {
+    /// Whatever has failed, a backup that is there is whole, and so is a store.
+    fn judge_backups(&self, names: &BTreeSet<String>) -> Result<(), String> {
+        let path = |name: &str| self.directory.path().join(name);
+        let check = |chain: &[&str]| {
+            let chain = Restore::of(chain.iter().map(|name| path(name)));
+            let checked = chain.and_then(|chain| chain.check(&mut |_| {}));
+            checked.map(drop).map_err(|error| format!("the backups are not whole: {error}"))
+        };
+        check(&["full"])?;
+        if names.contains("more") {
+            check(&["full", "more"])?;
+        }
+        if names.contains("restored.maple") {
+            let db = try_open(&Options::new(), &path("restored.maple"))
+                .map_err(|error| format!("what was restored does not open: {error}"))?;
+            assert_clean(&db);
+            let found = read(&db)?;
+            if !(0..30).all(|key| found.contains_key(&key)) || found.len() < 31 {
+                return Err(format!("what was restored has {} keys", found.len()));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -584,7 +649,8 @@ fn every_call_that_fails_is_an_error_and_what_is_acknowledged_stays() {
     if let Ok(case) = std::env::var("MAPLEAF_CASE") {
         return println!("{:?}", try_fault(&Fault::parse(&case)).unwrap_or_else(|wrong| panic!("{wrong}")));
     }
-    let all = std::env::var("MAPLEAF_WORKLOADS").unwrap_or_else(|_| "create recover join nameless".into());
+    let all =
+        std::env::var("MAPLEAF_WORKLOADS").unwrap_or_else(|_| "create recover join nameless backup".into());
     let mut faults: Vec<Fault> = all.split(' ').flat_map(faults).collect();
     let (all, is_full) = (faults.len(), std::env::var_os("MAPLEAF_FULL").is_some());
     if !is_full {

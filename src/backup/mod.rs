@@ -13,9 +13,9 @@
 //! looks.
 //!
 //! A txn id as the only thing that a chain needs, and births in references to find what is new, are what ZFS
-//! does with `zfs send -i`. LMDB's and SQLite's copies are the model of the rest, and so is what is said of
-//! them: a copy that is not flushed, one that is begun again and again beside writers, one that a full disk
-//! leaves half-done under its name.
+//! does with `zfs send -i` and a bookmark. That a snapshot is copied beside writers is LMDB's `mdb_env_copy`,
+//! which does not flush the copy, and where it fails leaves what it has under the copy's name. SQLite's backup
+//! begins again whenever another connection has written to the source in between.
 
 mod copy;
 mod place;
@@ -286,9 +286,9 @@ impl<'t> Backup<'t> {
         }
     }
 
-    /// Writes the backup to a pipe, a socket, or whatever else takes bytes. What was written when this
-    /// returns an error, or does not return, is refused by [`Restore`](crate::Restore). Nothing is flushed to a disk. While
-    /// the other side does not read, pages that others replace stay in the store's file.
+    /// Writes the backup to a pipe, a socket, or whatever else takes bytes. What was written when this returns an
+    /// error, or does not return, is refused by [`Restore`](crate::Restore). Nothing is flushed to a disk. While the
+    /// other side does not read, pages that others replace stay in the store's file.
     ///
     /// # Errors
     /// `Io` where writing fails; `Corrupt` where a page of the store is not whole.
@@ -362,8 +362,9 @@ impl BackupInfo {
         }
     }
 
-    /// Reads what a backup is, and of a file whether its end is there. Its first 128 bytes are enough, so
-    /// that they can be kept where the rest was sent away: `head -c 128`. [`Restore::check`](crate::Restore::check) reads all of it.
+    /// Reads what a backup is, and of a file whether its end is there. Its first 128 bytes are enough, so that they
+    /// can be kept where the rest was sent away: `head -c 128`. [`Restore::check`](crate::Restore::check) reads all
+    /// of it.
     ///
     /// # Errors
     /// `Backup` where it is none, is damaged, or was cut; `Io`.

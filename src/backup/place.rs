@@ -14,7 +14,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A file that is being written.
@@ -110,7 +110,7 @@ impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // The system answers with a signal.
         within_limit(self.len + bytes.len() as u64)?;
-        let written = self.file.write(bytes)?;
+        let written = self.file.write_at(bytes, self.len)?;
         self.len += written as u64;
         Ok(written)
     }

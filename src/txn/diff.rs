@@ -1,7 +1,7 @@
 //! Comparing snapshots.
 //!
-//! Owns: which snapshots and tables can be compared. Leaves to others: how ([`crate::tree::diff`]), and what comes of it
-//! ([`crate::diff`]).
+//! Owns: which snapshots and tables can be compared. Leaves to others: how ([`crate::tree::diff`]), and what comes of
+//! it ([`crate::diff`]).
 
 use super::ReadTxn;
 use super::multi::{expect_multi, expect_single};
@@ -22,15 +22,15 @@ use std::sync::Arc;
 
 impl ReadTxn {
     /// The entries of a table that differ between this snapshot and another, in order of their keys. Neither need be
-    /// the older one: what the other has and this has not is `Inserted`. They may be any two of the same store, begun by
-    /// any handle, [stored](crate::Database::read_snapshot) or not; or of two stores.
+    /// the older one: what the other has and this has not is `Inserted`. They may be any two of the same store, begun
+    /// by any handle, [stored](crate::Database::read_snapshot) or not; or of two stores.
     ///
-    /// Costs about two pages a level for each leaf that was changed between them, however large the table is, and memory
-    /// for one path of each: what both share is passed unread, and so is a large value that was not put anew. (Where leaves
-    /// were split, joined or given up, up to two pages a level more.) An entry that was put again with the same bytes is no
-    /// change. A table that one of them does not have counts as empty there. Tables are found by their names: one that was
-    /// dropped and made anew, or given the name of another, shares nothing with what had the name before, and both are read
-    /// whole; [`ReadTxn::changed_tables`] tells by the ids.
+    /// Costs about two pages a level for each leaf that was changed between them, however large the table is, and
+    /// memory for one path of each: what both share is passed unread, and so is a large value that was not put anew.
+    /// (Where leaves were split, joined or given up, up to two pages a level more.) An entry that was put again with
+    /// the same bytes is no change. A table that one of them does not have counts as empty there. Tables are found by
+    /// their names: one that was dropped and made anew, or given the name of another, shares nothing with what had
+    /// the name before, and both are read whole; [`ReadTxn::changed_tables`] tells by the ids.
     ///
     /// ```
     /// use mapleaf::{Change, Database, Table};
@@ -54,19 +54,20 @@ impl ReadTxn {
     /// # Ok(()) }
     /// ```
     ///
-    /// **Of two stores** one may be a copy of the other's file, or both of a third. A store remembers checkpoints that it came
-    /// through, not all, but some before any point; pages up to the last one that both remember are passed unread, and the
-    /// cost follows what either has changed since: where both have made up to `n` txns since they went apart, that is no more than `2 n` txns
-    /// before. Stores that have none in common are read whole, and what differs in them is right as well: those
-    /// made apart from each other, or of different page sizes, and one that was restored beside the one that was backed up.
+    /// **Of two stores** one may be a copy of the other's file, or both of a third. A store remembers checkpoints
+    /// that it came through, not all, but some before any point; pages up to the last one that both remember are
+    /// passed unread, and the cost follows what either has changed since: where both have made up to `n` txns since
+    /// they went apart, that is no more than `2 n` txns before. Stores that have none in common are read whole, and
+    /// what differs in them is right as well: those made apart from each other, or of different page sizes, and one
+    /// that was restored beside the one that was backed up.
     ///
-    /// What it gives borrows from both snapshots. With [`wait_for_commit`](crate::Database::wait_for_commit) this is a change
-    /// feed: see the [cookbook](crate::cookbook#change-feed).
+    /// What it gives borrows from both snapshots. With [`wait_for_commit`](crate::Database::wait_for_commit) this is
+    /// a change feed: see the [cookbook](crate::cookbook#change-feed).
     ///
     /// # Errors
-    /// `SchemaMismatch` when either has the table with other types; `Corrupt` where a catalog or, of two stores, a meta slot
-    /// is damaged; `Forked`. The steps have errors of their own: `Corrupt`, where a page that must be read is
-    /// damaged, and `Decode`. Damage in what both share is not noticed.
+    /// `SchemaMismatch` when either has the table with other types; `Corrupt` where a catalog or, of two stores, a
+    /// meta slot is damaged; `Forked`. The steps have errors of their own: `Corrupt`, where a page that must be read
+    /// is damaged, and `Decode`. Damage in what both share is not noticed.
     pub fn diff<'t, K: Key + ?Sized, V: Codec + ?Sized>(
         &'t self,
         newer: &'t ReadTxn,
@@ -114,19 +115,20 @@ impl ReadTxn {
     /// [`ReadTxn::diff`] as raw bytes, whatever the table's types; `None` when neither snapshot has such a table.
     ///
     /// # Errors
-    /// `SchemaMismatch` when the two have it with different types; `InvalidArgument` where it is a multimap; else those of
-    /// [`ReadTxn::diff`]. The steps have errors of their own.
+    /// `SchemaMismatch` when the two have it with different types; `InvalidArgument` where it is a multimap; else
+    /// those of [`ReadTxn::diff`]. The steps have errors of their own.
     pub fn raw_diff<'t>(&'t self, newer: &'t ReadTxn, name: &str) -> Result<Option<Diff<'t, [u8], [u8]>>> {
         let Some((old, new)) = self.raw_trees(newer, name)? else { return Ok(None) };
         expect_single(name, old.layout.set.is_some())?;
         Ok(Some(Diff::new(self.walker(&old), newer.walker(&new), self.shared_with(newer)?)))
     }
 
-    /// [`ReadTxn::diff_multi`] as raw bytes, whatever the multimap's types; `None` when neither snapshot has such a table.
+    /// [`ReadTxn::diff_multi`] as raw bytes, whatever the multimap's types; `None` when neither snapshot has such a
+    /// table.
     ///
     /// # Errors
-    /// `SchemaMismatch` when the two have it with different types; `InvalidArgument` where it is no multimap; else those of
-    /// [`ReadTxn::diff`]. The steps have errors of their own.
+    /// `SchemaMismatch` when the two have it with different types; `InvalidArgument` where it is no multimap; else
+    /// those of [`ReadTxn::diff`]. The steps have errors of their own.
     pub fn raw_diff_multi<'t>(
         &'t self,
         newer: &'t ReadTxn,
@@ -140,9 +142,9 @@ impl ReadTxn {
     /// The tables that differ between this snapshot and another, in order of their names; no table is read. Costs what
     /// [`ReadTxn::diff`] does for the catalog: nothing for tables that nobody wrote to.
     ///
-    /// A table counts as changed when it was written to, though the writes may have left every entry as it was. One that was
-    /// renamed is `Dropped` under its old name and `Created` under the new one, with the same id; one that was dropped and
-    /// made anew is `Changed`, and has another id.
+    /// A table counts as changed when it was written to, though the writes may have left every entry as it was. One
+    /// that was renamed is `Dropped` under its old name and `Created` under the new one, with the same id; one that
+    /// was dropped and made anew is `Changed`, and has another id.
     ///
     /// ```
     /// use mapleaf::{Database, Table, TableChange};
@@ -229,11 +231,12 @@ impl ReadTxn {
     /// Up to which txn the same number and birth are the same page in both: of one file always; of two up to the newest
     /// checkpoint that both are known to have come through.
     ///
-    /// Why that is so: what a file's checkpoint `c` refers to is written before the checkpoint, and never again while it is
-    /// referred to. A state behind `c` came out of it by commits, and recoveries that began with it or a later one, so a
-    /// page in it that is not newer than `c` is a page of `c`; and a state before `c` that can be read now, being pinned
-    /// since, has its pages unchanged since `c`, too. `c` is the same in both files: so such a page holds in both what it
-    /// held then. Behind `c` each file has txns of its own, whose numbers, and whose pages' numbers, may be the same.
+    /// Why that is so: what a file's checkpoint `c` refers to is written before the checkpoint, and never again while
+    /// it is referred to. A state behind `c` came out of it by commits, and recoveries that began with it or a later
+    /// one, so a page in it that is not newer than `c` is a page of `c`; and a state before `c` that can be read now,
+    /// being pinned since, has its pages unchanged since `c`, too. `c` is the same in both files: so such a page
+    /// holds in both what it held then. Behind `c` each file has txns of its own, whose numbers, and whose pages'
+    /// numbers, may be the same.
     fn shared_with(&self, other: &ReadTxn) -> Result<u64> {
         self.check_process()?;
         other.check_process()?;

@@ -2,7 +2,8 @@
 //!
 //! The table is built in random order, in txns of a given size: with one for all, leaves lie in the order of their
 //! keys; with many, in no order. 24-byte random keys, 150-byte values. Each round drops the files' pages from the
-//! cache, opens the store, walks through all of it from one end, and closes it; the stores take turns. Medians of the rounds; every key and value is looked at.
+//! cache, opens the store, walks through all of it from one end, and closes it; the stores take turns. Medians of the
+//! rounds; every key and value is looked at.
 
 use clap::Parser;
 use mapleaf_bench::data::{Data, Shape};
