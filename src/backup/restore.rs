@@ -69,7 +69,7 @@ struct Link<'r> {
 enum Given<'r> {
     /// Opened when it is its turn.
     Path(PathBuf),
-    Stream(Source<'r>),
+    Stream(Box<Source<'r>>),
 }
 
 /// What was restored.
@@ -102,7 +102,7 @@ impl Restore<'static> {
             // read once.
             let is_file = path.metadata().is_ok_and(|there| there.is_file());
             let header = source.header;
-            let from = if is_file { Given::Path(path.to_owned()) } else { Given::Stream(source) };
+            let from = if is_file { Given::Path(path.to_owned()) } else { Given::Stream(Box::new(source)) };
             Ok(Link { name: named(path), header, from })
         };
         Restore::of_links(paths.into_iter().map(link).collect::<Result<_>>()?)
@@ -117,7 +117,7 @@ impl<'r> Restore<'r> {
     pub fn of_streams(streams: impl IntoIterator<Item = (String, Box<dyn Read + 'r>)>) -> Result<Self> {
         let link = |(name, from): (String, _)| {
             let source = Source::open(name.clone(), from)?;
-            Ok(Link { name, header: source.header, from: Given::Stream(source) })
+            Ok(Link { name, header: source.header, from: Given::Stream(Box::new(source)) })
         };
         Restore::of_links(streams.into_iter().map(link).collect::<Result<_>>()?)
     }
@@ -291,7 +291,7 @@ impl Link<'_> {
     /// Gives all of its pages to `take`. Returns the checkpoints that its state came through.
     fn read(self, take: &mut Take<'_>) -> Result<Vec<Checkpoint>> {
         let mut source = match self.from {
-            Given::Stream(source) => source,
+            Given::Stream(source) => *source,
             Given::Path(path) => open(&path)?,
         };
         if source.header.as_bytes() != self.header.as_bytes() {
