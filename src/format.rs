@@ -332,7 +332,7 @@ pub struct Meta {
     /// A number of the application's own.
     pub user_version: U64,
     /// Random, for every checkpoint anew: it is known by it, and the redo log's checksum chain starts with it. 0 in a new
-    /// or restored store.
+    /// store.
     pub log_seed: U64,
     /// The redo log: the extents that are in use come first, in the order in which they are filled.
     pub log: [Extent; LOG_EXTENTS],
