@@ -47,8 +47,8 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Write txns that were begun. Those that are not among the commits or the aborted ones have changed nothing, or are under
-    /// way. (Snapshots are not counted: readers would have to share a counter, and wait for each other.)
+    /// Write txns that were begun. Those that are not among the commits or the aborted ones have changed nothing, or are
+    /// under way. (Snapshots are not counted: readers would have to share a counter, and wait for each other.)
     begun_txns,
     /// Write txns that were dropped with changes in them, or whose commit failed before it was handed over.
     aborted_txns,
@@ -71,8 +71,8 @@ counters! {
     /// Checkpoints that were asked for: [`Durability::Ordered`](crate::Durability::Ordered) and
     /// [`Database::checkpoint`](crate::Database::checkpoint).
     asked_checkpoints,
-    /// Runs of pages out of use that were looked at to see whether a snapshot still needs them: each once when it was given
-    /// up, and again when the snapshot ended for which it waited. What others wait for costs nothing.
+    /// Runs of pages out of use that were looked at to see whether a snapshot still needs them: each once when it
+    /// was given up, and again when the snapshot ended for which it waited. What others wait for costs nothing.
     judged_runs,
     /// Flushes of anything that failed.
     failed_flushes,

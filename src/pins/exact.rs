@@ -2,13 +2,14 @@
 //! walked page by page, and the pages of none of them are exactly what is free.
 //!
 //! Who reads and writes are stores opened apart, as other processes would open them, and in the second test real
-//! processes, some of which are killed. Snapshots are pinned, stored, and ended in any order, hundreds at a time; commits are
-//! of every durability, waited for or not; checkpoints come when they are due and when they are asked for.
+//! processes, some of which are killed. Snapshots are pinned, stored, and ended in any order, hundreds at a time;
+//! commits are of every durability, waited for or not; checkpoints come when they are due and when asked for.
 //!
-//! **What must stay** at the beginning of a writer's turn: the tree and the space records of each state that is pinned or
-//! stored, of the checkpoint, and of the states from the published one to the head (each may still be published, and
-//! pinned then); and the log. **What may lag**: what a reader held who ends during a turn is free at the next one; what the
-//! dead pin, when they are reaped ([`crate::Database::reap`]; a writer does it before it makes the file longer).
+//! **What must stay** at the beginning of a writer's turn: the tree and the space records of each state that is
+//! pinned or stored, of the checkpoint, and of the states from the published one to the head (each may still be
+//! published, and pinned then); and the log. **What may lag**: what a reader held who ends during a turn is free at
+//! the next one; what the dead pin, when they are reaped ([`crate::Database::reap`]; a writer does it before it
+//! makes the file longer).
 
 use super::list;
 use crate::catalog::{catalog_tree, list_tables};

@@ -1,8 +1,7 @@
 //! `long_reader DIRECTORY`: a reader stays open while the same 1,000 keys of a store are rewritten over and over, one
-//! put a commit, and the same without the reader, for each store that was built in. Says how large the files
-//! become. No commit waits for the disk; all is flushed once every 1,000 commits, as each store does that. At the end the
-//! reader must still see what it saw; mapleaf's file must have grown by no more than what only the reader can see,
-//! and 10 %.
+//! put a commit; then the same without the reader. Says how large the files of each store become. No commit waits
+//! for the disk; all is flushed once every 1,000 commits, as each store does that. At the end the reader must
+//! still see what it saw; mapleaf's file must have grown by no more than what only the reader can see, and 10 %.
 
 use clap::Parser;
 use mapleaf::{Options, Stats};
