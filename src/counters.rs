@@ -47,8 +47,8 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Write txns that were begun. Those that are not among the commits or the aborted ones have changed nothing, or are
-    /// under way. (Snapshots are not counted: readers would have to share a counter, and wait for each other.)
+    /// Write txns that were begun. Those that are not among the commits or the aborted ones have changed nothing, or
+    /// are under way. (Snapshots are not counted: readers would have to share a counter, and wait for each other.)
     begun_txns,
     /// Write txns that were dropped with changes in them, or whose commit failed before it was handed over.
     aborted_txns,

@@ -76,8 +76,8 @@ pub struct Stats {
     /// Free pages whose blocks were given back to the system. They are given new ones before they are allocated.
     pub hole_pages: u64,
     /// Pages given up by some txn; free as soon as no snapshot needs them. Who needs how many of them is said by
-    /// [`Database::readers`](crate::Database::readers), [`Database::snapshots`](crate::Database::snapshots) and the next
-    /// two numbers.
+    /// [`Database::readers`](crate::Database::readers), [`Database::snapshots`](crate::Database::snapshots), and
+    /// the next two numbers.
     pub pending_pages: u64,
     /// Those of them that the last checkpoint needs. Snapshots may need them too.
     pub pending_for_checkpoint: u64,

@@ -121,7 +121,8 @@ pub fn logged_pins() -> Vec<Action> {
     actions
 }
 
-/// Readers of all ages, up to some dozens at a time, which end in any order while pages are replaced, logged and in place.
+/// Readers of all ages, up to some dozens at a time, which end in any order while pages are replaced, logged and in
+/// place.
 pub fn many_pins() -> Vec<Action> {
     let mut actions = beginning();
     for i in 0..70u32 {
