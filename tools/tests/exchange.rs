@@ -291,7 +291,9 @@ fn noise_is_an_error_never_a_panic() {
             Some(0) => {
                 whole += 1;
                 place.run(["verify", "n.maple"]).fine();
-                ["n.maple", "n.maple-lock"].map(|name| std::fs::remove_file(place.path(name)).unwrap());
+                ["n.maple", "n.maple-lock"]
+                    .iter()
+                    .for_each(|name| std::fs::remove_file(place.path(name)).unwrap());
             }
             code => {
                 refused += 1;
