@@ -98,7 +98,7 @@ impl Event {
 
     /// Whether it writes a meta slot.
     pub fn is_meta_write(&self) -> bool {
-        matches!(self, Event::Write { offset, data } if data.len() == 512 && [0, 4096].contains(offset))
+        matches!(self, Event::Write { offset, data } if (512..4096).contains(&data.len()) && [0, 4096].contains(offset))
     }
 
     /// Whether it flushes a meta slot.
