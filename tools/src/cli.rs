@@ -3,7 +3,7 @@
 use crate::commands::{
     backup, bench, checkpoint, compact, completions, copy, del, diff, dump, explore, export, get, import,
     load, man, map, page, plot, put, readers, restore, salvage, scan, shell, snapshot, stat, tables, tree,
-    verify, watch,
+    trim, verify, watch,
 };
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
@@ -53,6 +53,8 @@ pub enum Command {
     Restore(restore::Args),
     /// Make the file shorter, while others read and write
     Compact(compact::Args),
+    /// Give free space back to the file system, while others read and write
+    Trim(trim::Args),
     /// Make another store of one state, while others read and write
     Copy(copy::Args),
     /// Write tables as text that mapleaf load, mdb_load and db_load read
@@ -113,6 +115,7 @@ impl Command {
             Command::Backup(args) => backup::run(args),
             Command::Restore(args) => restore::run(args),
             Command::Compact(args) => compact::run(args),
+            Command::Trim(args) => trim::run(args),
             Command::Copy(args) => copy::run(args),
             Command::Dump(args) => dump::run(args),
             Command::Load(args) => load::run(args),
@@ -149,6 +152,7 @@ impl Command {
             Command::Backup(args) => &args.file,
             Command::Restore(args) => args.file(),
             Command::Compact(args) => &args.file,
+            Command::Trim(args) => &args.file,
             Command::Copy(args) => &args.file,
             Command::Dump(args) => &args.file,
             Command::Load(args) => &args.file,

@@ -1,4 +1,4 @@
-//! `mapleaf compact` and `mapleaf copy --compact`.
+//! `mapleaf compact`, `mapleaf trim` and `mapleaf copy --compact`.
 
 #![allow(unsafe_code)]
 
@@ -77,4 +77,20 @@ fn a_copy_is_a_store_of_its_own_with_full_pages() {
     place.run(["copy", "--compact", "s.maple", "new.maple"]).fails(1, &["new.maple", "exists already"]);
     place.run(["copy", "--compact", "missing.maple", "other.maple"]).fails(1, &["no such file"]);
     assert!(!place.files().iter().any(|name| name.contains("other") || name.contains("unfinished")));
+}
+
+#[test]
+fn free_space_goes_back_and_the_file_keeps_its_length() {
+    use std::os::unix::fs::MetadataExt;
+    let place = store();
+    let on_disk = || std::fs::metadata(place.path("s.maple")).unwrap().blocks() * 512;
+    let (before, length) = (on_disk(), len(&place, "s.maple"));
+    let said = place.run(["trim", "--json", "s.maple"]).fine().json();
+    assert_eq!(said["disk_bytes"].as_u64(), Some(on_disk()));
+    assert!(on_disk() < before / 2 && len(&place, "s.maple") == length, "{before}, {said}");
+    assert!(said["trimmed_bytes"].as_u64() >= Some(before - on_disk()), "{before}, {said}");
+    place.run(["verify", "s.maple"]).fine();
+    let again = place.run(["trim", "s.maple"]).fine();
+    assert_eq!(again.text(), format!("0 bytes given back, {} bytes on the disk now\n", on_disk()));
+    place.run(["trim", "missing.maple"]).fails(1, &["no such file"]);
 }

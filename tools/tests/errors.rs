@@ -37,6 +37,8 @@ const WRITING: &[&[&str]] = &[
     &["import", "jsonl", "--no-create", "in.jsonl", "@", "-s", "entries"],
     &["snapshot", "create", "@", "name"],
     &["snapshot", "drop", "@", "kept"],
+    &["compact", "@"],
+    &["trim", "@"],
 ];
 
 fn on<'a>(args: &[&'a str], store: &'a str) -> Vec<&'a str> {

@@ -28,5 +28,6 @@ pub mod snapshot;
 pub mod stat;
 pub mod tables;
 pub mod tree;
+pub mod trim;
 pub mod verify;
 pub mod watch;
