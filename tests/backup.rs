@@ -952,15 +952,20 @@ fn files_are_flushed_before_they_are_named() {
     };
     // The backup: no file is replaced but by a rename.
     let rename = place(0, " rename", "/full\"");
-    let last_write = calls[..rename].iter().rposition(|line| line.contains(" write(")).unwrap();
+    let last_write = calls[..rename].iter().rposition(|line| line.contains("pwrite64(")).unwrap();
     let flush = place(last_write, "fsync(", &directory);
     let link = place(flush, "linkat(", "/.mapleaf-");
     assert!(last_write < flush && flush < link && link < rename);
     let named = place(rename, "fsync(", &format!("<{directory}>"));
-    // The store.
-    let slots: Vec<usize> = (named..calls.len())
-        .filter(|at| calls[*at].contains("pwrite64(") && calls[*at].contains(", 512, "))
-        .collect();
+    // The store: the second slot first.
+    let is_slot = |line: &str| {
+        let end = line.rsplit_once(") = ").map_or("", |(call, _)| call);
+        let mut numbers = end.rsplit(", ").map(str::parse::<u64>);
+        let (offset, len) = (numbers.next(), numbers.next());
+        matches!((offset, len), (Some(Ok(0 | 4096)), Some(Ok(512..4096))))
+    };
+    let slots: Vec<usize> =
+        (named..calls.len()).filter(|at| calls[*at].contains("pwrite64(") && is_slot(calls[*at])).collect();
     assert_eq!(slots.len(), 2, "{}", calls.join("\n"));
     let before = calls[..slots[0]].iter().rposition(|line| line.contains("fsync(")).unwrap();
     assert!(before > named && !calls[before..slots[0]].iter().any(|line| line.contains("pwrite64(")));

@@ -552,3 +552,13 @@ proptest! {
         assert_eq!(db.file_len(), done.page_count * PAGE);
     }
 }
+
+/// The log takes the room in front, and gives up its own behind.
+#[test]
+fn what_a_pass_has_no_room_for_the_next_one_moves() {
+    let db = TestDb::new();
+    db.write(|w| (0..38).try_for_each(|key| w.put(LARGE, &key, &vec![1; 2015]).map(drop))).unwrap();
+    db.write(|w| w.delete_range(LARGE, 1..31)).unwrap();
+    let (done, used) = (compact(&db, 100), pages_in_use(&db));
+    assert!(done.page_count <= used + 24, "{used} pages in use: {done:?}");
+}

@@ -1172,7 +1172,7 @@ mod tests {
         used: &mut GivenUp,
         is_logged: bool,
     ) -> State {
-        commit_with(space, written, last, (used, &[]), (is_logged, true))
+        commit_with(space, written, last, (used, &[]), (is_logged, false))
     }
 
     /// The same, with others given up; some checkpoints cut off the free end, if it `cuts`.
@@ -1410,7 +1410,7 @@ mod tests {
             }
             let last = others.len() - usize::from(txn.is_multiple_of(3));
             let (logged, gone) = (!txn.is_multiple_of(10), others.split_off(last));
-            state = commit_with(&mut space, &mut written, state, (&mut used, &gone), (logged, false));
+            state = commit_with(&mut space, &mut written, state, (&mut used, &gone), (logged, true));
             cuts += u64::from(space.page_count() < before);
             let unused = |space: &Space| space.extents().map(|(run, _)| run.len).sum::<u64>();
             let loaded = Space::load(&written, &state, 4096).unwrap();

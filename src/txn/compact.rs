@@ -30,6 +30,9 @@ use zerocopy::IntoBytes;
 const STEP: u64 = 1024;
 /// So many commits that move nothing are worth waiting for what comes round.
 const MAX_IDLE: u32 = 5;
+/// So many passes may move something without making the store shorter: what one has moved makes room for the next. More do
+/// not help where others write as much.
+const MAX_IN_VAIN: u32 = 3;
 
 /// How much one call of [`Database::compact`](crate::Database::compact) may do.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +86,8 @@ pub struct Compacted {
 #[derive(Default)]
 pub struct Course {
     pass: Option<Pass>,
+    /// So many passes in a row have not made the store shorter.
+    in_vain: u32,
     /// The txns that were pinned at the last step.
     pinned: Option<Vec<u64>>,
 }
@@ -185,10 +190,12 @@ fn step(store: &Arc<Store>, course: &mut Course, limit: u64, deadline: Option<In
             return Ok(Step { moved: part.moved, has_committed: true, ..so_far(goal) });
         }
         // The pass is over. Others may have deleted much since it began.
-        let is_in_vain = pass.moved == 0 || page_count >= pass.before;
+        course.in_vain = if page_count < pass.before { 0 } else { course.in_vain + 1 };
+        let is_in_vain = pass.moved == 0 || course.in_vain >= MAX_IN_VAIN;
         let is_done = is_in_vain && goal <= slack(txn.goal(&lasting));
         let held_by = if is_done { txn.held_by(&lasting) } else { None };
         course.pass = None;
+        course.in_vain *= u32::from(!is_done);
         return Ok(Step { is_done, held_by, ..so_far(goal) });
     }
     Ok(so_far(goal))
