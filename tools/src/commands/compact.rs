@@ -1,6 +1,6 @@
 //! `mapleaf compact`: making the file shorter, while others read and write.
 
-use crate::cli::JsonArg;
+use crate::cli::{JsonArg, TurnArg};
 use crate::failure::{Outcome, Result, tell};
 use crate::output::{print_json, print_line};
 use crate::progress::Meter;
@@ -21,13 +21,15 @@ pub struct Args {
     #[arg(long, value_name = "PAGES", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..))]
     step: u64,
     #[command(flatten)]
+    turn: TurnArg,
+    #[command(flatten)]
     json: JsonArg,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let db = open_to_write(&args.file, false, None)?;
-    let done = compact(&db, args.step)?;
+    let done = compact(&db, args)?;
     let (page_size, len) = (db.page_size() as u64, db.file_usage()?.len);
     db.close()?;
     if let Some(txn) = done.held_by {
@@ -51,11 +53,12 @@ pub fn run(args: &Args) -> Result {
 }
 
 /// Steps until nothing is left to do.
-fn compact(db: &Database, step: u64) -> Result<Compacted> {
+fn compact(db: &Database, args: &Args) -> Result<Compacted> {
     let mut all = Compacted::default();
     let mut meter = None;
     loop {
-        let done = db.compact(Budget::pages(step))?;
+        drop(args.turn.begin(db)?);
+        let done = db.compact(Budget::pages(args.step))?;
         all.moved_pages += done.moved_pages;
         all.steps += done.steps;
         all.freed_bytes += done.freed_bytes;

@@ -1,6 +1,6 @@
 //! `mapleaf trim`: free space goes back to the file system; the file keeps its length.
 
-use crate::cli::JsonArg;
+use crate::cli::{JsonArg, TurnArg};
 use crate::failure::{Failure, Result};
 use crate::output::{print_json, print_line};
 use crate::store::open_to_write;
@@ -17,12 +17,15 @@ pub struct Args {
     /// The store
     pub file: PathBuf,
     #[command(flatten)]
+    turn: TurnArg,
+    #[command(flatten)]
     json: JsonArg,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let db = open_to_write(&args.file, false, None)?;
+    drop(args.turn.begin(&db)?);
     let trimmed = db.trim()?;
     db.close()?;
     let disk_bytes = std::fs::metadata(&args.file).map_or(0, |file| 512 * file.blocks());
