@@ -244,7 +244,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "log_not_zeroed",
         changes: &[
-            ("src/commit.rs", ".iter().chain(detail.new_log) {", ".iter() {"),
+            ("src/commit.rs", "unwritten.chain(detail.new_log.iter().copied()) {", "unwritten {"),
         ],
         target: CRASH,
         tests: &["of_a_new_log"],
