@@ -83,6 +83,10 @@ impl Place {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.dir.path()).env("LC_ALL", "C");
+        // What colours go by besides the terminal.
+        ["CI", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "NO_COLOR"].iter().for_each(|name| {
+            command.env_remove(name);
+        });
         command
     }
 

@@ -35,8 +35,7 @@ impl Screen {
             .env("TERM", "xterm")
             .env("PAGER", "cat")
             .env("HOME", place.path("home"))
-            .env_remove("XDG_STATE_HOME")
-            .env_remove("NO_COLOR");
+            .env_remove("XDG_STATE_HOME");
         command.envs(environment.iter().copied());
         let program = command.spawn().unwrap();
         // The program alone holds the line, so that its end is seen.
