@@ -25,6 +25,16 @@ fn each_module_imports_only_layers_before_it() {
     assert!(wrong.is_empty(), "{} imports go upwards:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// The table of layers in docs/architecture.md has every module, from the bottom up as `src/lib.rs` lists them.
+#[test]
+fn the_architecture_page_lists_the_layers() {
+    let page = include_str!("../docs/architecture.md");
+    let (_, table) = page.split_once("| layer | modules").expect("a table of layers");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let shown: Vec<&str> = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    assert_eq!(shown, modules_in_order());
+}
+
 /// Whatever the order of the list, there is none for modules that import each other.
 #[test]
 fn no_modules_import_each_other_in_a_circle() {
