@@ -226,9 +226,9 @@ pub const ROWS: &[Row] = &[
     row(
         &["F27"],
         "cp while it is written",
-        "documented as wrong; a dump is consistent",
-        &[],
-        "a dump reads one snapshot",
+        "documented as wrong; `mapleaf copy`, a backup and a dump are of one commit, and whole or not there",
+        &["backup::*", "compact::a_copy_has*"],
+        "each reads one snapshot; the new file has its name when it is flushed (`unfinished`)",
     ),
     row(
         &["F28"],

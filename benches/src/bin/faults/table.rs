@@ -2,9 +2,10 @@
 
 use crate::engine::damages::Class;
 use crate::mutations::{self, Tallies, Tally, kind_of};
-use crate::own_tests::{self, Results};
+use crate::own_tests::{self, Results, Said};
 use crate::rows::{ROWS, Row};
 use crate::{Settings, full_disk, kills};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a run did not count.
 const UNKNOWN: &str = "…";
@@ -38,9 +39,7 @@ fn faults(results: &Results, tallies: &Tallies) {
     for row in ROWS {
         let found = results.of(row.ids, row.tests);
         let mut names: Vec<String> = row.tests.iter().map(|name| format!("`{name}`")).collect();
-        let also =
-            found.iter().filter(|(_, said)| !said.classes.is_empty()).map(|(name, _)| format!("`{name}`"));
-        names.extend(also.filter(|name| !row.covers(name)));
+        names.extend(row.others(&found));
         let campaign = campaign_of(row, tallies);
         if campaign.is_some() {
             names.push("`faults mutations`".into());
@@ -65,8 +64,19 @@ fn faults(results: &Results, tallies: &Tallies) {
 
 impl Row {
     fn covers(&self, name: &str) -> bool {
-        let name = name.trim_matches('`');
         self.tests.iter().any(|pattern| name.starts_with(pattern.trim_end_matches('*')))
+    }
+
+    /// Tests that say that they tried this and that the row does not name, by the file that they stand in.
+    fn others(&self, found: &[(&String, &Said)]) -> Vec<String> {
+        let mut files = BTreeMap::<&str, BTreeSet<&str>>::new();
+        for (name, said) in found {
+            let test = name.split(',').next().expect("a part");
+            if !said.classes.is_empty() && !self.covers(test) {
+                files.entry(test.rsplit_once("::").map_or(test, |(file, _)| file)).or_default().insert(test);
+            }
+        }
+        files.iter().map(|(file, tests)| format!("{} of `{file}`", tests.len())).collect()
     }
 }
 
