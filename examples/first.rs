@@ -1,6 +1,6 @@
 //! Creates a store, writes typed tables, and reads them back, without copying, from a second process.
 //!
-//! `cargo run --example first`
+//! `cargo run --example first [FILE]` leaves the store in FILE, by default target/first.maple, to be looked at with the tool.
 
 use mapleaf::{Database, Table};
 use std::path::Path;
@@ -10,16 +10,23 @@ const USERS: Table<u64, str> = Table::new("users");
 const SCORES: Table<(String, u64), u64> = Table::new("scores by user and day");
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    if let Some(path) = std::env::args().nth(1) {
-        return read(Path::new(&path));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => run(Path::new("target/first.maple")),
+        [path] => run(Path::new(path)),
+        [path, "read"] => read(Path::new(path)),
+        _ => Err("usage: first [FILE]".into()),
     }
-    let directory = std::env::temp_dir().join(format!("mapleaf-first-{}", std::process::id()));
-    std::fs::create_dir_all(&directory)?;
-    let path = directory.join("app.maple");
-    write(&path)?;
-    // The same program again, as a process of its own, while this one keeps the store open.
-    let status = Command::new(std::env::current_exe()?).arg(&path).status()?;
-    std::fs::remove_dir_all(&directory)?;
+}
+
+fn run(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    // Begins anew each time.
+    if path.exists() {
+        std::fs::remove_file(path)?;
+    }
+    write(path)?;
+    // The same program again, as a process of its own.
+    let status = Command::new(std::env::current_exe()?).arg(path).arg("read").status()?;
     if status.success() { Ok(()) } else { Err("the reading process failed".into()) }
 }
 
@@ -34,7 +41,7 @@ fn write(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     w.commit()?;
-    println!("process {}: wrote {}", std::process::id(), path.display());
+    println!("one process wrote {}:", path.display());
     for table in db.begin_read()?.tables()? {
         println!("  {:24} {:5} entries, {}", table.name, table.len, table.schema);
     }
@@ -46,7 +53,7 @@ fn read(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let db = unsafe { Database::open(path)? };
     let r = db.begin_read()?;
     let name = r.get(USERS, &7)?.expect("bob was written");
-    println!("process {}: user 7 is {name:?}, {}", std::process::id(), where_is(name.as_bytes())?);
+    println!("another reads it: user 7 is {name:?}, {}", where_is(name.as_bytes())?);
     for entry in r.range(USERS, 2..)? {
         let (id, name) = entry?;
         println!("  user {id}: {name}");
@@ -70,10 +77,9 @@ fn where_is(bytes: &[u8]) -> std::io::Result<String> {
             && let (Ok(low), Ok(high)) = (usize::from_str_radix(low, 16), usize::from_str_radix(high, 16))
             && (low..high).contains(&address)
         {
-            return Ok(format!(
-                "read in place from the mapping of {}",
-                rest.split_whitespace().last().unwrap_or("?")
-            ));
+            let file = Path::new(rest.split_whitespace().last().unwrap_or("?"));
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            return Ok(format!("in place, in the mapping of {name}"));
         }
     }
     Ok("not in any mapping".into())

@@ -2,7 +2,7 @@
 //!
 //! `cargo test` builds them beside the tests; with `--test examples` alone they are as they were built last.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// `target/PROFILE/examples/NAME`; this program is in `target/PROFILE/deps`.
@@ -12,18 +12,24 @@ fn path(name: &str) -> PathBuf {
     profile.join("examples").join(name)
 }
 
-/// Runs an example without arguments or input, and returns the line that it says this in. Its temporary files go to a
-/// directory, which it must leave empty.
+/// Runs an example without input, and returns what it says.
 #[track_caller]
-fn assert_says(name: &str, what: &str) -> String {
-    let place = tempfile::tempdir().unwrap();
+fn run(name: &str, args: &[&str], place: &Path) -> String {
     let path = path(name);
     assert!(path.exists(), "{} is missing; run `cargo build --examples` first", path.display());
     let mut command = Command::new(&path);
     let Output { status, stdout, stderr } =
-        command.env("TMPDIR", place.path()).current_dir(place.path()).output().unwrap();
+        command.args(args).env("TMPDIR", place).current_dir(place).output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "{name}: {status}\n{stdout}\n{stderr}");
+    stdout.into_owned()
+}
+
+/// The line that an example without arguments says this in. Its temporary files go to a directory, which it must leave empty.
+#[track_caller]
+fn assert_says(name: &str, what: &str) -> String {
+    let place = tempfile::tempdir().unwrap();
+    let stdout = run(name, &[], place.path());
     let left: Vec<_> = std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.is_empty(), "{name} left {left:?}");
     let mut lines = stdout.lines();
@@ -35,7 +41,14 @@ fn assert_says(name: &str, what: &str) -> String {
 
 #[test]
 fn the_first_example_reads_in_place_from_a_second_process() {
-    assert_says("first", "three days of bob: [((\"bob\", 10), 70)");
+    let place = tempfile::tempdir().unwrap();
+    // The second time it begins anew.
+    for _ in 0..2 {
+        let said = run("first", &["kept.maple"], place.path());
+        let page = include_str!("../docs/first-hour.md").replace("target/first.maple", "kept.maple");
+        let page = page.replace("in the mapping of first.maple", "in the mapping of kept.maple");
+        assert!(page.contains(&said), "docs/first-hour.md shows something else than\n{said}");
+    }
 }
 
 #[test]

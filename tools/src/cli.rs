@@ -299,17 +299,22 @@ impl FormatArgs {
 impl Codecs {
     /// The bytes of a key from the command line.
     pub fn parse_key(&self, typed: &OsStr) -> Result<Vec<u8>> {
-        parse(&self.key, "key", typed)
+        self.key.parse(typed).map_err(|wrong| refuse("key", typed, &wrong))
+    }
+
+    /// The bytes that keys begin with, from the command line.
+    pub fn parse_prefix(&self, typed: &OsStr) -> Result<Vec<u8>> {
+        self.key.parse_prefix(typed).map_err(|wrong| refuse("prefix", typed, &wrong))
     }
 
     /// The bytes of a value from the command line.
     pub fn parse_value(&self, typed: &OsStr) -> Result<Vec<u8>> {
-        parse(&self.value, "value", typed)
+        self.value.parse(typed).map_err(|wrong| refuse("value", typed, &wrong))
     }
 }
 
-fn parse(codec: &Codec, what: &str, typed: &OsStr) -> Result<Vec<u8>> {
-    codec.parse(typed).map_err(|wrong| Failure::Usage(format!("{what} {typed:?}: {wrong}")))
+fn refuse(what: &str, typed: &OsStr, wrong: &str) -> Failure {
+    Failure::Usage(format!("{what} {typed:?}: {wrong}"))
 }
 
 #[cfg(test)]

@@ -123,6 +123,19 @@ impl Codec {
         }
     }
 
+    /// The same of what keys begin with: of a tuple the first elements will do.
+    ///
+    /// # Errors
+    /// Expected and found.
+    pub fn parse_prefix(&self, typed: &OsStr) -> Result<Vec<u8>, String> {
+        match (self, typed.to_str()) {
+            (Codec::Typed(known, _), Some(text)) if *known != Type::Str => {
+                known.prefix(&known.of_field(text)?)
+            }
+            _ => self.parse(typed),
+        }
+    }
+
     /// The text that shows these bytes on a terminal.
     ///
     /// # Errors

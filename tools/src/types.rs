@@ -132,6 +132,18 @@ impl Type {
         Ok(bytes)
     }
 
+    /// What the bytes of all values begin with that begin with these elements; of what is no tuple, its bytes.
+    ///
+    /// # Errors
+    /// Expected and found.
+    pub fn prefix(&self, value: &Value) -> Result<Vec<u8>, String> {
+        let (Type::Tuple(parts), Some(items)) = (self, value.as_array()) else { return self.bytes(value) };
+        let mut bytes = Vec::new();
+        // With more elements than there are the error is that of the whole.
+        put_parts(parts.get(..items.len()).unwrap_or(parts), value, &mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Takes one from the front; in its part form all but the last of a tuple's elements, and that too.
     fn take(&self, rest: &mut &[u8], is_part: bool) -> Option<Value> {
         match self {

@@ -124,6 +124,23 @@ fn scan_takes_ranges_prefixes_windows_and_counts() {
     assert_eq!(keys(&["--limit", "0"]), [] as [u64; 0]);
 }
 
+/// As `Prefix` of the library: only whole elements count.
+#[test]
+fn scan_takes_the_first_elements_of_a_tuple() {
+    let place = Place::new();
+    place.write("in.csv", "key.0,key.1,value\na,1,x\na,2,x\nab,1,x\nb,1,x\n");
+    place.run(["import", "csv", "in.csv", "t.maple", "--key-type", "(str,u8)"]).fine();
+    let keys = |prefix: &str| {
+        let scan = place.run(["scan", "t.maple", "--count", "--prefix", prefix]).fine();
+        scan.text().trim().parse::<u64>().unwrap()
+    };
+    assert_eq!([keys(r#"["a"]"#), keys(r#"["ab"]"#), keys(r#"["a",2]"#), keys("[]")], [2, 1, 1, 4]);
+    place.run(["scan", "t.maple", "--prefix", r#"["a",2,3]"#]).fails(2, &["prefix", "expected a list of 2"]);
+    place
+        .run(["scan", "t.maple", "--prefix", r#"["a",-1]"#])
+        .fails(2, &["element 1: expected a number from 0 to 255"]);
+}
+
 #[test]
 fn scan_counts_without_reading() {
     let place = typed_store();

@@ -1,28 +1,28 @@
-//! The sessions in `docs/tool.md` print what is written there. They are run in order, in one directory. What a person types is behind
-//! `$ `, and behind `> ` the lines that are its input.
+//! The sessions in the pages (blocks called `console`) print what is written there. Those of a page are run in order, in one directory.
+//! What a person types is behind `$ `, and behind `> ` the lines that are its input.
 
 mod common;
 
 use common::Place;
 use std::fmt::Write;
-
-const PAGE: &str = include_str!("../../docs/tool.md");
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// A command and what it prints, of standard output and standard error together.
 fn run(place: &Place, command: &str, input: &str) -> String {
     let path = format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap());
     let mut program = place.command("/bin/sh");
     program.args(["-c", &format!("exec 2>&1; {command}")]).env("PATH", path);
-    program.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    program.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = program.spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 
 /// The page, its sessions as they go.
-fn as_it_is(place: &Place) -> String {
+fn as_it_is(place: &Place, text: &str) -> String {
     let mut page = String::new();
-    let mut lines = PAGE.lines().peekable();
+    let mut lines = text.lines().peekable();
     let mut in_session = false;
     while let Some(line) = lines.next() {
         in_session = line == "```console" || (in_session && line != "```");
@@ -44,16 +44,55 @@ fn as_it_is(place: &Place) -> String {
     page
 }
 
-#[test]
-fn the_sessions_print_what_the_page_says() {
+fn place() -> Place {
     let place = Place::new();
     std::fs::create_dir(place.path("bin")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mapleaf"), place.path("bin/mapleaf")).unwrap();
-    let page = as_it_is(&place);
-    let differ = page.lines().zip(PAGE.lines()).find(|(is, says)| is != says);
-    if differ.is_some() || page.lines().count() != PAGE.lines().count() {
-        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("tool.md");
+    place
+}
+
+/// Runs the sessions of a page and compares.
+#[track_caller]
+fn compare(place: &Place, name: &str) {
+    let text = std::fs::read_to_string(repository().join("docs").join(name)).unwrap();
+    assert!(text.contains("```console\n$ mapleaf "), "{name} has no session");
+    let page = as_it_is(place, &text);
+    let differ = page.lines().zip(text.lines()).find(|(is, says)| is != says);
+    if differ.is_some() || page.lines().count() != text.lines().count() {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::write(&path, &page).unwrap();
         panic!("{differ:?}: the page as it should be is in {}", path.display());
     }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+#[test]
+fn the_sessions_of_the_tool_print_what_the_page_says() {
+    compare(&place(), "tool.md");
+}
+
+#[test]
+fn the_sessions_of_the_first_hour_print_what_the_page_says() {
+    let place = place();
+    std::fs::create_dir(place.path("target")).unwrap();
+    // What it prints is compared where the examples are run.
+    let mut first = Command::new(env!("CARGO"));
+    first.current_dir(repository()).args(["run", "--quiet", "--example", "first", "--"]);
+    let output = first.arg(place.path("target/first.maple")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    compare(&place, "first-hour.md");
+}
+
+/// Pages whose sessions nobody runs would grow old.
+#[test]
+fn every_page_with_sessions_is_run() {
+    let pages = std::fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = pages.chain([repository().join("README.md")]).filter(|path| path.is_file());
+    let with_sessions = pages.filter(|path| std::fs::read_to_string(path).unwrap().contains("```console"));
+    let mut names: Vec<_> = with_sessions.map(|path| path.file_name().unwrap().to_owned()).collect();
+    names.sort();
+    assert_eq!(names, ["first-hour.md", "tool.md"]);
 }

@@ -39,7 +39,7 @@ pub struct What {
     /// End before this key
     #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
     to: Option<OsString>,
-    /// Only keys whose bytes begin with this
+    /// Only keys that begin with this: text, bytes, or the first elements of a tuple, as in '["ann"]'
     #[arg(long, value_name = "KEY", conflicts_with_all = ["from", "to"])]
     prefix: Option<OsString>,
     /// At most so many pairs
@@ -135,7 +135,7 @@ impl What {
 
     fn bounds(&self, codecs: &Codecs) -> Result<Bounds> {
         if let Some(prefix) = &self.prefix {
-            let prefix = codecs.parse_key(prefix)?;
+            let prefix = codecs.parse_prefix(prefix)?;
             let end = prefix_end(&prefix).map_or(Bound::Unbounded, Bound::Excluded);
             return Ok((Bound::Included(prefix), end));
         }
