@@ -24,46 +24,44 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  mapleaf put --create app.maple greeting hello      make a store and put a pair into its main table
+  mapleaf put --create app.maple greeting hello      makes a store with a pair in its main table
   mapleaf get app.maple greeting
   mapleaf scan app.maple -s users --prefix an --limit 10
-  mapleaf import lmdb ./old app.maple                take over an LMDB environment; csv, tsv, jsonl, redb, sqlite too
-  mapleaf shell app.maple                            line by line, with completion
-  mapleaf dump -a app.maple -f app.dump              write all tables as text; load reads it back
+  mapleaf import lmdb ./old app.maple                takes over an LMDB environment
+  mapleaf shell app.maple
   mapleaf verify app.maple && mapleaf stat --json app.maple
 
-Tables: without -s TABLE a command means the main table, whose name is empty (-s \"\"), or the only table if there is just one.
-
-Exit codes: 0 done; 1 a problem was found (no such key, table or file, damage, bad input, no room); 2 wrong use.
-
-A store is a file with a lock file FILE-lock beside it, which needs no backup. Only mapleaf may change the file while it is open.";
+Without -s TABLE the main table is meant, whose name is empty (-s \"\"), or the only table.
+Exit codes: 0 done; 1 a problem was found; 2 wrong use.
+A store is a file, with a lock file FILE-lock beside it, which needs no backup.
+\"mapleaf COMMAND --help\" has examples of each.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show what the store and its tables consist of
     Stat(stat::Args),
-    /// Check every page: checksums, order, counts, references, accounting of space
+    /// Check every page, and that each is used once
     Verify(verify::Args),
     /// Rescue what is whole of a damaged store into a new one
     Salvage(salvage::Args),
-    /// Write one state to a file or a pipe, whole or as what was changed since another backup
+    /// Write one state to a file or a pipe, or what changed since
     Backup(backup::Args),
     /// Make a new store from a backup, or from a chain of them
     Restore(restore::Args),
-    /// Make the file shorter, while others read and write
+    /// Make the file shorter, while others work
     Compact(compact::Args),
-    /// Give free space back to the file system, while others read and write
+    /// Give free space back to the file system, while others work
     Trim(trim::Args),
-    /// Make another store of one state, while others read and write
+    /// Make another store of one state, while others work
     Copy(copy::Args),
-    /// Write tables as text that mapleaf load, mdb_load and db_load read
+    /// Write tables as text that load, mdb_load and db_load read
     Dump(dump::Args),
-    /// Read the text of mapleaf dump, mdb_dump or db_dump into the store, all of it or nothing
+    /// Read the text of mapleaf dump, mdb_dump or db_dump
     Load(load::Args),
     /// Write tables as CSV, TSV or JSON lines
     Export(export::Args),
-    /// Put what CSV, TSV, JSON lines, LMDB, redb or SQLite hold into the store, all of it or nothing
+    /// Take over CSV, TSV, JSON lines, LMDB, redb or SQLite
     Import(import::Args),
     /// Print the value at a key
     Get(get::Args),
@@ -73,7 +71,7 @@ pub enum Command {
     Del(del::Args),
     /// Print the pairs of a range of keys, in order
     Scan(scan::Args),
-    /// Work on a store line by line, with completion, history and txns
+    /// Work line by line, with completion, history and txns
     Shell(shell::Args),
     /// Print what was changed since a snapshot, or between two
     Diff(diff::Args),
@@ -81,11 +79,11 @@ pub enum Command {
     Watch(watch::Args),
     /// List the tables
     Tables(tables::Args),
-    /// List the snapshots that are held, in all processes, with what each keeps from being reused
+    /// List who holds snapshots, and what that costs
     Readers(readers::Args),
-    /// List, make and drop the snapshots that are stored under names
+    /// List, make and drop snapshots with names
     Snapshot(snapshot::Args),
-    /// Print a page byte by byte, labelled as in the format document
+    /// Print a page byte by byte, labelled
     Page(page::Args),
     /// Draw which page is what, in the terminal or as a picture
     Map(map::Args),
@@ -95,9 +93,9 @@ pub enum Command {
     Tree(tree::Args),
     /// Draw charts of what benchmarks found
     Plot(plot::Args),
-    /// Bring everything committed to its place, replaying the log of a store that was not closed
+    /// Bring what is in the log to its place
     Checkpoint(checkpoint::Args),
-    /// Measure how fast a store is on this machine and file system
+    /// Measure how fast a store is in a directory
     Bench(bench::Args),
     /// Print what a shell needs to complete command lines
     Completions(completions::Args),

@@ -2,7 +2,7 @@
 //!
 //! Reading the source: [`cli`] lists the commands, each file in [`commands`] is one of them, [`dump_text`] is the dump format,
 //! [`formats`] how keys and values are typed and shown, [`types`] what the stored types are, [`store`] opens files and finds tables, [`prometheus`] is what monitoring reads, [`space_map`], [`tree_sketch`] and [`chart`] are what is drawn, by
-//! [`drawing`] and in a [`terminal`], [`explorer`] is the page browser, [`failure`] is how it ends; [`alias`] is what it does under the names of LMDB's tools.
+//! [`drawing`] and in a [`terminal`], [`explorer`] is the page browser, [`help`] groups the commands, [`failure`] is how it ends; [`alias`] is what it does under the names of LMDB's tools.
 
 mod alias;
 mod chart;
@@ -14,6 +14,7 @@ mod dump_text;
 mod explorer;
 mod failure;
 mod formats;
+mod help;
 mod intake;
 mod output;
 mod progress;
@@ -24,7 +25,7 @@ mod types;
 mod terminal;
 mod tree_sketch;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use failure::Outcome;
 use std::process::ExitCode;
 
@@ -32,7 +33,8 @@ fn main() -> ExitCode {
     if let Some(code) = alias::run(std::env::args_os()) {
         return code;
     }
-    let command = cli::Cli::parse().command;
+    let matches = help::command().get_matches();
+    let command = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
     match command.run() {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Problem) => ExitCode::from(1),
