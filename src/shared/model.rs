@@ -1,7 +1,7 @@
 //! The protocol of [`super`], run by a model checker (`shuttle`): the real code, on words at which the checker
 //! may switch from one process to another, or let one die.
 //!
-//! Two models. **Slots**: readers pin, read pages and unpin while a writer publishes and reuses pages.
+//! Two models. **Slots**: readers pin, read pages and unpin while a writer publishes, reuses pages and cuts the file.
 //! **Turns**: writers take the turn, flush, publish and recover in the order of `group`, `commit`, `store` and
 //! `recover`, on a disk that remembers what was flushed; each may die at every step. What is checked stands
 //! in [`Slots::read`] and [`Turns::shown`], [`Turns::acknowledge`] and [`Turns::check_power_cut`].
@@ -19,7 +19,7 @@ use shuttle::sync::Mutex;
 use shuttle::sync::atomic::{AtomicBool, AtomicU64 as LoudWord};
 use shuttle::thread;
 use shuttle::{Config, Runner};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicU64 as QuietWord;
 use std::sync::{Arc, OnceLock};
@@ -225,6 +225,8 @@ enum Fault {
     ReapsTheLiving,
     /// The giver gives its slot back before the new one is pinned.
     UnpinBeforeHandOver,
+    /// The file is cut to what the published state needs, whoever sees a longer one.
+    CutUnseen,
     /// Whoever looks at the slots does not look again when a snapshot was handed over meanwhile.
     HandOversUncounted,
     /// The log is flushed behind the publication.
@@ -256,12 +258,14 @@ enum Fault {
 /// A store of two pages a state, of which each txn replaces one.
 struct Slots {
     shared: Shared<ModelWords>,
-    /// What they hold: the txn that wrote it.
+    /// What they hold: the txn that wrote it, or [`GONE`].
     pages: Vec<LoudWord>,
     /// The `ADMIN` lock.
     admin: Mutex<()>,
     /// The locks by which processes live.
     alive: Vec<AtomicBool>,
+    /// Whether the file is cut behind each txn.
+    cuts: bool,
     fault: Fault,
 }
 
@@ -269,6 +273,8 @@ struct Slots {
 type GivenPage = (usize, u64, u64);
 
 const NO_STATE: [u64; STATE_WORDS] = [0; STATE_WORDS];
+/// Behind the end of the file: who reads there is sent SIGBUS.
+const GONE: u64 = u64::MAX;
 /// A txn that needs none of the pages, for slots that are only to be taken.
 const FAR: u64 = 1 << 40;
 
@@ -276,20 +282,21 @@ fn two_pages(txn: u64, places: [(usize, u64); 2]) -> State {
     let [(a, a_birth), (b, b_birth)] = places;
     let catalog = ChildRef { page: a as u64, birth: a_birth, count: 0 };
     let space = (b as u64, b_birth, 0);
-    State { txn, catalog, space, held: txn * 7, ..State::from_words(&NO_STATE) }
+    let page_count = a.max(b) as u64 + 1;
+    State { txn, catalog, space, page_count, held: txn * 7, ..State::from_words(&NO_STATE) }
 }
 
 impl Slots {
     fn new(blocks: usize, fault: Fault) -> Arc<Self> {
-        Self::over(new_words(4), blocks, fault)
+        Self::over(new_words(4), blocks, false, fault)
     }
 
-    fn over(shared: Shared<ModelWords>, blocks: usize, fault: Fault) -> Arc<Self> {
+    fn over(shared: Shared<ModelWords>, blocks: usize, cuts: bool, fault: Fault) -> Arc<Self> {
         shared.initialise(&[1; 16], 1, 1, &two_pages(1, [(0, 1), (1, 1)]));
         shared.set_blocks(blocks);
-        let pages = (0..40).map(|page| LoudWord::new(u64::from(page < 2))).collect();
+        let pages = (0..40).map(|page| LoudWord::new(if page < 2 { 1 } else { GONE })).collect();
         let alive = (0..8).map(|_| AtomicBool::new(true)).collect();
-        Arc::new(Slots { shared, pages, admin: Mutex::new(()), alive, fault })
+        Arc::new(Slots { shared, pages, admin: Mutex::new(()), alive, cuts, fault })
     }
 
     /// A process with these blocks.
@@ -322,28 +329,49 @@ impl Slots {
 
     fn write(&self, txns: u64) {
         let mut places = [(0, 1), (1, 1)];
-        let (mut free, mut fresh, mut given) = (Vec::new(), 2, Vec::<GivenPage>::new());
+        let (mut free, mut file_pages, mut given) = (BTreeSet::new(), 2, Vec::<GivenPage>::new());
         for txn in 2..2 + txns {
-            let page = free.pop().unwrap_or_else(|| {
-                fresh += 1;
-                fresh - 1
+            let page = free.pop_first().unwrap_or_else(|| {
+                file_pages += 1;
+                file_pages - 1
             });
             self.pages[page].store(txn, SeqCst);
+            let before = two_pages(txn, places).page_count;
             let (old, birth) = std::mem::replace(&mut places[(txn % 2) as usize], (page, txn));
             given.push((old, birth, txn));
             let early = (self.fault == Fault::ScanBeforePublishing).then(|| self.scan());
-            self.shared.publish(&two_pages(txn, places));
+            let state = two_pages(txn, places);
+            // As `Lead::checkpoint`.
+            if state.page_count < before {
+                self.shared.set_shrunk(txn, before.max(self.shared.shrunk().1.min(file_pages as u64)));
+            }
+            self.shared.publish(&state);
             // As `Store::prepare` and `Space::reclaim`.
             let published = self.shared.published().txn;
             let pinned = early.unwrap_or_else(|| self.scan());
             given.retain(|(page, birth, death)| {
                 let is_needed = pinned.iter().any(|txn| (*birth..*death).contains(txn));
                 if *death <= published && !is_needed {
-                    free.push(*page);
+                    free.insert(*page);
                 }
                 *death > published || is_needed
             });
+            let kept = if self.cuts { self.kept() } else { file_pages };
+            for gone in (kept..file_pages).rev() {
+                self.pages[gone].store(GONE, SeqCst);
+                free.remove(&gone);
+                given.retain(|(page, ..)| *page != gone);
+            }
+            file_pages = file_pages.min(kept);
         }
+    }
+
+    /// How many pages a cut leaves, as `Store::cut` (the checkpoint's apart, which is the published state here).
+    fn kept(&self) -> usize {
+        let (published, (shrunk, longest)) = (self.shared.published(), self.shared.shrunk());
+        let is_seen = published.txn < shrunk || self.scan().first().is_some_and(|txn| *txn < shrunk);
+        let seen = if is_seen && self.fault != Fault::CutUnseen { longest } else { 0 };
+        published.page_count.max(seen) as usize
     }
 
     /// Pins, reads and unpins, so many times; what it read was that of its txn, for as long as it held it.
@@ -445,15 +473,20 @@ fn at_once(threads: Vec<Box<dyn FnOnce() + Send>>) {
 
 /// A process of two threads and one of one, and the writer.
 fn three_readers(fault: Fault) -> impl Fn() + Send + Sync + 'static {
+    three_readers_beside(4, false, fault)
+}
+
+/// The same, of so many txns, behind each of which the file may be cut.
+fn three_readers_beside(txns: u64, cuts: bool, fault: Fault) -> impl Fn() + Send + Sync + 'static {
     move || {
-        let model = Slots::new(2, fault);
+        let model = Slots::over(new_words(4), 2, cuts, fault);
         let (one, other) = (model.process(0, 0..1), model.process(1, 1..2));
         let mut threads: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
         for own in [Arc::clone(&one), one, other] {
             let model = Arc::clone(&model);
             threads.push(Box::new(move || model.read(&own, 2)));
         }
-        threads.push(Box::new(move || model.write(4)));
+        threads.push(Box::new(move || model.write(txns)));
         at_once(threads);
     }
 }
@@ -474,7 +507,7 @@ fn a_reader_and_a_writer_in_every_order() {
     check(DfsScheduler::new(None, false), || {
         let mut words = new_words(4);
         words.words.is_loud = is_loud_of_whole_states;
-        let model = Slots::over(words, 1, Fault::Nothing);
+        let model = Slots::over(words, 1, false, Fault::Nothing);
         let own = model.process(0, 0..1);
         model.pages[2].store(2, SeqCst);
         let reader = Arc::clone(&model);
@@ -585,6 +618,18 @@ fn hand_over(fault: Fault, from: usize, to: usize) -> impl Fn() + Send + Sync + 
         };
         at_once(vec![Box::new(read), Box::new(move || model.write(4))]);
     }
+}
+
+/// The page that a txn puts in front makes the file shorter, unless someone sees the longer one.
+#[test]
+fn the_file_is_not_cut_under_a_reader() {
+    check_random(2_000, three_readers_beside(8, true, Fault::Nothing));
+    check_pct(2_000, 3, three_readers_beside(8, true, Fault::Nothing));
+}
+
+#[test]
+fn the_checker_finds_a_file_that_is_cut_under_a_reader() {
+    must_fail("under a reader", 5_000, three_readers_beside(8, true, Fault::CutUnseen));
 }
 
 #[test]
