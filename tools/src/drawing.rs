@@ -113,7 +113,7 @@ impl Drawing {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\" font-family=\"'Noto Sans Mono','DejaVu Sans Mono',monospace\" \
-             font-size=\"{FONT_SIZE}\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
+             font-size=\"{FONT_SIZE}\"><style>rect~rect{{shape-rendering:crispEdges}}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
         );
         for shape in &self.shapes {
             shape.svg(&mut svg);
@@ -292,6 +292,12 @@ impl Color {
         paint
     }
 
+    /// Whether black is the colour for words on it.
+    pub fn is_light(self) -> bool {
+        let Color(red, green, blue) = self;
+        299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue) > 140_000
+    }
+
     /// What the eye mixes of colours with these weights; white of none.
     pub fn mixed(parts: impl Iterator<Item = (Color, f64)>) -> Color {
         let (mut sums, mut all) = ([0.0; 3], 0.0);
@@ -326,75 +332,6 @@ fn escaped(text: &str) -> String {
         }
     }
     safe
-}
-
-/// Pictures of a terminal's screen, for looking at.
-#[cfg(test)]
-pub mod screens {
-    use super::*;
-
-    /// What is at a place: a letter, its colour, and that behind it, where they are not the usual ones.
-    pub type Cell = (String, Option<Color>, Option<Color>);
-
-    /// A dark screen of so many columns and lines.
-    pub fn drawing(columns: u16, lines: u16, cell: impl Fn(u16, u16) -> Cell) -> Drawing {
-        const DARK: Color = Color(0x1e, 0x1e, 0x24);
-        const LIGHT: Color = Color(0xd8, 0xd8, 0xd8);
-        let (width, height) = (LETTER, 16.0);
-        let mut drawing = Drawing::new(f32::from(columns) * width + 20.0, f32::from(lines) * height + 20.0);
-        drawing.rect((0.0, 0.0), (drawing.width, drawing.height), DARK);
-        for line in 0..lines {
-            let y = 10.0 + f32::from(line) * height;
-            // Grounds first, so that neighbours with the same colour are one shape.
-            for column in 0..columns {
-                let (_, _, ground) = cell(column, line);
-                let x = 10.0 + f32::from(column) * width;
-                drawing.rect((x, y), (width, height), ground.unwrap_or(DARK));
-            }
-            // Words as one text.
-            let mut word = (String::new(), 0.0, LIGHT);
-            for column in 0..columns {
-                let (letter, ink, _) = cell(column, line);
-                let (x, ink) = (10.0 + f32::from(column) * width, ink.unwrap_or(LIGHT));
-                let is_letter = letter.chars().all(|letter| letter.is_ascii_graphic()) && !letter.is_empty();
-                if !is_letter || ink != word.2 {
-                    let (text, x, ink) = std::mem::take(&mut word);
-                    draw_letter(&mut drawing, (x, y), (width, height), &text, ink);
-                }
-                match is_letter {
-                    true if word.0.is_empty() => word = (letter, x, ink),
-                    true => word.0.push_str(&letter),
-                    false => draw_letter(&mut drawing, (x, y), (width, height), &letter, ink),
-                }
-            }
-            draw_letter(&mut drawing, (word.1, y), (width, height), &word.0, word.2);
-        }
-        drawing
-    }
-
-    fn draw_letter(
-        drawing: &mut Drawing,
-        (x, y): (f32, f32),
-        (width, height): (f32, f32),
-        letter: &str,
-        ink: Color,
-    ) {
-        let (middle, centre) = (x + width / 2.0, y + height / 2.0);
-        let mut line = |points: &[(f32, f32)]| drawing.lines(points.to_vec(), 1.0, ink);
-        match letter {
-            "" | " " => {}
-            "─" => line(&[(x, centre), (x + width, centre)]),
-            "│" => line(&[(middle, y), (middle, y + height)]),
-            "┌" => line(&[(middle, y + height), (middle, centre), (x + width, centre)]),
-            "┐" => line(&[(middle, y + height), (middle, centre), (x, centre)]),
-            "└" => line(&[(middle, y), (middle, centre), (x + width, centre)]),
-            "┘" => line(&[(middle, y), (middle, centre), (x, centre)]),
-            "█" => drawing.rect((x, y), (width, height), ink),
-            "▀" => drawing.rect((x, y), (width, height / 2.0), ink),
-            "▄" => drawing.rect((x, centre), (width, height / 2.0), ink),
-            letter => drawing.text((x, y + 12.0), Anchor::Start, ink, letter),
-        }
-    }
 }
 
 #[cfg(test)]

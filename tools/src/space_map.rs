@@ -122,64 +122,62 @@ enum Kind {
     Other,
 }
 
-/// How each of them is shown, in the same order.
+/// How each of them is shown, in the same order. These colours, and the others below, are apart on white and on dark grounds,
+/// for all eyes: a test measures them as they look to the colour-blind.
 const KINDS: [(&str, char, Color); 18] = [
-    ("branch", 'B', Color(0x1b, 0x4f, 0x8f)),
-    ("leaf", 'L', Color(0x5b, 0xa3, 0xd9)),
-    ("large value", 'V', Color(0xe8, 0xa3, 0x3d)),
-    ("values of a key", 'S', Color(0x8e, 0x6b, 0xb8)),
-    ("large values, values of a key", 'U', Color(0xf0, 0xd3, 0xa0)),
-    ("in use", 'U', Color(0x5b, 0xa3, 0xd9)),
-    ("meta", 'M', Color(0x11, 0x11, 0x11)),
-    ("catalog", 'C', Color(0x6b, 0x4a, 0x2f)),
-    ("list of snapshots", 'N', Color(0xa8, 0x7b, 0x55)),
-    ("space record", 'R', Color(0x1f, 0x7a, 0x6d)),
-    ("redo log", 'G', Color(0x6f, 0xb5, 0x4f)),
-    ("pending", 'P', Color(0xd9, 0x7f, 0x9b)),
-    ("kept by stored snapshots", 'K', Color(0xa3, 0x2d, 0x5c)),
-    ("free", '.', Color(0xe3, 0xe3, 0xe3)),
-    ("free, given back", ' ', Color(0xf6, 0xf6, 0xf6)),
-    ("damaged", 'X', Color(0xff, 0x10, 0x10)),
-    ("bookkeeping", 'Z', Color(0x55, 0x55, 0x55)),
+    ("branch", 'B', Color(0x37, 0x4c, 0xaf)),
+    ("leaf", 'L', Color(0x64, 0xba, 0xfd)),
+    ("large value", 'V', Color(0xf9, 0xac, 0x00)),
+    ("values of a key", 'S', Color(0x8d, 0x5e, 0xff)),
+    ("large values, values of a key", 'U', Color(0xf4, 0xcc, 0xa0)),
+    ("in use", 'U', Color(0x64, 0xba, 0xfd)),
+    ("meta", 'M', Color(0x60, 0x62, 0x6b)),
+    ("catalog", 'C', Color(0x7c, 0x2a, 0x08)),
+    ("list of snapshots", 'N', Color(0xb2, 0x99, 0x4c)),
+    ("space record", 'R', Color(0x29, 0x80, 0x4e)),
+    ("redo log", 'G', Color(0x98, 0xee, 0x70)),
+    ("pending", 'P', Color(0xf6, 0xac, 0xe8)),
+    ("kept by stored snapshots", 'K', Color(0x56, 0x08, 0x64)),
+    ("free", '.', Color(0x9d, 0x9d, 0xa3)),
+    ("free, given back", ' ', Color(0xcd, 0xcd, 0xd2)),
+    ("damaged", 'X', Color(0xe6, 0x00, 0x1e)),
+    ("bookkeeping", 'Z', Color(0x6c, 0x61, 0x6d)),
     ("not known", 'Q', Color(0xc9, 0xb8, 0x8a)),
 ];
-/// Paler, where the colours are about something else.
-const BESIDE_COLORS: [(Kind, Color); 2] =
-    [(Kind::Pending, Color(0xcd, 0xc3, 0xcf)), (Kind::Kept, Color(0xa2, 0x95, 0xab))];
-
 /// Tables that have a colour of their own: those of most pages.
 const TABLES: [Color; 10] = [
-    Color(0x2f, 0x6d, 0xb5),
-    Color(0xe0, 0x8a, 0x1e),
-    Color(0x3c, 0x9a, 0x4e),
-    Color(0xc2, 0x3b, 0x3b),
-    Color(0x7e, 0x57, 0xa8),
-    Color(0x8a, 0x5a, 0x3c),
-    Color(0xd6, 0x6f, 0xb0),
-    Color(0x3a, 0xae, 0xb0),
-    Color(0xb5, 0xa8, 0x2a),
-    Color(0x7d, 0xa7, 0xdf),
+    Color(0x1f, 0x86, 0xf2),
+    Color(0xf0, 0x86, 0x2a),
+    Color(0x5f, 0xe8, 0x75),
+    Color(0xf6, 0xe0, 0x50),
+    Color(0x81, 0x3e, 0x86),
+    Color(0x12, 0x38, 0xb8),
+    Color(0xc4, 0x7e, 0xd0),
+    Color(0x76, 0x20, 0x00),
+    Color(0x86, 0xc3, 0x8b),
+    Color(0xc3, 0x63, 0x45),
 ];
-const OTHER_TABLES: (char, Color) = ('O', Color(0xa6, 0xa6, 0x8c));
+const OTHER_TABLES: (char, Color) = ('O', Color(0x4a, 0x13, 0x00));
 
-const FILLS: [(u64, &str, char, Color); 5] = [
-    (90, "90 to 100 % full", 'A', Color(0x1a, 0x3f, 0x78)),
+/// Names, letters and colours of how full pages are, each from so many percent on.
+pub const FILLS: [(u64, &str, char, Color); 5] = [
+    (90, "90 to 100 % full", 'A', Color(0x2a, 0x50, 0x9a)),
     (75, "75 to 90 %", 'B', Color(0x2f, 0x7f, 0xa8)),
     (50, "50 to 75 %", 'C', Color(0x4f, 0xb5, 0x8a)),
     (25, "25 to 50 %", 'D', Color(0xe6, 0xc2, 0x3c)),
-    (0, "below 25 %", 'E', Color(0xd9, 0x5f, 0x30)),
+    (0, "below 25 %", 'E', Color(0xea, 0x7a, 0x3a)),
 ];
 
 /// From the newest to the oldest; each is ten times as old as the one before.
 const AGES: [Color; 8] = [
-    Color(0xb3, 0x12, 0x2c),
-    Color(0xe2, 0x55, 0x2d),
-    Color(0xf2, 0x9b, 0x3f),
-    Color(0xf3, 0xcf, 0x6b),
+    Color(0xa2, 0x1a, 0x48),
+    Color(0xe6, 0x6e, 0x3c),
+    Color(0xf8, 0xae, 0x48),
+    Color(0xf6, 0xe4, 0x86),
     Color(0xb7, 0xd8, 0xa0),
-    Color(0x6f, 0xb9, 0xb5),
+    Color(0x5c, 0xb8, 0xc8),
     Color(0x3f, 0x7f, 0xb0),
-    Color(0x2c, 0x3f, 0x7f),
+    Color(0x3a, 0x48, 0x98),
 ];
 
 /// A map in the making: see [`Plot::add`].
@@ -322,14 +320,9 @@ impl Plot {
 
     fn entry(&self, class: Class, pages: u64, ranks: &[u32]) -> Entry {
         let (name, letter, color) = match class {
-            Class::Kind(kind) => {
+            Class::Kind(kind) | Class::Beside(kind) => {
                 let (name, letter, color) = KINDS[kind as usize];
                 (name.into(), letter, color)
-            }
-            Class::Beside(kind) => {
-                let (name, letter, color) = KINDS[kind as usize];
-                let pale = BESIDE_COLORS.iter().find(|(pale, _)| *pale == kind);
-                (name.into(), letter, pale.map_or(color, |(_, pale)| *pale))
             }
             Class::Table(table) => {
                 let info = self.whole.tables.iter().find(|info| info.id == table);
@@ -459,7 +452,8 @@ impl SpaceMap {
                 Colors::No => entry.letter.to_string(),
                 _ => format!("{}██\x1b[0m", foreground(entry.color, colors)),
             };
-            format!("{mark} {:width$}  {}\n", entry.name, self.amount(entry))
+            let [pages, bytes, share] = self.amounts(entry);
+            format!("{mark} {:width$}  {pages:>19}  {bytes:>10}  {share:>7}\n", entry.name)
         };
         let lines: String = self.legend.iter().map(line).collect();
         let is_mixed = self.cells.iter().any(|cell| cell.len() > 1);
@@ -470,25 +464,27 @@ impl SpaceMap {
     }
 
     /// Of an entry of the legend: pages, bytes, share.
-    fn amount(&self, entry: &Entry) -> String {
-        let bytes = bytes(entry.pages * self.whole.page_size);
+    fn amounts(&self, entry: &Entry) -> [String; 3] {
         let share = 100.0 * entry.pages as f64 / self.whole.page_count.max(1) as f64;
+        let share = if share < 0.05 { "<0.1 %".into() } else { format!("{share:.1} %") };
         let pages = if entry.pages == 1 { "page " } else { "pages" };
-        format!("{:>13} {pages}  {bytes:>10}  {share:5.1} %", HumanCount(entry.pages).to_string())
+        let count = HumanCount(entry.pages);
+        [format!("{count} {pages}"), bytes(entry.pages * self.whole.page_size), share]
     }
 
     /// A picture.
     pub fn draw(&self, name: &str, columns: Option<usize>) -> Drawing {
         let columns = columns.unwrap_or_else(|| picture_columns(self.cells.len()));
-        let side = (PICTURE / columns as f32).floor().clamp(2.0, 24.0);
+        let side = (PICTURE / columns as f32).floor().clamp(2.0, 32.0);
         let rows = self.rows(columns);
         let (left, top) = (90.0, 20.0 + 3.0 * LINE);
         let below = top + rows as f32 * side + LINE;
         let [title, reading] = self.heading(name);
-        let least = [title.chars().count(), reading.chars().count(), 76];
-        let words = 30.0 + LETTER * least.into_iter().max().unwrap_or(0) as f32;
-        let width = (left + columns as f32 * side + 20.0).max(words);
-        let height = below + LINE * (self.legend.len() as f32 + 0.5);
+        let words = 30.0 + LETTER * title.chars().count().max(reading.chars().count()) as f32;
+        let width = (left + columns as f32 * side + 20.0).max(words).max(LEGEND);
+        let legend_columns = if width >= 2.0 * LEGEND { 2 } else { 1 };
+        let legend_rows = self.legend.len().div_ceil(legend_columns);
+        let height = below + LINE * (legend_rows as f32 + 0.5);
         let mut drawing = Drawing::new(width, height);
         drawing.title((15.0, 12.0 + LINE), title);
         drawing.text((15.0, 12.0 + 2.0 * LINE), Anchor::Start, INK, reading);
@@ -506,10 +502,13 @@ impl SpaceMap {
             }
         }
         for (i, entry) in self.legend.iter().enumerate() {
-            let y = below + i as f32 * LINE;
-            drawing.rect((15.0, y), (22.0, 12.0), entry.color);
-            drawing.text((46.0, y + 10.0), Anchor::Start, INK, entry.name.clone());
-            drawing.text((46.0 + 33.0 * LETTER, y + 10.0), Anchor::Start, INK, self.amount(entry));
+            let x = 15.0 + (i / legend_rows) as f32 * (width / legend_columns as f32);
+            let y = below + (i % legend_rows) as f32 * LINE;
+            drawing.rect((x, y), (22.0, 12.0), entry.color);
+            drawing.text((x + 31.0, y + 10.0), Anchor::Start, INK, entry.name.clone());
+            for (amount, end) in self.amounts(entry).into_iter().zip([365.0, 445.0, LEGEND - 20.0]) {
+                drawing.text((x + end, y + 10.0), Anchor::End, INK, amount.trim_end());
+            }
         }
         drawing
     }
@@ -520,7 +519,8 @@ impl SpaceMap {
         let (parts, side) = (&self.cells[cell], side - gap);
         let all: u64 = parts.iter().map(|(_, pages)| pages).sum();
         let share = |entry: &usize, pages: &u64| {
-            let least = if self.legend[*entry].color == KINDS[Kind::Damaged as usize].2 { 0.2 } else { 0.0 };
+            let is_damage = self.legend[*entry].name == KINDS[Kind::Damaged as usize].0;
+            let least = if is_damage { 0.2 } else { 0.0 };
             (*pages as f32 / all.max(1) as f32).max(least)
         };
         let shares: f32 = parts.iter().map(|(entry, pages)| share(entry, pages)).sum();
@@ -542,11 +542,16 @@ pub const BESIDE: usize = LABEL + 2;
 /// Units of a row of a picture.
 const PICTURE: f32 = 1024.0;
 
-/// Rows of a picture grow with the file, until cells have to stand for more pages.
+/// Units of a column of the legend of a picture.
+const LEGEND: f32 = 530.0;
+
+/// Rows of a picture grow with the file, until cells have to stand for more pages. Powers of two, so that rows begin at round
+/// places.
 fn picture_columns(cells: usize) -> usize {
     match cells {
-        0..=512 => 42,
-        513..=2048 => 64,
+        0..=128 => 16,
+        129..=640 => 32,
+        641..=2560 => 64,
         _ => 128,
     }
 }
@@ -686,11 +691,67 @@ K kept by stored snapshots              2 pages       8 KiB    8.3 %
     fn colours_are_those_that_the_terminal_has() {
         let map = small(By::Kind, 100);
         let text = map.text("s", 10, Colors::All);
-        assert!(text.contains("\x1b[38;2;17;17;17m\x1b[48;2;163;45;92m▀"), "{text:?}");
-        assert!(text.contains("\x1b[38;2;91;163;217m██\x1b[0m leaf "), "{text:?}");
+        assert!(text.contains("\x1b[38;2;96;98;107m\x1b[48;2;86;8;100m▀"), "{text:?}");
+        assert!(text.contains("\x1b[38;2;100;186;253m██\x1b[0m leaf "), "{text:?}");
         let few = map.text("s", 10, Colors::Few);
-        assert!(few.contains("\x1b[38;5;233m") && !few.contains(";2;"), "{few:?}");
+        assert!(few.contains("\x1b[38;5;75m") && !few.contains(";2;"), "{few:?}");
         assert_eq!([Color(255, 0, 0), Color(0, 0, 0), Color(95, 135, 255)].map(nearest), [196, 16, 69]);
+    }
+
+    /// As CIELAB, of what an eye sees that lacks a kind of cones; by the matrices of Machado, Oliveira, Fernandes 2009.
+    fn seen(Color(red, green, blue): Color, eye: [[f64; 3]; 3]) -> [f64; 3] {
+        let light = [red, green, blue].map(|part| (f64::from(part) / 255.0).powf(2.2));
+        let mix = |row: [f64; 3], light: [f64; 3]| -> f64 { row.iter().zip(light).map(|(a, b)| a * b).sum() };
+        let [red, green, blue] = eye.map(|row| mix(row, light).clamp(0.0, 1.0));
+        let to_xyz = [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]];
+        let [x, y, z] = to_xyz.map(|row| {
+            let part = mix(row, [red, green, blue]);
+            if part > 0.008856 { part.cbrt() } else { 7.787 * part + 16.0 / 116.0 }
+        });
+        [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+    }
+
+    /// About 2 is the least difference that one sees side by side.
+    fn distance(one: Color, other: Color) -> f64 {
+        let eyes = [
+            [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+            [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+            [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+            [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+        ];
+        let apart = eyes.map(|eye| {
+            let pairs = seen(one, eye).into_iter().zip(seen(other, eye));
+            pairs.map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+        });
+        apart.into_iter().fold(f64::INFINITY, f64::min)
+    }
+
+    #[test]
+    fn colours_are_apart_for_the_colour_blind_too() {
+        let kind = |kind: Kind| KINDS[kind as usize].2;
+        let of_kinds = KINDS[..=Kind::Damaged as usize].iter().filter(|(name, ..)| *name != "in use");
+        let beside =
+            [Kind::Pending, Kind::Kept, Kind::Free, Kind::Hole, Kind::Damaged, Kind::Books].map(kind);
+        let with_those = |colors: &[Color]| [colors, &beside].concat();
+        for (name, palette) in [
+            ("kind", of_kinds.map(|(.., color)| *color).collect()),
+            ("table", with_those(&[&TABLES[..], &[OTHER_TABLES.1]].concat())),
+            ("fill", with_those(&FILLS.map(|(.., color)| color))),
+            ("age", with_those(&AGES)),
+        ] {
+            for (i, one) in palette.iter().enumerate() {
+                for other in &palette[i + 1..] {
+                    let apart = distance(*one, *other);
+                    assert!(apart >= 10.0, "{name}: {one:?} and {other:?} are {apart:.1} apart");
+                }
+                // The grounds of pictures and of dark terminals.
+                for ground in [Color(255, 255, 255), Color(0x1e, 0x1e, 0x24)] {
+                    let apart = distance(*one, ground);
+                    assert!(apart >= 15.0, "{name}: {one:?} is {apart:.1} apart from {ground:?}");
+                }
+            }
+        }
+        assert!(distance(Color(0x3c, 0x9a, 0x4e), Color(0xc2, 0x3b, 0x3b)) < 20.0, "a green and a red");
     }
 
     /// 100 GB in extents of all sizes, as a store has them that was changed for long.
@@ -742,31 +803,5 @@ K kept by stored snapshots              2 pages       8 KiB    8.3 %
             let path = directory.join(format!("{name}-100gb.png"));
             large(by).draw("large.maple", None).save(&path).unwrap();
         }
-        let mut plot = Plot::new(large(By::Kind).whole, By::Kind, 96 * 40);
-        let map = large(By::Kind);
-        for (i, cell) in map.cells.iter().enumerate() {
-            let mut at = i as u64 * map.pages_per_cell;
-            for (entry, pages) in cell {
-                let what = match map.legend[*entry].letter {
-                    'L' => PageUse::Table { table: 3, level: 0 },
-                    'V' => PageUse::Value { table: 3 },
-                    _ => PageUse::Free,
-                };
-                plot.add(&run(at, *pages, what, None, None));
-                at += pages;
-            }
-        }
-        let text = plot.finish().text("large.maple", 96, Colors::All).replace('\n', "\r\n");
-        let mut parser = vt100::Parser::new(40, 112, 0);
-        parser.process(text.as_bytes());
-        let rgb = |color| match color {
-            vt100::Color::Rgb(red, green, blue) => Some(Color(red, green, blue)),
-            _ => None,
-        };
-        let drawing = crate::drawing::screens::drawing(112, 40, |column, line| {
-            let cell = parser.screen().cell(line, column).unwrap();
-            (cell.contents().into(), rgb(cell.fgcolor()), rgb(cell.bgcolor()))
-        });
-        drawing.save(&directory.join("map-in-terminal.png")).unwrap();
     }
 }

@@ -7,7 +7,7 @@
 use crate::cli::Codecs;
 use crate::drawing::{Anchor, Color, Drawing, GREY, INK, LETTER, LINE};
 use crate::failure::Result;
-use crate::space_map::{bytes, shorten};
+use crate::space_map::{FILLS, bytes, shorten};
 use crate::store::shown;
 use indicatif::HumanCount;
 use mapleaf::{Error, PageRef, ReadTxn, TableInfo, TreeItems, TreePage, TreeValue};
@@ -175,20 +175,26 @@ impl Sketch {
             let y = top + (levels - 1 - usize::from(node.reference.level)) as f32 * ROW;
             self.draw_page(&mut drawing, node, codecs, left, y);
         });
-        for (i, (least, name, color)) in FILLS.iter().enumerate() {
+        for (i, (_, name, _, color)) in FILLS.iter().enumerate() {
             let x = 15.0 + i as f32 * 200.0;
             drawing.rect((x, below), (22.0, 12.0), *color);
             drawing.text((x + 30.0, below + 10.0), Anchor::Start, INK, *name);
-            debug_assert!(*least <= 90.0);
         }
         let TableInfo { overflow_pages, set_trees, .. } = self.table;
-        let notes = [
+        let beside = [
+            (overflow_pages > 0)
+                .then(|| counted(overflow_pages, "page of large values", "pages of large values")),
+            (set_trees > 0)
+                .then(|| counted(set_trees, "tree of values of a key", "trees of values of a key")),
+        ];
+        let beside: Vec<String> = beside.into_iter().flatten().collect();
+        let mut notes = vec![
             "At the left: pages of the level (~: as far as what is shown tells).".to_owned(),
             "A box narrower than a letter stands for its neighbours too.".to_owned(),
-            format!(
-                "Beside the tree: {overflow_pages} pages of large values, {set_trees} trees of values of a key."
-            ),
         ];
+        if !beside.is_empty() {
+            notes.push(format!("Beside the tree: {}.", beside.join(", ")));
+        }
         for (i, note) in notes.into_iter().enumerate() {
             let y = below + (i as f32 + 2.0) * LINE;
             drawing.text((15.0, y + 10.0), Anchor::Start, GREY, note);
@@ -199,12 +205,12 @@ impl Sketch {
     fn draw_page(&self, drawing: &mut Drawing, node: &Node, codecs: &Codecs, left: f32, y: f32) {
         let x = left + node.span.0 as f32 * WIDTH;
         let width = ((node.span.1 - node.span.0) as f32 * WIDTH).max(0.5);
-        let gap = if width > 4.0 { 1.0 } else { 0.0 };
+        let gap = if width > 3.0 { 1.0 } else { 0.0 };
         let (color, used) = match &node.found {
             Found::Damaged(_) => (Color(0xff, 0x10, 0x10), "damaged".into()),
             Found::Page { used_bytes, .. } => {
                 let full = self.full(*used_bytes);
-                (fill_color(full), format!("{full:.0} %"))
+                (fill_color(full), format!("{full:.0} % full"))
             }
         };
         drawing.rect((x, y), (width - gap, ROW - 8.0), color);
@@ -212,13 +218,9 @@ impl Sketch {
             return;
         }
         let room = ((width - 8.0) / LETTER).max(0.0) as usize;
-        let ink = if matches!(&node.found, Found::Page { used_bytes, .. } if self.full(*used_bytes) < 75.0) {
-            INK
-        } else {
-            Color(255, 255, 255)
-        };
-        let page = format!("{} {used}", node.reference.page);
-        let words = [format!("page {page}"), page, node.reference.page.to_string()];
+        let ink = if color.is_light() { INK } else { Color(255, 255, 255) };
+        let page = node.reference.page;
+        let words = [format!("page {page}, {used}"), format!("page {page}"), page.to_string()];
         if let Some(word) = words.into_iter().find(|word| word.chars().count() <= room) {
             drawing.text((x + 4.0, y + 15.0), Anchor::Start, ink, word);
             if !node.from.is_empty() && room >= 4 {
@@ -339,7 +341,12 @@ pub fn range(codecs: &Codecs, from: &[u8], to: Option<&[u8]>) -> String {
 
 /// A count with its noun.
 pub fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{} {}", HumanCount(count), if count == 1 { one } else { many })
+    format!("{} {}", HumanCount(count), plural(count, one, many))
+}
+
+/// The noun for so many.
+pub fn plural<'n>(count: u64, one: &'n str, many: &'n str) -> &'n str {
+    if count == 1 { one } else { many }
 }
 
 /// Units of a row of a picture, from left to right and down.
@@ -348,14 +355,6 @@ const ROW: f32 = 48.0;
 
 /// Columns of a picture: pages of each level that are read at most, beside the last child of each branch.
 pub const COLUMNS: usize = 512;
-
-const FILLS: [(f64, &str, Color); 5] = [
-    (90.0, "90 to 100 % full", Color(0x1a, 0x3f, 0x78)),
-    (75.0, "75 to 90 %", Color(0x2f, 0x7f, 0xa8)),
-    (50.0, "50 to 75 %", Color(0x6f, 0xc5, 0x9a)),
-    (25.0, "25 to 50 %", Color(0xe6, 0xc2, 0x3c)),
-    (0.0, "below 25 %", Color(0xe8, 0x8a, 0x60)),
-];
 
 /// The last of its characters, if there are more: what neighbours differ in.
 fn ending(text: &str, most: usize) -> String {
@@ -369,5 +368,5 @@ fn ending(text: &str, most: usize) -> String {
 
 /// The colour that says how full a page is, in percent.
 pub fn fill_color(full: f64) -> Color {
-    FILLS.iter().find(|(least, ..)| full >= *least).map_or(GREY, |(_, _, color)| *color)
+    FILLS.iter().find(|(least, ..)| full >= *least as f64).map_or(GREY, |(.., color)| *color)
 }

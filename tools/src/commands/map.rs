@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> Result {
     }
     let colors = Colors::of_output(args.color);
     let (columns, lines) = terminal::size();
-    let columns = width.unwrap_or(columns.saturating_sub(BESIDE + 1).max(8));
+    let columns = width.unwrap_or_else(|| round(columns.saturating_sub(BESIDE + 1).max(8)));
     let rows = lines.saturating_sub(18).max(8) * if colors == Colors::No { 1 } else { 2 };
     let map = survey(&db, args, (columns * rows) as u64)?;
     match args.json.json {
@@ -89,6 +89,11 @@ pub fn run(args: &Args) -> Result {
         false => print(|output| Ok(write!(output, "{}", map.text(&name, columns, colors))?))?,
     };
     Ok(outcome(&map, &args.file))
+}
+
+/// Sixteens, where there are two: rows of so many cells begin at round places.
+fn round(columns: usize) -> usize {
+    if columns < 32 { columns } else { columns / 16 * 16 }
 }
 
 fn survey(db: &Database, args: &Args, most_cells: u64) -> Result<SpaceMap> {
