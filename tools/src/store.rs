@@ -1,7 +1,8 @@
 //! Opening stores, undoing their creation, and finding the table that a command line means.
 
-use crate::cli::LogArg;
+use crate::cli::{Cli, LogArg};
 use crate::failure::{Failure, Result};
+use clap::CommandFactory;
 use mapleaf::{Database, Error, MultiView, Options, ReadTxn, TableInfo, TableView, WriteTxn};
 use std::fs;
 use std::io;
@@ -23,6 +24,10 @@ pub fn open_to_write(path: &Path, create: bool, page_size: Option<usize>) -> Res
 
 #[allow(unsafe_code)]
 fn open(path: &Path, options: &Options) -> Result<Database> {
+    // What a list of readers shows: the command, or the program's name where that says it.
+    let word = std::env::args_os().nth(1).and_then(|word| word.into_string().ok());
+    let command = word.filter(|word| Cli::command().find_subcommand(word).is_some());
+    let options = &command.iter().fold(options.clone(), |options, command| options.label(command));
     // SAFETY: whoever runs this tool on a file says, as the manual asks, that only mapleaf changes it meanwhile.
     let opened = unsafe { options.open(path) };
     opened.map_err(|error| match error {

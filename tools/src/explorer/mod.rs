@@ -11,12 +11,8 @@ use crate::commands::map::whole;
 use crate::failure::Result;
 use crate::formats::Codec;
 use crate::space_map::{Plot, SpaceMap};
-use crate::tree_sketch::range;
 use mapleaf::{Database, PageDetail, PageRef, ReadTxn, Reader, TableInfo, TreeItems, TreePage, TreeValue};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-
-/// Cells of the small map of space.
-const MAP_CELLS: u64 = 32 * 16;
 
 /// Where one is in a store.
 pub struct Explorer {
@@ -32,6 +28,8 @@ pub struct Explorer {
     message: Option<String>,
     /// Lines of the list that were shown last.
     height: usize,
+    /// Cells for which the small map of space had room then.
+    map_cells: u64,
 }
 
 /// How the store does now.
@@ -57,7 +55,9 @@ enum What {
         table: usize,
         is_set: bool,
         page: Box<TreePage>,
-        keys: String,
+        /// Its keys are these bytes or after them, and before these.
+        from: Vec<u8>,
+        to: Option<Vec<u8>>,
     },
     Values {
         codecs: Codecs,
@@ -104,14 +104,15 @@ impl Explorer {
     /// Those of reading the catalog and the space records.
     pub fn new(db: Database, file: String, formats: FormatArgs) -> Result<Self> {
         let txn = snapshot(&db)?;
-        let (tables, live) = (txn.tables()?, Live::of(&db)?);
+        let map_cells = 32 * 16;
+        let (tables, live) = (txn.tables()?, Live::of(&db, map_cells)?);
         let path = vec![Place::at(What::Tables)];
-        Ok(Explorer { db, file, formats, txn, tables, path, live, message: None, height: 20 })
+        Ok(Explorer { db, file, formats, txn, tables, path, live, message: None, height: 20, map_cells })
     }
 
     /// Looks at how the store does now.
     pub fn refresh(&mut self) {
-        match Live::of(&self.db) {
+        match Live::of(&self.db, self.map_cells) {
             Ok(live) => self.live = live,
             Err(failure) => self.message = Some(failure.message()),
         }
@@ -186,11 +187,11 @@ impl Explorer {
                 let root = self.txn.root_page(&table.name)?;
                 root.map(|root| self.page((selected, false), root, (&[], None))).transpose()
             }
-            What::Page { table, page, is_set, .. } => match &page.items {
+            What::Page { table, page, is_set, from, to, .. } => match &page.items {
                 TreeItems::Children(children) => {
-                    let Some((from, child)) = children.get(selected) else { return Ok(None) };
-                    let to = children.get(selected + 1).map(|(next, _)| &next[..]);
-                    self.page((*table, *is_set), *child, (from, to)).map(Some)
+                    let Some((_, child)) = children.get(selected) else { return Ok(None) };
+                    let keys = between(children, selected, from, to.as_deref());
+                    self.page((*table, *is_set), *child, keys).map(Some)
                 }
                 TreeItems::Entries(entries) => {
                     let Some((key, value)) = entries.get(selected) else { return Ok(None) };
@@ -217,8 +218,8 @@ impl Explorer {
             codecs = Codecs { key: codecs.value, value: Codec::Plain };
         }
         let page = Box::new(self.txn.tree_page(&reference)?);
-        let keys = range(&codecs, from, to);
-        Ok(What::Page { codecs, table, is_set, page, keys })
+        let (from, to) = (from.to_vec(), to.map(<[u8]>::to_vec));
+        Ok(What::Page { codecs, table, is_set, page, from, to })
     }
 
     fn entry(&self, table: usize, key: &[u8], value: &TreeValue) -> Result<What> {
@@ -304,13 +305,24 @@ impl Value {
 }
 
 impl Live {
-    fn of(db: &Database) -> Result<Self> {
+    fn of(db: &Database, map_cells: u64) -> Result<Self> {
         let readers = db.readers()?;
         let txn = db.begin_read()?;
-        let mut plot = Plot::of_space(whole(db, &txn), MAP_CELLS);
+        let mut plot = Plot::of_space(whole(db, &txn), map_cells);
         txn.visit_pages(PageDetail::Space, &mut |run| plot.add(run))?;
         Ok(Live { newest: txn.txn_id(), readers, space: plot.finish() })
     }
+}
+
+/// The keys of a child of a branch whose keys are between `from` and `to`.
+fn between<'c>(
+    children: &'c [(Vec<u8>, PageRef)],
+    at: usize,
+    from: &'c [u8],
+    to: Option<&'c [u8]>,
+) -> (&'c [u8], Option<&'c [u8]>) {
+    let from = if at == 0 { from } else { &children[at].0 };
+    (from, children.get(at + 1).map(|(next, _)| &next[..]).or(to))
 }
 
 fn snapshot(db: &Database) -> Result<ReadTxn> {
@@ -529,54 +541,6 @@ mod tests {
         assert!(tables[4].contains("words"), "{tables:#?}");
         press(&mut explorer, &[KeyCode::Up]);
         assert!(screen(&mut explorer)[13].starts_with("arrows"));
-    }
-
-    #[test]
-    #[ignore = "draws a picture to look at, into target/pictures"]
-    fn picture_to_look_at() {
-        use crate::drawing::{Color as Rgb, screens};
-        use ratatui::style::{Color, Modifier};
-        let db = Database::in_memory().unwrap();
-        let mixed = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-        db.write(|w| {
-            (0..40_000u64).try_for_each(|i| {
-                w.put(WORDS, &format!("user {:08}", mixed(i))[..], "a name, and more").map(drop)
-            })?;
-            (0..60).try_for_each(|i| w.put(FILES, &format!("file {i}")[..], &vec![1; 30_000][..]).map(drop))
-        })
-        .unwrap();
-        db.write(|w| w.create_snapshot("monday")).unwrap();
-        db.write(|w| {
-            (0..60).step_by(3).try_for_each(|i| w.delete(FILES, &format!("file {i}")).map(drop))?;
-            (0..900).try_for_each(|i| w.put(WORDS, &format!("user {:08}", mixed(i * 44))[..], "").map(drop))
-        })
-        .unwrap();
-        let mut reader = db.begin_read().unwrap();
-        reader.set_label("report");
-        let mut explorer = explorer(&db);
-        db.write(|w| w.drop_snapshot("monday").map(drop)).unwrap();
-        db.write(|w| w.put(WORDS, "user", "new")).unwrap();
-        explorer.refresh();
-        press(&mut explorer, &[KeyCode::End, KeyCode::Enter, KeyCode::Down, KeyCode::Enter, KeyCode::Down]);
-        let buffer = drawn(&mut explorer, (130, 30), Colors::All);
-        let rgb = |color| match color {
-            Color::Rgb(red, green, blue) => Some(Rgb(red, green, blue)),
-            _ => None,
-        };
-        let drawing = screens::drawing(130, 30, |column, line| {
-            let cell = &buffer[(column, line)];
-            let is_reversed = cell.modifier.contains(Modifier::REVERSED);
-            let (ink, ground) = (rgb(cell.fg), rgb(cell.bg));
-            match is_reversed {
-                true => (cell.symbol().into(), Some(Rgb(0x1e, 0x1e, 0x24)), Some(Rgb(0xd8, 0xd8, 0xd8))),
-                false => (cell.symbol().into(), ink, ground),
-            }
-        });
-        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pictures");
-        std::fs::create_dir_all(&directory).unwrap();
-        for name in ["explore.svg", "explore.png"] {
-            drawing.save(&directory.join(name)).unwrap();
-        }
     }
 
     #[test]

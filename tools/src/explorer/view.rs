@@ -1,14 +1,14 @@
 //! How the explorer looks: where one is, the list, and at the right space and readers.
 
-use super::{Explorer, Place, ROW, Value, What};
+use super::{Explorer, Place, ROW, Value, What, between};
 use crate::cli::Codecs;
 use crate::drawing::Color as Rgb;
 use crate::space_map::{SpaceMap, bytes, nearest, shorten};
 use crate::store::shown;
 use crate::terminal::Colors;
-use crate::tree_sketch::{counted, fill_color, range};
+use crate::tree_sketch::{counted, fill_color, plural, range};
 use indicatif::HumanCount;
-use mapleaf::{Reader, TreeItems, TreePage, TreeValue};
+use mapleaf::{Reader, TreeItems, TreeValue};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -16,7 +16,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph};
 
 /// Columns of the panels at the right.
-const SIDE: u16 = 36;
+const SIDE: u16 = 40;
 
 /// Draws all of it.
 pub fn draw(frame: &mut Frame<'_>, explorer: &mut Explorer, colors: Colors) {
@@ -30,7 +30,7 @@ pub fn draw(frame: &mut Frame<'_>, explorer: &mut Explorer, colors: Colors) {
     draw_list(frame, explorer, colors, list);
     if is_wide {
         let [space, readers] = Layout::vertical([Constraint::Min(8), Constraint::Length(9)]).areas(side);
-        draw_space(frame, &explorer.live.space, colors, space);
+        draw_space(frame, explorer, colors, space);
         draw_readers(frame, &explorer.live.readers, readers);
     }
     let keys = "arrows move   Enter in   Esc out   b bytes of the page   r newest state   q quit";
@@ -65,13 +65,18 @@ fn draw_list(frame: &mut Frame<'_>, explorer: &mut Explorer, colors: Colors, are
     lines.push(Line::from(""));
     let selected = explorer.here().selected;
     for (i, line) in (top..last.min(top + room as u64)).zip(rows(explorer, colors, top, room as u64)) {
-        let style = match i == selected {
-            true => Style::new().add_modifier(Modifier::REVERSED),
-            false => Style::new(),
-        };
-        lines.push(line.style(style));
+        lines.push(if i == selected { reversed(line, usize::from(inside.width)) } else { line });
     }
     frame.render_widget(Paragraph::new(lines), inside);
+}
+
+/// A selected line, as wide as the list. What is only colour stays as it is.
+fn reversed(mut line: Line<'static>, width: usize) -> Line<'static> {
+    line.push_span(" ".repeat(width.saturating_sub(line.width())));
+    for span in line.spans.iter_mut().filter(|span| !span.content.starts_with('█')) {
+        span.style = span.style.add_modifier(Modifier::REVERSED);
+    }
+    line
 }
 
 /// The way here.
@@ -102,8 +107,8 @@ fn notes(explorer: &Explorer) -> Vec<String> {
         What::Tables => {
             vec![format!("{:24} {:>12} {:>6}  {}", "table", "entries", "levels", "key -> value")]
         }
-        What::Page { page, keys, .. } => {
-            let reference = page.reference;
+        What::Page { page, codecs, from, to, .. } => {
+            let (reference, keys) = (page.reference, range(codecs, from, to.as_deref()));
             let kind = match reference.level {
                 0 => "leaf".into(),
                 level => format!("branch of level {level}"),
@@ -147,7 +152,25 @@ fn rows(explorer: &Explorer, colors: Colors, top: u64, most: u64) -> Vec<Line<'s
             };
             tables.map(row).collect()
         }
-        What::Page { page, codecs, .. } => page_rows(explorer, page, codecs, colors, from, to),
+        What::Page { page, codecs, from: first, to: last, .. } => match &page.items {
+            TreeItems::Children(children) => {
+                let row = |i| {
+                    let (first, last) = between(children, i, first, last.as_deref());
+                    child_row(explorer, &children[i].1, range(codecs, first, last), colors)
+                };
+                (from..to.min(children.len())).map(row).collect()
+            }
+            TreeItems::Entries(entries) => {
+                let entries = &entries[from.min(entries.len())..to.min(entries.len())];
+                let keys: Vec<String> =
+                    entries.iter().map(|(key, _)| shorten(&codecs.key.bound(key), 32)).collect();
+                let width = keys.iter().map(|key| key.chars().count()).max().unwrap_or(0);
+                let row = |(key, (_, value)): (&String, &(Vec<u8>, TreeValue))| {
+                    Line::from(format!("{key:width$}  {}", entry_value(codecs, value)))
+                };
+                keys.iter().zip(entries).map(row).collect()
+            }
+        },
         What::Values { values, codecs, .. } => {
             let values = values.iter().skip(from).take(to - from);
             values.map(|value| Line::from(preview(codecs, value))).collect()
@@ -165,41 +188,18 @@ fn rows(explorer: &Explorer, colors: Colors, top: u64, most: u64) -> Vec<Line<'s
     }
 }
 
-fn page_rows(
-    explorer: &Explorer,
-    page: &TreePage,
-    codecs: &Codecs,
-    colors: Colors,
-    from: usize,
-    to: usize,
-) -> Vec<Line<'static>> {
-    match &page.items {
-        TreeItems::Children(children) => {
-            let rows = children.iter().enumerate().skip(from).take(to - from);
-            let row = |(i, (separator, child)): (usize, &(Vec<u8>, mapleaf::PageRef))| {
-                let next = children.get(i + 1).map(|(next, _)| &next[..]);
-                let keys = range(codecs, separator, next);
-                let (page, txn, entries) = (child.page, child.birth, HumanCount(child.entries).to_string());
-                let fill = explorer.fill_of(child);
-                let color = fill.map_or(Style::new(), |full| style(fill_color(full), colors));
-                let full = fill.map_or("  ? %".into(), |full| format!("{full:3.0} %"));
-                Line::from(vec![
-                    Span::styled("█ ", color),
-                    Span::raw(format!("page {page:<9} {full}  {entries:>12} entries  txn {txn:<8} {keys}")),
-                ])
-            };
-            rows.map(row).collect()
-        }
-        TreeItems::Entries(entries) => {
-            let rows = entries.iter().skip(from).take(to - from);
-            rows.map(|(key, value)| Line::from(entry_row(codecs, key, value))).collect()
-        }
-    }
+fn child_row(explorer: &Explorer, child: &mapleaf::PageRef, keys: String, colors: Colors) -> Line<'static> {
+    let (page, txn, entries) = (child.page, child.birth, HumanCount(child.entries).to_string());
+    let noun = plural(child.entries, "entry", "entries");
+    let fill = explorer.fill_of(child);
+    let color = fill.map_or(Style::new(), |full| style(fill_color(full), colors));
+    let full = fill.map_or("  ? %".into(), |full| format!("{full:3.0} %"));
+    let words = format!("page {page:<9} {full}  {entries:>12} {noun:7}  txn {txn:<8} {keys}");
+    Line::from(vec![Span::styled("█", color), Span::raw(" "), Span::raw(words)])
 }
 
-fn entry_row(codecs: &Codecs, key: &[u8], value: &TreeValue) -> String {
-    let key = shorten(&codecs.key.bound(key), 32);
-    let value = match value {
+fn entry_value(codecs: &Codecs, value: &TreeValue) -> String {
+    match value {
         TreeValue::Here(value) => preview(codecs, value),
         TreeValue::Values(values) => {
             let first: Vec<String> = values.iter().take(8).map(|value| preview(codecs, value)).collect();
@@ -212,8 +212,7 @@ fn entry_row(codecs: &Codecs, key: &[u8], value: &TreeValue) -> String {
             format!("{} in a tree, page {}", counted(root.entries, "value", "values"), root.page)
         }
         _ => String::new(),
-    };
-    format!("{key:32}  {value}")
+    }
 }
 
 fn preview(codecs: &Codecs, value: &[u8]) -> String {
@@ -231,13 +230,16 @@ fn hex_rows(start: u64, part: &[u8]) -> Vec<Line<'static>> {
     part.chunks(ROW as usize).enumerate().map(row).collect()
 }
 
-fn draw_space(frame: &mut Frame<'_>, map: &SpaceMap, colors: Colors, area: Rect) {
+fn draw_space(frame: &mut Frame<'_>, explorer: &mut Explorer, colors: Colors, area: Rect) {
     let block = Block::bordered().title(" space now ");
     let inside = block.inner(area);
     frame.render_widget(block, area);
+    let map = &explorer.live.space;
     let columns = usize::from(inside.width);
     let legend = map.legend.len() + 1;
     let height = usize::from(inside.height).saturating_sub(legend);
+    let rows = if colors == Colors::No { height } else { 2 * height };
+    explorer.map_cells = (columns * rows).max(1) as u64;
     let mut lines = match colors {
         Colors::No => letter_rows(map, columns),
         _ => block_rows(map, columns, colors),
@@ -250,7 +252,7 @@ fn draw_space(frame: &mut Frame<'_>, map: &SpaceMap, colors: Colors, area: Rect)
             _ => Span::styled("█ ", style(entry.color, colors)),
         };
         let amount = bytes(entry.pages * map.whole.page_size);
-        lines.push(Line::from(vec![mark, Span::raw(format!("{:<20.20}{amount:>12}", entry.name))]));
+        lines.push(Line::from(vec![mark, Span::raw(format!("{:<24.24}{amount:>12}", entry.name))]));
     }
     frame.render_widget(Paragraph::new(lines), inside);
 }
@@ -290,7 +292,7 @@ fn draw_readers(frame: &mut Frame<'_>, readers: &[Reader], area: Rect) {
     let mut lines = vec![Line::from(format!("{:>8} {:>6} {:>7} {}", "txn", "age", "pages", "who"))];
     for reader in readers.iter().take(usize::from(inside.height).saturating_sub(1)) {
         let age = humantime_short(reader.age.as_secs());
-        let who = shorten(&reader.label, 14);
+        let who = shorten(&reader.label, 13);
         let dead = if reader.is_dead { " (dead)" } else { "" };
         lines
             .push(Line::from(format!("{:>8} {age:>6} {:>7} {who}{dead}", reader.txn, reader.pages_retained)));
