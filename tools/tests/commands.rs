@@ -197,7 +197,7 @@ fn everything_with_json_prints_json() {
 fn stat_and_tables_are_readable() {
     let place = typed_store();
     let tables = place.run(["tables", "t.maple"]).fine();
-    assert!(tables.text().contains("\"numbers\"          1000 entries"), "{}", tables.text());
+    assert!(tables.text().contains("\"numbers\"         1,000 entries"), "{}", tables.text());
     let stat = place.run(["stat", "t.maple", "-s", "numbers"]).fine();
     assert!(
         stat.text().contains("table \"numbers\"") && !stat.text().contains("\"names\""),

@@ -80,14 +80,14 @@ fn lmdb_becomes_tables_multimaps_and_integers_in_order() {
     assert_eq!(
         shown,
         [
-            "\"\" 2 entries 1 levels bytes -> bytes",
+            "\"\" 2 entries 1 level bytes -> bytes",
             "\"empty\" 0 entries 0 levels bytes -> bytes",
-            "\"ids\" 2 entries 1 levels u32 -> bytes",
-            "\"index\" 3 entries 1 levels bytes -> many u64",
-            "\"numbers\" 4 entries 1 levels u64 -> bytes",
-            "\"reverse\" 2 entries 1 levels bytes -> bytes",
-            "\"tags\" 3 entries 1 levels bytes -> many bytes",
-            "\"words\" 2 entries 1 levels bytes -> bytes",
+            "\"ids\" 2 entries 1 level u32 -> bytes",
+            "\"index\" 3 entries 1 level bytes -> many u64",
+            "\"numbers\" 4 entries 1 level u64 -> bytes",
+            "\"reverse\" 2 entries 1 level bytes -> bytes",
+            "\"tags\" 3 entries 1 level bytes -> many bytes",
+            "\"words\" 2 entries 1 level bytes -> bytes",
         ]
     );
     let db = open(&place, "new.maple");
@@ -271,8 +271,7 @@ fn sqlite_rows_become_tuples() {
     db.execute_batch("ROLLBACK").unwrap();
     place.run(["verify", "new.maple"]).fine();
     let tables = place.run(["tables", "new.maple"]).fine();
-    let types: Vec<&str> =
-        tables.text().lines().map(|line| line.split_once(" levels  ").unwrap().1).collect();
+    let types: Vec<&str> = tables.text().lines().map(|line| line.rsplit_once("  ").unwrap().1).collect();
     let any = "enum{0:Integer(i64),1:Real(f64),2:Text(str),3:Blob(bytes)}";
     assert_eq!(
         types,

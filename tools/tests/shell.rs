@@ -35,8 +35,8 @@ count
     let said =
         said.fails(1, &["mapleaf: line 17: unrecognized subcommand 'count'", "\"help\" lists the commands"]);
     let wanted = "inserted\nreplaced\ninserted\ninserted\n[\"ann\",31]\n7\n8\n{\"key\":7,\"value\":[\"ann\",31]}\n\
-                  \"tags\"              2 entries  1 levels  str -> many u64\n\
-                  \"users\"             1 entries  1 levels  u64 -> (str,option(u8))\n\
+                  \"tags\"              2 entries  1 level   str -> many u64\n\
+                  \"users\"             1 entry    1 level   u64 -> (str,option(u8))\n\
                   deleted\nx\t8\n";
     assert_eq!(said.text(), wanted);
     assert!(shell(&place, "help\n").fine().text().contains("savepoint  Mark a point in the txn"));

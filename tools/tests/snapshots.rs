@@ -23,7 +23,7 @@ fn a_snapshot_is_read_until_it_is_dropped() {
     assert_eq!(at_before(&["get", "s.maple", "color"]), "green\n");
     assert_eq!(at_before(&["scan", "s.maple"]), "color\tgreen\n");
     assert!(at_before(&["dump", "-p", "s.maple"]).contains(" color\n green\n"));
-    assert!(at_before(&["tables", "s.maple"]).contains("1 entries"));
+    assert!(at_before(&["tables", "s.maple"]).contains(" 1 entry "));
     assert_eq!(place.run(["get", "s.maple", "color"]).fine().text(), "red\n");
     place.run(["verify", "s.maple"]).fine();
 

@@ -23,10 +23,6 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     /// The store
     pub file: PathBuf,
-    #[command(flatten)]
-    log: LogArg,
-    #[command(flatten)]
-    snapshot: SnapshotArg,
     /// Printable characters as they are (format=print), not everything in hex (format=bytevalue)
     #[arg(short = 'p', long = "print")]
     print: bool,
@@ -47,6 +43,10 @@ pub struct Args {
     /// mapsize= for --compat lmdb, by default four times the file, at least 1 MiB
     #[arg(long, value_name = "BYTES")]
     mapsize: Option<u64>,
+    #[command(flatten)]
+    snapshot: SnapshotArg,
+    #[command(flatten)]
+    log: LogArg,
 }
 
 /// Which tools shall read a dump.

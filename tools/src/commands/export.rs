@@ -27,10 +27,6 @@ pub struct Args {
     kind: Kind,
     /// The store
     pub file: PathBuf,
-    #[command(flatten)]
-    log: LogArg,
-    #[command(flatten)]
-    snapshot: SnapshotArg,
     /// Write to this file, which is replaced when the export is whole; - is standard output
     #[arg(short = 'o', long, value_name = "PATH")]
     output: Option<PathBuf>,
@@ -44,6 +40,10 @@ pub struct Args {
     table: TableArg,
     #[command(flatten)]
     formats: FormatArgs,
+    #[command(flatten)]
+    snapshot: SnapshotArg,
+    #[command(flatten)]
+    log: LogArg,
 }
 
 /// What is written.

@@ -20,11 +20,11 @@ pub struct Args {
     /// The store
     pub file: PathBuf,
     #[command(flatten)]
-    log: LogArg,
+    what: What,
     #[command(flatten)]
     snapshot: SnapshotArg,
     #[command(flatten)]
-    what: What,
+    log: LogArg,
 }
 
 /// What is asked for, and how it is shown.

@@ -19,10 +19,10 @@ use std::path::PathBuf;
 pub struct Args {
     /// The store
     pub file: PathBuf,
-    #[command(flatten)]
-    log: LogArg,
     /// Which page, from 0
     number: u64,
+    #[command(flatten)]
+    log: LogArg,
     #[command(flatten)]
     json: JsonArg,
 }

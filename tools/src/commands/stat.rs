@@ -5,7 +5,10 @@ use crate::cli::{JsonArg, LogArg, TableArg};
 use crate::failure::Result;
 use crate::output::{Output, print, print_json};
 use crate::prometheus::{self, Told};
+use crate::space_map::bytes;
 use crate::store::{choose, open_to_read, shown};
+use crate::tree_sketch::{counted, plural};
+use indicatif::HumanCount;
 use mapleaf::{FileUsage, LevelStats, Reader, Stats, StoredSnapshot, TableInfo, TableStats};
 use serde::Serialize;
 use std::io::Write;
@@ -179,7 +182,8 @@ fn print_text(stats: &Stats, usage: FileUsage, output: &mut Output) -> Result<()
     writeln!(output, "txn         {txn}, the last checkpoint is {checkpoint}")?;
     writeln!(
         output,
-        "file        {page_count} pages of {page_size} bytes, {} in all, {} on the disk",
+        "file        {} of {page_size} bytes, {} in all, {} on the disk",
+        pages(*page_count),
         bytes(page_count * page_size),
         bytes(usage.disk_bytes)
     )?;
@@ -187,29 +191,30 @@ fn print_text(stats: &Stats, usage: FileUsage, output: &mut Output) -> Result<()
         let (resident, dirty) = (bytes(cached.resident), bytes(cached.dirty + cached.in_write_back));
         writeln!(output, "memory      {resident} in the page cache, {dirty} of it not on the disk yet")?;
     }
-    writeln!(output, "free        {free_pages} pages, {}", bytes(free_pages * page_size))?;
+    writeln!(output, "free        {}, {}", pages(*free_pages), bytes(free_pages * page_size))?;
     if stats.hole_pages > 0 {
         let holes = bytes(stats.hole_pages * page_size);
         writeln!(
             output,
-            "holes       {} pages, {holes}, free too, given back to the system",
-            stats.hole_pages
+            "holes       {}, {holes}, free too, given back to the system",
+            pages(stats.hole_pages)
         )?;
     }
     writeln!(
         output,
-        "pending     {pending_pages} pages, {}; {} for the checkpoint, {} for nobody",
+        "pending     {}, {}; {} for the checkpoint, {} for nobody",
+        pages(*pending_pages),
         bytes(pending_pages * page_size),
-        stats.pending_for_checkpoint,
-        stats.pending_for_nobody
+        HumanCount(stats.pending_for_checkpoint),
+        HumanCount(stats.pending_for_nobody)
     )?;
-    writeln!(output, "log         {log_pages} pages, {}", bytes(log_pages * page_size))?;
-    writeln!(output, "accounting  {space_pages} pages for space, {catalog_pages} for the catalog")?;
+    writeln!(output, "log         {}, {}", pages(*log_pages), bytes(log_pages * page_size))?;
+    writeln!(output, "accounting  {} for space, {catalog_pages} for the catalog", pages(*space_pages))?;
     if stats.snapshots_pages > 0 {
         writeln!(
             output,
-            "snapshots   {} pages for the list of those that are stored",
-            stats.snapshots_pages
+            "snapshots   {} for the list of those that are stored",
+            pages(stats.snapshots_pages)
         )?;
     }
     match &stats.pinned_txns[..] {
@@ -228,12 +233,16 @@ fn print_text(stats: &Stats, usage: FileUsage, output: &mut Output) -> Result<()
 fn print_table(table: &TableStats, page_size: u64, output: &mut Output) -> Result<()> {
     let TableInfo { name, id, len, schema, overflow_pages, set_trees, .. } = &table.info;
     writeln!(output, "\ntable {}  id {id}, {schema}", shown(name))?;
-    let pages = tree_pages(&table.levels);
+    let (own, more) = (pages(tree_pages(&table.levels)), HumanCount(*overflow_pages));
     match schema.multi {
-        false => writeln!(output, "  {len} entries, {pages} pages, {overflow_pages} more for large values")?,
+        false => {
+            writeln!(output, "  {}, {own}, {more} more for large values", counted(*len, "entry", "entries"))?;
+        }
         true => {
-            let sets = tree_pages(&table.set_levels);
-            writeln!(output, "  {len} values, {pages} pages, {sets} more for {set_trees} large sets")?;
+            let (values, more) =
+                (counted(*len, "value", "values"), HumanCount(tree_pages(&table.set_levels)));
+            let sets = counted(*set_trees, "large set", "large sets");
+            writeln!(output, "  {values}, {own}, {more} more for {sets}")?;
         }
     }
     print_levels("level", &table.levels, page_size, output)?;
@@ -243,15 +252,16 @@ fn print_table(table: &TableStats, page_size: u64, output: &mut Output) -> Resul
 fn print_levels(what: &str, levels: &[LevelStats], page_size: u64, output: &mut Output) -> Result<()> {
     for (level, stats) in levels.iter().enumerate().rev() {
         let full = 100.0 * stats.fill(page_size);
+        let (pages, entries) = (HumanCount(stats.pages).to_string(), HumanCount(stats.entries).to_string());
+        let (page, entry) = (plural(stats.pages, "page", "pages"), plural(stats.entries, "entry", "entries"));
         writeln!(
             output,
-            "  {what} {level}: {:>10} pages {:>12} entries  {full:5.1} % full",
-            stats.pages, stats.entries
+            "  {what} {level}: {pages:>11} {page:5} {entries:>13} {entry:7}  {full:5.1} % full"
         )?;
     }
     Ok(())
 }
 
-fn bytes(count: u64) -> String {
-    indicatif::BinaryBytes(count).to_string()
+fn pages(count: u64) -> String {
+    counted(count, "page", "pages")
 }

@@ -4,6 +4,8 @@ use crate::cli::{JsonArg, LogArg, SnapshotArg};
 use crate::failure::Result;
 use crate::output::{Output, print, print_document};
 use crate::store::{open_to_read, shown};
+use crate::tree_sketch::plural;
+use indicatif::HumanCount;
 use mapleaf::TableInfo;
 use serde::Serialize;
 use std::io::Write;
@@ -18,9 +20,9 @@ pub struct Args {
     /// The store
     pub file: PathBuf,
     #[command(flatten)]
-    log: LogArg,
-    #[command(flatten)]
     snapshot: SnapshotArg,
+    #[command(flatten)]
+    log: LogArg,
     #[command(flatten)]
     json: JsonArg,
 }
@@ -75,11 +77,13 @@ pub fn print_tables(tables: &[TableInfo], json: bool, output: &mut Output) -> Re
     }
     let width = tables.iter().map(|table| shown(&table.name).chars().count()).max().unwrap_or(0);
     for table in tables {
-        let name = shown(&table.name);
+        let (name, len) = (shown(&table.name), HumanCount(table.len).to_string());
+        let entries = plural(table.len, "entry", "entries");
+        let levels = plural(table.levels.into(), "level", "levels");
         writeln!(
             output,
-            "{name:width$}  {:>12} entries  {} levels  {}",
-            table.len, table.levels, table.schema
+            "{name:width$}  {len:>12} {entries:7}  {} {levels:6}  {}",
+            table.levels, table.schema
         )?;
     }
     Ok(())
