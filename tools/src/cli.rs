@@ -227,6 +227,11 @@ pub struct TurnArg {
 }
 
 impl TurnArg {
+    /// Whether it ends.
+    pub fn is_limited(self) -> bool {
+        self.wait.is_some()
+    }
+
     /// The turn to write.
     pub fn begin(self, db: &Database) -> Result<WriteTxn> {
         let Some(wait) = self.wait else { return Ok(db.begin_write()?) };
@@ -248,7 +253,7 @@ impl TurnArg {
 #[derive(Debug, Args)]
 pub struct JsonArg {
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, overrides_with = "json")]
     pub json: bool,
 }
 

@@ -5,8 +5,10 @@
 //! so that no font need be installed, and what the table has not is shown as �. Leaves to others: what is drawn.
 
 use crate::failure::{Failure, Result};
+use crate::output::{as_it_was, replace_file};
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use tiny_skia::{FillRule, LineCap, Paint, PathBuilder, Pixmap, PremultipliedColorU8, Stroke, Transform};
 
@@ -103,8 +105,7 @@ impl Drawing {
             PictureFormat::Svg => self.svg().into_bytes(),
             PictureFormat::Png => self.png()?,
         };
-        let failed = |error| Failure::elsewhere(path.display().to_string(), format!("cannot write: {error}"));
-        std::fs::write(path, bytes).map_err(failed)
+        replace_file(path, None, |mut file| file.write_all(&bytes).map_err(|error| as_it_was(path, &error)))
     }
 
     /// As SVG.

@@ -50,6 +50,19 @@ impl Failure {
         Failure::Problem { place: Some(place.into()), message: message.into() }
     }
 
+    /// Something else cannot be read.
+    pub fn unread(what: impl Into<String>, error: &io::Error) -> Self {
+        Failure::elsewhere(what, format!("cannot read: {error}"))
+    }
+
+    /// The same, of this where it names no place.
+    pub fn of(self, what: &str) -> Self {
+        match self {
+            Failure::Problem { place: None, message } => Failure::elsewhere(what, message),
+            other => other,
+        }
+    }
+
     /// The same with something added at its end.
     pub fn and(self, more: &str) -> Self {
         match self {
@@ -93,9 +106,14 @@ pub fn tell(message: &str) {
         io::Write::write_all(&mut io::stderr(), format!("{style}mapleaf:{style:#} {message}\n").as_bytes());
 }
 
+/// An error with a file of its own says so.
 impl From<mapleaf::Error> for Failure {
     fn from(error: mapleaf::Error) -> Self {
-        Failure::problem(error.to_string())
+        match error {
+            mapleaf::Error::Io { context, source } => Failure::problem(format!("cannot {context}: {source}")),
+            mapleaf::Error::Backup { name, detail } => Failure::elsewhere(name, detail),
+            other => Failure::problem(other.to_string()),
+        }
     }
 }
 

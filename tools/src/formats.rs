@@ -289,7 +289,7 @@ fn spelled(json: &str) -> String {
         .collect()
 }
 
-fn is_harmless(character: char) -> bool {
+pub fn is_harmless(character: char) -> bool {
     !character.is_control() && character != '\u{feff}'
 }
 

@@ -28,8 +28,11 @@ mod tree_sketch;
 use clap::FromArgMatches;
 use failure::Outcome;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 fn main() -> ExitCode {
+    // Behind a limit of the length of files, writing is an error like any other (EFBIG), which can be told and cleared up after.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     if let Some(code) = alias::run(std::env::args_os()) {
         return code;
     }

@@ -4,6 +4,8 @@ use crate::failure::{Failure, Outcome, Result};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write, stdout};
 use std::os::unix::fs::MetadataExt;
@@ -24,9 +26,37 @@ pub fn painted(sign: &str) -> String {
     format!("{style}{sign}{style:#}")
 }
 
+thread_local! {
+    /// What is printed while [`captured`] runs.
+    static CAPTURED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// Runs `work`; what it prints is returned, and not printed.
+pub fn captured<T>(work: impl FnOnce() -> T) -> (T, Vec<u8>) {
+    CAPTURED.set(Some(Vec::new()));
+    let done = work();
+    (done, CAPTURED.take().unwrap_or_default())
+}
+
+/// Standard output, or what [`captured`] returns.
+struct Printed;
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        CAPTURED.with_borrow_mut(|captured| match captured {
+            Some(captured) => captured.write(bytes),
+            None => stdout().write(bytes),
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        stdout().flush()
+    }
+}
+
 /// Lets `print` write to standard output, and flushes it.
 pub fn print(print: impl FnOnce(&mut Output) -> Result<()>) -> Result {
-    let mut output: Output = BufWriter::with_capacity(64 << 10, Box::new(stdout().lock()));
+    let mut output: Output = BufWriter::with_capacity(64 << 10, Box::new(Printed));
     print(&mut output)?;
     output.flush()?;
     Ok(Outcome::Fine)
@@ -50,30 +80,47 @@ pub fn print_line(line: &str) -> Result {
 
 /// Lets `write` write a file, under another name first, so that what fails takes nothing away. What is no file, such as a
 /// pipe or a device, has nothing to lose and is written to. The store itself is refused.
-pub fn replace_file(path: &Path, store: &Path, write: impl FnOnce(&File) -> Result<()>) -> Result {
+pub fn replace_file<T>(
+    path: &Path,
+    store: Option<&Path>,
+    write: impl FnOnce(&File) -> Result<T>,
+) -> Result<T> {
     let fail = |error: io::Error| as_it_was(path, &error);
     let id = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-    if id(path).is_some() && id(path) == id(store) {
+    if store.is_some_and(|store| id(path).is_some() && id(path) == id(store)) {
         return Err(Failure::Usage(format!("{}: that is the store itself", path.display())));
     }
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
-        write(&File::options().write(true).open(&path).map_err(fail)?)?;
-        return Ok(Outcome::Fine);
+        return write(&File::options().write(true).open(&path).map_err(fail)?);
     }
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = PathBuf::from(name);
     let file = File::create_new(&part).map_err(fail)?;
     let finish = || file.sync_all().and_then(|()| fs::rename(&part, &path)).map_err(fail);
-    if let Err(failure) = write(&file).and_then(|()| finish()) {
+    let written = write(&file).and_then(|written| finish().map(|()| written));
+    if written.is_err() {
         let _ = fs::remove_file(&part);
-        return Err(failure);
     }
-    Ok(Outcome::Fine)
+    written
+}
+
+/// What `--json` says of a file that was written: its name and its length, and `more` of it.
+pub fn print_written(path: &Path, more: &[(&str, u64)]) -> Result {
+    let len = fs::metadata(path).map_or(0, |file| file.len());
+    let mut document = json!({ "written": [path], "bytes": len });
+    more.iter().for_each(|(name, count)| document[*name] = Value::from(*count));
+    print_json(&document)
+}
+
+/// Standard output cannot be both.
+pub fn taken(by: &str) -> Failure {
+    Failure::Usage(format!("--json needs standard output, which {by} takes: give -o FILE"))
 }
 
 /// Writing to this file failed.
 pub fn as_it_was(path: &Path, error: &io::Error) -> Failure {
-    Failure::elsewhere(path.display().to_string(), format!("cannot write: {error}; the file is as it was"))
+    let left = if path.exists() { "; the file is as it was" } else { "" };
+    Failure::elsewhere(path.display().to_string(), format!("cannot write: {error}{left}"))
 }

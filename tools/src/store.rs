@@ -1,11 +1,13 @@
 //! Opening stores, undoing their creation, and finding the table that a command line means.
 
 use crate::cli::{Cli, LogArg};
+use crate::dump_text::escaped;
 use crate::failure::{Failure, Result};
+use crate::formats::is_harmless;
 use clap::CommandFactory;
 use mapleaf::{Database, Error, MultiView, Options, ReadTxn, TableInfo, TableView, WriteTxn};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The table without a name.
@@ -30,21 +32,60 @@ fn open(path: &Path, options: &Options) -> Result<Database> {
     let options = &command.iter().fold(options.clone(), |options, command| options.label(command));
     // SAFETY: whoever runs this tool on a file says, as the manual asks, that only mapleaf changes it meanwhile.
     let opened = unsafe { options.open(path) };
-    opened.map_err(|error| match error {
+    opened.map_err(|error| unopened(path, error))
+}
+
+/// Why this is no store that can be opened.
+pub fn unopened(path: &Path, error: Error) -> Failure {
+    let failure = match error {
         Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound && !path.exists() => {
-            Failure::problem("no such file; check the path, or make a store with \"mapleaf load\" or \"mapleaf put --create\"")
+            Failure::problem(
+                "no such file; check the path, or make a store with \"mapleaf load\" or \"mapleaf put --create\"",
+            )
         }
-        Error::Io { context, source } => Failure::problem(format!("cannot {context}: {source}")),
-        Error::NotAStore { detail } => Failure::problem(format!(
-            "not a mapleaf store: {}; check the path",
-            detail.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&detail)
-        )),
+        Error::Io { .. } if path.is_dir() => {
+            Failure::problem("a directory, and a store is a file; check the path")
+        }
+        Error::Busy { detail } => {
+            let detail = detail.strip_prefix(&format!("{} ", path.display())).unwrap_or(&detail);
+            Failure::problem(detail)
+        }
+        Error::NotAStore { detail } => Failure::problem(match beginning(path) {
+            Some(found) => format!(
+                "not a mapleaf store: it begins with {found}, a store with \"mapleaf\"; check the path"
+            ),
+            None => format!("not a mapleaf store: {detail}"),
+        }),
         Error::LogToReplay { txns } => Failure::problem(format!(
             "the store was not closed: its log holds {txns} txns that are not in the tables yet; run \"mapleaf checkpoint\" to \
              replay it, or give --ignore-log to see the store without them"
         )),
         other => other.into(),
-    })
+    };
+    failure.of(&path.display().to_string())
+}
+
+/// How a file begins that begins as no store does.
+fn beginning(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(7).read_to_end(&mut bytes).ok()?;
+    let text = std::str::from_utf8(&bytes).ok().filter(|text| text.chars().all(is_harmless));
+    match &bytes[..] {
+        b"mapleaf" => None,
+        [] => Some("nothing".into()),
+        _ => Some(text.map_or_else(|| format!("\"{}\"", escaped(&bytes)), shown)),
+    }
+}
+
+/// Fails where something is that is to be made. What is made looks once more, when it gets its name.
+pub fn expect_absent(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Err(Failure::elsewhere(
+            path.display().to_string(),
+            "exists already; remove it, or choose another name",
+        )),
+        Err(_) => Ok(()),
+    }
 }
 
 /// The table that is meant: the one asked for, else the main table, else the only one.

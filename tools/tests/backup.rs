@@ -36,7 +36,7 @@ fn a_chain_is_restored_to_any_of_its_txns() {
     assert_eq!(keys(&place, "two.maple"), "ab");
     let report = place.run(["restore", "1", "-o", "one.maple", "--json"]).fine().json();
     assert_eq!((&report["txn"], &report["entries"]), (&txns[0].into(), &1.into()));
-    place.run(["restore", "1", "-o", "one.maple"]).fails(1, &["one.maple exists already"]);
+    place.run(["restore", "1", "-o", "one.maple"]).fails(1, &["one.maple: exists already"]);
     let missing = place.run(["restore", "1", "2", "-o", "x.maple", "--to-txn", "99"]);
     missing.fails(1, &["no backup of txn 99", &format!("{:?}", &txns[..2])]);
 }
@@ -66,7 +66,7 @@ fn what_is_no_chain_is_refused_and_named() {
     let order = place.run(["restore", "1", "3", "2", "-o", "x.maple"]);
     order.fails(1, &["3: was made since", "give 2 directly before it"]);
     place.run(["restore", "s.maple", "-o", "x.maple"]).fails(1, &["s.maple: is a store, and no backup"]);
-    place.run(["restore", "nothing", "-o", "x.maple"]).fails(1, &["cannot open nothing: No such file"]);
+    place.run(["restore", "nothing", "-o", "x.maple"]).fails(1, &["nothing: cannot read: No such file"]);
     let mut bytes = place.read("2");
     bytes[5000] ^= 1;
     place.write("damaged", &bytes);

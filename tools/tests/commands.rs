@@ -4,7 +4,6 @@ mod common;
 
 use common::Place;
 use mapleaf::{Database, Table};
-use std::process::Stdio;
 
 const NUMBERS: Table<u64, i64> = Table::new("numbers");
 const NAMES: Table<i32, str> = Table::new("names");
@@ -57,7 +56,7 @@ fn values_come_from_files_and_standard_input_byte_for_byte() {
     assert_eq!(place.run(["get", "s.maple", "a"]).fine().text(), "\\00\\ff line\\0a\n");
     place
         .run(["put", "s.maple", "a", "--value-file", "missing"])
-        .fails(1, &["mapleaf: missing: cannot read the value"]);
+        .fails(1, &["mapleaf: missing: cannot read"]);
 }
 
 #[test]
@@ -265,58 +264,12 @@ fn help_and_version_are_fine() {
 }
 
 #[test]
-fn a_missing_file_is_named_and_not_made() {
-    let place = Place::new();
-    for args in [
-        &["stat", "x.maple"][..],
-        &["verify", "x.maple"],
-        &["dump", "x.maple"],
-        &["get", "x.maple", "k"],
-        &["put", "x.maple", "k", "v"],
-        &["del", "x.maple", "k"],
-        &["scan", "x.maple"],
-        &["tables", "x.maple"],
-        &["page", "x.maple", "0"],
-    ] {
-        place.run(args).fails(1, &["mapleaf: x.maple: no such file; check the path"]);
-    }
-    assert!(place.files().is_empty(), "{:?}", place.files());
-}
-
-#[test]
-fn a_closed_output_ends_quietly() {
-    let place = typed_store();
-    for args in [
-        &["scan", "t.maple", "-s", "numbers"][..],
-        &["dump", "-a", "t.maple"],
-        &["stat", "--json", "t.maple"],
-    ] {
-        let mut command = place.command(env!("CARGO_BIN_EXE_mapleaf"));
-        let mut child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        drop(child.stdout.take());
-        let output = child.wait_with_output().unwrap();
-        assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()), "{args:?}");
-    }
-}
-
-#[test]
-fn a_full_output_is_a_problem() {
-    let place = typed_store();
-    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else { return };
-    let mut command = place.command(env!("CARGO_BIN_EXE_mapleaf"));
-    let output = command.args(["dump", "-a", "t.maple"]).stdout(full).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("mapleaf: standard output: cannot write"));
-}
-
-#[test]
-fn files_of_something_else_are_an_error() {
+fn files_without_anything_are_no_stores() {
     let place = Place::new();
     place.write("zeros", [0; 20_000]);
     place.write("text", "It was a dark and stormy night. ".repeat(1000));
     place.write("empty", "");
-    std::fs::create_dir(place.path("directory")).unwrap();
-    for file in ["zeros", "text", "empty", "directory"] {
+    for file in ["zeros", "text", "empty"] {
         for args in [
             &["stat", file][..],
             &["verify", file],

@@ -101,10 +101,10 @@ fn salvage_of_a_whole_store_is_complete_and_a_second_one_does_not_overwrite_it()
     let place = store();
     let run = place.run(["salvage", "t.maple", "-o", "new.maple"]).fine();
     assert!(run.text().ends_with("complete: 2 tables, 5500 entries\n"), "{}", run.text());
-    place.run(["salvage", "t.maple", "-o", "new.maple"]).fails(1, &["new.maple exists already"]);
+    place.run(["salvage", "t.maple", "-o", "new.maple"]).fails(1, &["new.maple: exists already"]);
     place.run(["salvage", "t.maple"]).fails(2, &["--output"]);
     place.run(["salvage", "t.maple", "--dry-run"]).fine();
     place.write("noise", [0x5a; 50_000]);
     place.run(["salvage", "noise", "--dry-run"]).fails(1, &["nothing to recover"]);
-    place.run(["salvage", "missing", "--dry-run"]).fails(1, &["cannot open", "No such file"]);
+    place.run(["salvage", "missing", "--dry-run"]).fails(1, &["missing: no such file"]);
 }

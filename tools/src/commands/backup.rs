@@ -1,7 +1,8 @@
 //! `mapleaf backup`: one state of a store to a file or a pipe, whole or as what was changed, while others
 //! read and write.
 
-use crate::cli::JsonArg;
+use super::restore::expect_file;
+use crate::cli::{JsonArg, LogArg, TurnArg};
 use crate::failure::{Failure, Outcome, Result, tell};
 use crate::output::{print_json, print_line};
 use crate::progress::Meter;
@@ -34,6 +35,8 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     throttle: Option<u64>,
     #[command(flatten)]
+    turn: TurnArg,
+    #[command(flatten)]
     json: JsonArg,
 }
 
@@ -62,15 +65,15 @@ pub fn run(args: &Args) -> Result {
         return Err(Failure::Usage("--json needs standard output, which -o - takes for the backup".into()));
     }
     // Before the store is touched.
-    let base = args.since.as_ref().map(BackupInfo::read).transpose().map_err(explained)?;
+    args.since.as_deref().map_or(Ok(()), expect_file)?;
+    let base = args.since.as_ref().map(BackupInfo::read).transpose()?;
     let db = args.open()?;
     let snapshot = args.snapshot.as_ref().map(|name| db.read_snapshot(name)).transpose()?;
     let backup = match &snapshot {
         Some(snapshot) => snapshot.backup(),
         None => db.backup(),
-    }
-    .map_err(explained)?;
-    let backup = base.iter().try_fold(backup, |backup, base| backup.since(base)).map_err(explained)?;
+    }?;
+    let backup = base.iter().try_fold(backup, |backup, base| backup.since(base))?;
     let backup = args.throttle.into_iter().fold(backup, Backup::throttle);
     let report = args.write(backup, is_stream)?;
     if !report.info.can_be_continued {
@@ -91,10 +94,12 @@ impl Args {
     /// To write, where that is allowed and of use.
     fn open(&self) -> Result<Database> {
         let may_write = OpenOptions::new().write(true).open(&self.file).is_ok();
-        match may_write && self.snapshot.is_none() {
-            true => open_to_write(&self.file, false, None),
-            false => open_to_read(&self.file, crate::cli::LogArg { ignore_log: false }),
+        if !may_write || self.snapshot.is_some() {
+            return open_to_read(&self.file, LogArg { ignore_log: false });
         }
+        let db = open_to_write(&self.file, false, None)?;
+        drop(self.turn.begin(&db)?);
+        Ok(db)
     }
 
     fn write(&self, backup: Backup<'_>, is_stream: bool) -> Result<BackupReport> {
@@ -105,7 +110,7 @@ impl Args {
             meter.get_or_insert_with(|| Meter::new("backing up", "pages", total)).set(progress.pages);
         };
         if !is_stream {
-            return backup.write_to(&self.output, &mut progress).map_err(explained);
+            return Ok(backup.write_to(&self.output, &mut progress)?);
         }
         let to = stdout().as_fd().try_clone_to_owned().map(File::from);
         let to = to.map_err(|error| Failure::elsewhere("standard output", error.to_string()))?;
@@ -114,17 +119,8 @@ impl Args {
                 "standard output",
                 format!("cannot write: {source}; what was written is no backup"),
             ),
-            other => explained(other),
+            other => other.into(),
         })
-    }
-}
-
-/// An error with a file of its own says so.
-pub fn explained(error: Error) -> Failure {
-    match error {
-        Error::Backup { name, detail } => Failure::elsewhere(name, detail),
-        Error::Io { context, source } => Failure::problem(format!("cannot {context}: {source}")),
-        other => other.into(),
     }
 }
 

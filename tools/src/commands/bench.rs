@@ -86,7 +86,7 @@ type Work<'w> = (&'static str, u64, Box<dyn Fn(&Database) -> mapleaf::Result<()>
 
 impl Args {
     fn explained(&self, error: Error) -> Failure {
-        Failure::elsewhere(self.directory.display().to_string(), error.to_string())
+        Failure::from(error).of(&self.directory.display().to_string())
     }
 
     fn rows(&self, db: &Database) -> mapleaf::Result<Vec<Row>> {

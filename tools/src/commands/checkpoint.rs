@@ -1,6 +1,6 @@
 //! `mapleaf checkpoint`: everything committed is brought to its place, and the log is empty.
 
-use crate::cli::JsonArg;
+use crate::cli::{JsonArg, TurnArg};
 use crate::failure::{Outcome, Result};
 use crate::output::{print_json, print_line};
 use crate::store::open_to_write;
@@ -16,12 +16,15 @@ pub struct Args {
     /// The store
     pub file: PathBuf,
     #[command(flatten)]
+    turn: TurnArg,
+    #[command(flatten)]
     json: JsonArg,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let db = open_to_write(&args.file, false, None)?;
+    drop(args.turn.begin(&db)?);
     db.checkpoint()?;
     let (txn, replayed) = (db.begin_read()?.txn_id(), db.counters().replayed_txns);
     match args.json.json {

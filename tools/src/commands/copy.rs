@@ -2,12 +2,12 @@
 //!
 //! It is a backup that is restored at once, through a pipe, so nothing but the copy is written; with `--compact`, every table is put anew.
 
-use super::backup::{explained, parse_bytes};
+use super::backup::parse_bytes;
 use crate::cli::{JsonArg, LogArg, SnapshotArg};
 use crate::failure::{Failure, Outcome, Result};
 use crate::output::{print_json, print_line};
 use crate::progress::Meter;
-use crate::store::open_to_read;
+use crate::store::{expect_absent, open_to_read};
 use mapleaf::{Backup, Error, ReadTxn, Restore, RestoreReport};
 use serde_json::json;
 use std::fs;
@@ -45,12 +45,13 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
+    expect_absent(&args.to)?;
     let db = open_to_read(&args.file, args.log)?;
     let txn = args.snapshot.begin(&db)?;
     let entries = match args.compact {
         true => compacted(&txn, &args.to)?,
         false => {
-            let backup = args.throttle.into_iter().fold(txn.backup().map_err(explained)?, Backup::throttle);
+            let backup = args.throttle.into_iter().fold(txn.backup()?, Backup::throttle);
             copied(backup, &args.file, &args.to)?.entries
         }
     };
@@ -83,8 +84,8 @@ pub fn copied(backup: Backup<'_>, store: &Path, to: &Path) -> Result<RestoreRepo
         match (restored, sent) {
             (Ok(report), _) => Ok(report),
             // What the sender found is why the rest was missed; but not that nobody reads any more.
-            (Err(_), Err(error)) if !is_closed(&error) => Err(explained(error)),
-            (Err(error), _) => Err(explained(error)),
+            (Err(_), Err(error)) if !is_closed(&error) => Err(error.into()),
+            (Err(error), _) => Err(error.into()),
         }
     })
 }
@@ -93,7 +94,7 @@ pub fn copied(backup: Backup<'_>, store: &Path, to: &Path) -> Result<RestoreRepo
 fn compacted(from: &ReadTxn, to: &Path) -> Result<u64> {
     let tables = from.tables()?;
     let meter = Meter::new("copying", "entries", Some(tables.iter().map(|table| table.len).sum()));
-    from.copy_compact(to, &mut |entries| meter.set(entries)).map_err(explained)
+    Ok(from.copy_compact(to, &mut |entries| meter.set(entries))?)
 }
 
 fn is_closed(error: &Error) -> bool {

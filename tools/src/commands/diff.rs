@@ -2,7 +2,7 @@
 
 use super::scan::bad;
 use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::output::{Output, painted, print};
 use crate::store::{choose, open_to_read, shown};
 use mapleaf::{Change, Database, PairChange, ReadTxn, TableChange, TableInfo};
@@ -62,9 +62,21 @@ pub fn run(args: &Args) -> Result {
         Some(name) => db.read_snapshot(name),
         None => db.begin_read(),
     };
-    let (old, new) = (state(&db, &args.from)?, state(&newer, &args.to)?);
-    args.shown.expect_table(&old, &new)?;
-    print(|output| args.shown.print(&old, &new, output))
+    let (old, new) =
+        (state(&db, &args.from)?, state(&newer, &args.to).map_err(|error| args.of_newer(error))?);
+    let compared = args.shown.expect_table(&old, &new);
+    let compared = compared.and_then(|()| print(|output| args.shown.print(&old, &new, output)));
+    // Which of two it was in the error does not say.
+    compared.map_err(|failure| match &args.newer {
+        Some(newer) => failure.of(&format!("{} or {}", args.file.display(), newer.display())),
+        None => failure,
+    })
+}
+
+impl Args {
+    fn of_newer(&self, error: mapleaf::Error) -> Failure {
+        Failure::from(error).of(&self.newer.as_ref().unwrap_or(&self.file).display().to_string())
+    }
 }
 
 impl Shown {

@@ -1,12 +1,12 @@
 //! `mapleaf dump`: tables as text, from one snapshot.
 //!
-//! Promises: a file written with `-f` is there whole or as it was before; a dump to standard output that could not be finished
+//! Promises: a file written with `-o` is there whole or as it was before; a dump to standard output that could not be finished
 //! has no `DATA=END`, so that no load takes it.
 
 use crate::cli::{LogArg, SnapshotArg, TableArg};
 use crate::dump_text::{Format, Header, LmdbLines, Writer, fits_a_header_line};
-use crate::failure::{Failure, Result, tell};
-use crate::output::{as_it_was, print, replace_file};
+use crate::failure::{Failure, Outcome, Result, tell};
+use crate::output::{as_it_was, print, print_json, print_written, replace_file, taken};
 use crate::progress::Meter;
 use crate::store::{MAIN, choose_if_any, open_to_read, pairs, shown};
 use clap::ValueEnum;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// The arguments of dump.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Without -a and -s the main table is written, or the only table if there is just one. Others may write to the store meanwhile: the dump is of one snapshot.\n\n--compat says who shall read the dump. mapleaf: extra header lines keep the types of tables and the number of sections; mdb_load passes over them, db_load does not. bdb: the header that every tool reads. lmdb: with mapsize= and maxreaders=, which LMDB needs for more than 1 MiB, and with \\5c for a backslash, since mdb_load 0.9.24 misreads \\\\.\n\nExamples:\n  mapleaf dump -a app.maple -f app.dump\n  mapleaf dump -p app.maple -s users\n  mapleaf dump -a --compat lmdb app.maple | mdb_load -n new.mdb\n  mapleaf dump --compat bdb app.maple | db_load new.db"
+    after_help = "Without -a and -s the main table is written, or the only table if there is just one. Others may write to the store meanwhile: the dump is of one snapshot.\n\n--compat says who shall read the dump. mapleaf: extra header lines keep the types of tables and the number of sections; mdb_load passes over them, db_load does not. bdb: the header that every tool reads. lmdb: with mapsize= and maxreaders=, which LMDB needs for more than 1 MiB, and with \\5c for a backslash, since mdb_load 0.9.24 misreads \\\\.\n\nExamples:\n  mapleaf dump -a app.maple -o app.dump\n  mapleaf dump -p app.maple -s users\n  mapleaf dump -a --compat lmdb app.maple | mdb_load -n new.mdb\n  mapleaf dump --compat bdb app.maple | db_load new.db"
 )]
 pub struct Args {
     /// The store
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(short = 'l', long = "list", conflicts_with_all = ["print", "all", "table", "output", "mapsize"])]
     list: bool,
     /// Write to this file, which is replaced when the dump is whole; - is standard output
-    #[arg(short = 'f', long = "file", value_name = "PATH")]
+    #[arg(short, long, visible_short_alias = 'f', alias = "file", value_name = "PATH")]
     output: Option<PathBuf>,
     /// Who shall read it
     #[arg(long, value_enum, default_value_t = Compat::Mapleaf)]
@@ -47,6 +47,9 @@ pub struct Args {
     snapshot: SnapshotArg,
     #[command(flatten)]
     log: LogArg,
+    /// Print JSON: of -o what was written, of -l the names
+    #[arg(long, overrides_with = "json")]
+    json: bool,
 }
 
 /// Which tools shall read a dump.
@@ -62,19 +65,32 @@ pub fn run(args: &Args) -> Result {
     if args.mapsize.is_some() && args.compat != Compat::Lmdb {
         return Err(Failure::Usage("--mapsize goes with --compat lmdb".into()));
     }
+    let path = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    if args.json && path.is_none() && !args.list {
+        return Err(taken("the dump"));
+    }
     let db = open_to_read(&args.file, args.log)?;
     let txn = args.snapshot.begin(&db)?;
     let tables = txn.tables()?;
     if args.list {
-        return print(|output| {
-            let mut names = tables.iter().map(|table| &table.name).filter(|name| *name != MAIN);
-            names.try_for_each(|name| Ok(writeln!(output, "{name}")?))
-        });
+        let mut names = tables.iter().map(|table| &table.name).filter(|name| *name != MAIN);
+        return match args.json {
+            true => print_json(&names.collect::<Vec<_>>()),
+            false => print(|output| names.try_for_each(|name| Ok(writeln!(output, "{name}")?))),
+        };
     }
     let dump = Dump::new(args, &db, &txn, &tables)?;
-    match args.output.as_deref().filter(|path| *path != Path::new("-")) {
-        None => print(|output| dump.write(output, &Meter::none()).map_err(|stop| stop.into_failure(None))),
-        Some(path) => dump.write_file(path),
+    match path {
+        None => print(|output| {
+            dump.write(output, &Meter::none()).map(drop).map_err(|stop| stop.into_failure(None))
+        }),
+        Some(path) => {
+            let records = dump.write_file(path)?;
+            match args.json {
+                true => print_written(path, &[("tables", dump.sections.len() as u64), ("records", records)]),
+                false => Ok(Outcome::Fine),
+            }
+        }
     }
 }
 
@@ -137,7 +153,8 @@ impl<'d> Dump<'d> {
         Ok(Dump { txn, store: &args.file, sections, empty, compat: args.compat })
     }
 
-    fn write(&self, output: &mut impl Write, meter: &Meter) -> Result<(), Stop> {
+    /// Returns how many records there are.
+    fn write(&self, output: &mut impl Write, meter: &Meter) -> Result<u64, Stop> {
         let mut writer = Writer::new(output).hex_backslash(self.compat == Compat::Lmdb);
         if let Some(header) = &self.empty {
             writer.begin_section(header)?;
@@ -163,21 +180,22 @@ impl<'d> Dump<'d> {
                 self.store.display()
             ));
         }
-        Ok(())
+        Ok(done)
     }
 
-    fn write_file(&self, path: &Path) -> Result {
+    fn write_file(&self, path: &Path) -> Result<u64> {
         let total = self.sections.iter().map(|(table, _)| table.len).sum();
         let meter = Meter::new("dumping", "records", Some(total));
-        replace_file(path, self.store, |file| {
+        replace_file(path, Some(self.store), |file| {
             self.write_to(file, &meter).map_err(|stop| stop.into_failure(Some(path)))
         })
     }
 
-    fn write_to(&self, file: &File, meter: &Meter) -> Result<(), Stop> {
+    fn write_to(&self, file: &File, meter: &Meter) -> Result<u64, Stop> {
         let mut output = BufWriter::with_capacity(1 << 20, file);
-        self.write(&mut output, meter)?;
-        Ok(output.flush()?)
+        let records = self.write(&mut output, meter)?;
+        output.flush()?;
+        Ok(records)
     }
 }
 

@@ -5,8 +5,8 @@
 use super::scan::bad;
 use crate::cli::{FormatArgs, LogArg, SnapshotArg, TableArg};
 use crate::columns::Columns;
-use crate::failure::{Failure, Result};
-use crate::output::{as_it_was, print, replace_file};
+use crate::failure::{Failure, Outcome, Result};
+use crate::output::{as_it_was, print, print_written, replace_file, taken};
 use crate::progress::Meter;
 use crate::store::{choose, open_to_read, pairs};
 use clap::ValueEnum;
@@ -44,6 +44,9 @@ pub struct Args {
     snapshot: SnapshotArg,
     #[command(flatten)]
     log: LogArg,
+    /// Print as JSON what was written to the file of -o
+    #[arg(long, overrides_with = "json")]
+    json: bool,
 }
 
 /// What is written.
@@ -62,6 +65,10 @@ pub fn run(args: &Args) -> Result {
     if args.all && args.kind != Kind::Jsonl {
         return Err(Failure::Usage("-a goes with jsonl; csv and tsv have one table".into()));
     }
+    let path = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    if args.json && path.is_none() {
+        return Err(taken("the export"));
+    }
     let db = open_to_read(&args.file, args.log)?;
     let txn = args.snapshot.begin(&db)?;
     let tables = txn.tables()?;
@@ -69,7 +76,7 @@ pub fn run(args: &Args) -> Result {
         true => tables.iter().collect(),
         false => vec![choose(&tables, args.table.asked())?],
     };
-    let export = |mut output: &mut dyn Write, meter: &Meter| {
+    let export = |mut output: &mut dyn Write, meter: &Meter| -> Result<u64> {
         let mut done = 0;
         let mut count = || {
             done += 1;
@@ -79,20 +86,26 @@ pub fn run(args: &Args) -> Result {
             Kind::Jsonl => args.write_json(&txn, table, &mut output, &mut count),
             Kind::Csv => args.write_columns(&txn, table, b',', &mut output, &mut count),
             Kind::Tsv => args.write_columns(&txn, table, b'\t', &mut output, &mut count),
-        })
+        })?;
+        Ok(done)
     };
-    let Some(path) = args.output.as_deref().filter(|path| *path != Path::new("-")) else {
-        return print(|output| export(output, &Meter::none()));
+    let Some(path) = path else {
+        return print(|output| export(output, &Meter::none()).map(drop));
     };
     let meter = Meter::new("exporting", "records", Some(chosen.iter().map(|table| table.len).sum()));
-    replace_file(path, &args.file, |file| {
+    let records = replace_file(path, Some(&args.file), |file| {
         let mut output = Noting { output: BufWriter::with_capacity(1 << 20, file), error: None };
-        let written = export(&mut output, &meter).and_then(|()| Ok(output.flush()?));
+        let written = export(&mut output, &meter).and_then(|records| Ok(output.flush().map(|()| records)?));
         match output.error {
             Some(error) => Err(as_it_was(path, &error)),
             None => written,
         }
-    })
+    })?;
+    drop(meter);
+    match args.json {
+        true => print_written(path, &[("tables", chosen.len() as u64), ("records", records)]),
+        false => Ok(Outcome::Fine),
+    }
 }
 
 /// Keeps the error of writing, to tell it with the file's name.

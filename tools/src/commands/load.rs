@@ -128,8 +128,7 @@ impl Input {
             });
         };
         let name = path.display().to_string();
-        let file =
-            File::open(path).map_err(|error| Failure::elsewhere(&name, format!("cannot read: {error}")))?;
+        let file = File::open(path).map_err(|error| Failure::unread(&name, &error))?;
         let len = file.metadata().ok().filter(fs::Metadata::is_file).map(|meta| meta.len());
         Ok(Input { name, len, reader: Box::new(BufReader::with_capacity(BUFFER, file)) })
     }

@@ -3,7 +3,7 @@
 use crate::cli::{JsonArg, LogArg};
 use crate::drawing::PictureFormat;
 use crate::failure::{Outcome, Result, tell};
-use crate::output::{print, print_json};
+use crate::output::{print, print_json, print_written};
 use crate::progress::Meter;
 use crate::space_map::{BESIDE, By, Entry, PICTURE_CELLS, Plot, SpaceMap, Whole};
 use crate::store::open_to_read;
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = By::Kind)]
     by: By,
     /// Write a picture: its name ends with .svg or .png
-    #[arg(short, long, value_name = "PICTURE", conflicts_with = "json")]
+    #[arg(short, long, value_name = "PICTURE")]
     output: Option<PathBuf>,
     /// Read leaves too: tells whose large values and sets are where
     #[arg(long)]
@@ -77,6 +77,9 @@ pub fn run(args: &Args) -> Result {
         let most = width.map_or(PICTURE_CELLS, |width| (width * width) as u64 / 2);
         let map = survey(&db, args, most)?;
         map.draw(&name, width).save(path)?;
+        if args.json.json {
+            print_written(path, &[])?;
+        }
         return Ok(outcome(&map, &args.file));
     }
     let colors = Colors::of_output(args.color);

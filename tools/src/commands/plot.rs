@@ -103,8 +103,7 @@ pub fn run(args: &Args) -> Result {
     let (mut charts, mut benches) = (Vec::new(), Vec::new());
     for path in &args.reports {
         let place = || path.display().to_string();
-        let text = std::fs::read(path)
-            .map_err(|error| Failure::elsewhere(place(), format!("cannot read: {error}")))?;
+        let text = std::fs::read(path).map_err(|error| Failure::unread(place(), &error))?;
         let stem = path.file_stem().map_or("report".into(), |stem| stem.to_string_lossy().into_owned());
         match serde_json::from_slice(&text) {
             Ok(Report::Compare(report)) => charts.extend(charts_of(&report, &stem)),

@@ -130,7 +130,9 @@ impl What {
             false => fs::read(path),
         };
         read.map(Some).map_err(|error| {
-            Failure::elsewhere(path.display().to_string(), format!("cannot read the value: {error}"))
+            let name =
+                if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
+            Failure::unread(name, &error)
         })
     }
 

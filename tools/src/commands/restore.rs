@@ -1,14 +1,15 @@
 //! `mapleaf restore`: a new store from a backup, or from a chain of them.
 
-use super::backup::{document_of, explained};
+use super::backup::document_of;
 use super::snapshot::date;
 use crate::cli::JsonArg;
 use crate::failure::{Failure, Outcome, Result};
 use crate::output::{Output, print, print_json, print_line};
 use crate::progress::Meter;
+use crate::store::expect_absent;
 use mapleaf::{BackupInfo, Restore, RestoreReport};
 use serde_json::json;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufReader, Read, Write, stdin};
 use std::path::{Path, PathBuf};
 
@@ -43,13 +44,15 @@ impl Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
+    args.output.as_deref().map_or(Ok(()), expect_absent)?;
+    args.backups.iter().filter(|path| !is_stdin(path)).try_for_each(|path| expect_file(path))?;
     let restore = match args.backups.iter().filter(|path| is_stdin(path)).count() {
-        0 => Restore::of(&args.backups).map_err(explained)?,
-        1 => Restore::of_streams(streams(&args.backups)?).map_err(explained)?,
+        0 => Restore::of(&args.backups)?,
+        1 => Restore::of_streams(streams(&args.backups)?)?,
         _ => return Err(Failure::Usage("standard input can be one of the backups only".into())),
     };
     let known = restore.backups();
-    let restore = args.to_txn.into_iter().try_fold(restore, Restore::up_to).map_err(explained)?;
+    let restore = args.to_txn.into_iter().try_fold(restore, Restore::up_to)?;
     let mut meter: Option<Meter> = None;
     let doing = if args.dry_run { "reading" } else { "restoring" };
     let mut progress = |progress: mapleaf::Progress| {
@@ -58,12 +61,12 @@ pub fn run(args: &Args) -> Result {
     };
     match &args.output {
         Some(output) => {
-            let report = restore.write_to(output, &mut progress).map_err(explained)?;
+            let report = restore.write_to(output, &mut progress)?;
             drop(meter);
             args.print_report(&report)
         }
         None => {
-            let pages = restore.check(&mut progress).map_err(explained)?;
+            let pages = restore.check(&mut progress)?;
             drop(meter);
             args.print_list(&known, pages)
         }
@@ -74,14 +77,23 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
+/// Fails where a backup cannot be read. What is a pipe is not opened twice.
+pub fn expect_file(path: &Path) -> Result<()> {
+    let name = path.display().to_string();
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(Failure::elsewhere(name, "a directory, and a backup is a file")),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::unread(name, &error)),
+    }
+}
+
 fn streams(paths: &[PathBuf]) -> Result<Vec<(String, Box<dyn Read>)>> {
     let open = |path: &PathBuf| -> Result<(String, Box<dyn Read>)> {
         if is_stdin(path) {
             return Ok(("standard input".into(), Box::new(stdin().lock())));
         }
         let name = path.display().to_string();
-        let file =
-            File::open(path).map_err(|error| Failure::elsewhere(&name, format!("cannot open: {error}")))?;
+        let file = File::open(path).map_err(|error| Failure::unread(&name, &error))?;
         Ok((name, Box::new(BufReader::new(file))))
     };
     paths.iter().map(open).collect()

@@ -5,7 +5,7 @@ use crate::failure::{Failure, Outcome, Result, tell};
 use crate::formats::{Codec, Format};
 use crate::output::{Output, print, print_json};
 use crate::progress::Meter;
-use crate::store::shown;
+use crate::store::{expect_absent, shown, unopened};
 use mapleaf::{Error, LostRange, LostValue, Salvage, SalvageReport, SalvagedTable};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -34,7 +34,9 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    let salvage = Salvage::of(&args.file).map_err(explained)?.older_versions(!args.no_older);
+    args.output.as_deref().map_or(Ok(()), expect_absent)?;
+    let salvage =
+        Salvage::of(&args.file).map_err(|error| args.explained(error))?.older_versions(!args.no_older);
     let report = {
         let mut meter: Option<Meter> = None;
         let mut progress = |progress: mapleaf::Progress| {
@@ -46,7 +48,7 @@ pub fn run(args: &Args) -> Result {
             Some(output) => salvage.write_to(output, &mut progress),
             None => salvage.survey(&mut progress),
         }
-        .map_err(explained)?
+        .map_err(|error| args.explained(error))?
     };
     match args.json.json {
         true => print_json(&document(&report))?,
@@ -62,10 +64,16 @@ pub fn run(args: &Args) -> Result {
     Ok(Outcome::Problem)
 }
 
-fn explained(error: Error) -> Failure {
-    match error {
-        Error::Io { context, source } => Failure::problem(format!("cannot {context}: {source}")),
-        other => other.into(),
+impl Args {
+    /// Any damage is expected here, but for a file of which nothing is whole.
+    fn explained(&self, error: Error) -> Failure {
+        match error {
+            Error::NotAStore { detail } => {
+                let detail = detail.strip_prefix(&format!("{}: ", self.file.display())).unwrap_or(&detail);
+                Failure::problem(format!("not a mapleaf store: {detail}"))
+            }
+            other => unopened(&self.file, other),
+        }
     }
 }
 

@@ -8,13 +8,15 @@
 mod complete;
 
 use super::{del, get, put, scan, tables};
-use crate::cli::{Cli, JsonArg};
+use crate::cli::{Cli, JsonArg, LogArg, TurnArg};
 use crate::failure::{Failure, Outcome, Result, tell};
-use crate::output::{Output, print};
+use crate::output::{Output, captured, print};
 use crate::store::{State, open_to_read, open_to_write, shown};
 use clap::{CommandFactory, Parser, Subcommand};
 use complete::Editor;
 use mapleaf::{Database, Error, ReadTxn, Savepoint, TableInfo, WriteTxn};
+use serde::Serialize;
+use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufWriter, IsTerminal, Write, stdin, stdout};
 use std::path::PathBuf;
@@ -24,7 +26,7 @@ use std::time::Instant;
 /// The arguments of shell.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "\"help\" lists the commands, \"help COMMAND\" tells more; Tab completes commands, tables and keys. Words are separated and quoted as in a POSIX shell; what follows # is passed over. Lines are kept in mapleaf/history below $XDG_STATE_HOME (~/.local/state), for its owner only.\n\nOutput that is longer than the screen goes through $PAGER, by default \"less -FRX\".\n\nWhere standard input is no terminal its lines are executed, up to the first that fails; exit code 1 then.\n\nExamples:\n  mapleaf shell app.maple\n  printf 'begin\\ndel -s users 7\\nput -s log 1 \"7 is gone\"\\ncommit\\n' | mapleaf shell app.maple\n  mapleaf shell --read-only app.maple < questions"
+    after_help = "\"help\" lists the commands, \"help COMMAND\" tells more; Tab completes commands, tables and keys. Words are separated and quoted as in a POSIX shell; what follows # is passed over. Lines are kept in mapleaf/history below $XDG_STATE_HOME (~/.local/state), for its owner only.\n\nOutput that is longer than the screen goes through $PAGER, by default \"less -FRX\".\n\nWhere standard input is no terminal its lines are executed, up to the first that fails; exit code 1 then. With --json each line that is a command is answered by one line, {\"line\": …, \"command\": …, \"result\": …}: the result is what the command prints with --json, of scan and diff a list, null where it prints nothing; with \"timing on\" it has \"milliseconds\" too. So a program can hold a store open, and a txn, and talk with it through two pipes.\n\nExamples:\n  mapleaf shell app.maple\n  printf 'begin\\ndel -s users 7\\nput -s log 1 \"7 is gone\"\\ncommit\\n' | mapleaf shell app.maple\n  mapleaf shell --read-only app.maple < questions\n  printf 'tables\nscan --limit 2\n' | mapleaf shell --json app.maple | jq .result"
 )]
 pub struct Args {
     /// The store
@@ -35,6 +37,11 @@ pub struct Args {
     /// Make the store if it is not there
     #[arg(long)]
     create: bool,
+    #[command(flatten)]
+    turn: TurnArg,
+    /// Answer each line with one line of JSON: {"line": …, "command": …, "result": …}
+    #[arg(long)]
+    json: bool,
 }
 
 /// A line.
@@ -183,6 +190,12 @@ struct Session {
     txn: Txn,
     table: Option<String>,
     timing: bool,
+    /// How long others are waited for.
+    turn: TurnArg,
+    /// Whether answers are JSON.
+    json: bool,
+    /// The number of the line.
+    number: u64,
     /// Whether someone looks at a screen.
     is_screen: bool,
     /// Whether a command found a problem, which it has told.
@@ -192,7 +205,7 @@ struct Session {
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let db = match args.read_only {
-        true => open_to_read(&args.file, crate::cli::LogArg { ignore_log: false })?,
+        true => open_to_read(&args.file, LogArg { ignore_log: false })?,
         false => open_to_write(&args.file, args.create, None)?,
     };
     let mut session = Session {
@@ -201,6 +214,9 @@ pub fn run(args: &Args) -> Result {
         txn: Txn::None,
         table: None,
         timing: false,
+        turn: args.turn,
+        json: args.json,
+        number: 0,
         is_screen: stdin().is_terminal() && stdout().is_terminal(),
         found_problem: false,
     };
@@ -237,8 +253,8 @@ impl Session {
     /// With a file or a program.
     fn script(&mut self) -> Result {
         let mut begun = 0_u64;
-        for (index, line) in stdin().lock().lines().enumerate() {
-            let number = index as u64 + 1;
+        for line in stdin().lock().lines() {
+            let number = self.number + 1;
             let line = line
                 .map_err(|error| Failure::elsewhere("standard input", format!("line {number}: {error}")))?;
             let was_idle = matches!(self.txn, Txn::None);
@@ -274,11 +290,34 @@ impl Session {
 
     /// Does what a line says.
     fn line(&mut self, line: &str) -> Result<Next> {
-        let words = shell_words::split(line).map_err(|wrong| Failure::Usage(wrong.to_string()))?;
+        self.number += 1;
+        let mut words = shell_words::split(line).map_err(|wrong| Failure::Usage(wrong.to_string()))?;
         if words.is_empty() {
             return Ok(Next::Line);
         }
-        let step = match Line::try_parse_from(&words) {
+        if !self.json {
+            return self.execute(&words);
+        }
+        if takes_json(&words[0]) {
+            words.insert(1, "--json".into());
+        }
+        let begin = Instant::now();
+        let (next, said) = captured(|| self.execute(&words));
+        let next = next?;
+        if next == Next::Line {
+            let milliseconds = self.timing.then(|| begin.elapsed().as_secs_f64() * 1e3);
+            let result = result_of(&words[0], &said);
+            let answer = Answer { line: self.number, command: &words[0], result, milliseconds };
+            print(|output| {
+                serde_json::to_writer(&mut *output, &answer)?;
+                Ok(writeln!(output)?)
+            })?;
+        }
+        Ok(next)
+    }
+
+    fn execute(&mut self, words: &[String]) -> Result<Next> {
+        let step = match Line::try_parse_from(words) {
             Ok(line) => line.command,
             Err(told) if !told.use_stderr() => {
                 self.show(|output| Ok(write!(output, "{}", told.render())?))?;
@@ -287,8 +326,8 @@ impl Session {
             Err(wrong) => return Err(Failure::Usage(spoken(&wrong))),
         };
         let begin = Instant::now();
-        let next = self.step(step, &words)?;
-        if self.timing && next == Next::Line {
+        let next = self.step(step, words)?;
+        if self.timing && !self.json && next == Next::Line {
             print(|output| Ok(writeln!(output, "({:.3} ms)", begin.elapsed().as_secs_f64() * 1e3)?))?;
         }
         Ok(next)
@@ -401,10 +440,10 @@ impl Session {
         if let Some(txn) = self.db.try_begin_write()? {
             return Ok(txn);
         }
-        if self.is_screen {
+        if self.is_screen && !self.turn.is_limited() {
             tell("another process writes; waiting for it to end …");
         }
-        Ok(self.db.begin_write()?)
+        self.turn.begin(&self.db)
     }
 
     fn begin(&mut self, read: bool) -> Result<()> {
@@ -481,7 +520,9 @@ impl Session {
 
     /// Prints, on a screen through a pager.
     fn show(&self, show: impl FnOnce(&mut Output) -> Result<()>) -> Result<()> {
-        let Some(mut pager) = self.is_screen.then(pager).flatten() else { return print(show).map(|_| ()) };
+        let Some(mut pager) = (self.is_screen && !self.json).then(pager).flatten() else {
+            return print(show).map(|_| ());
+        };
         let input = pager.stdin.take().map(|input| Box::new(input) as Box<dyn Write>);
         let mut output: Output = BufWriter::new(input.unwrap_or_else(|| Box::new(io::sink())));
         let shown = show(&mut output).and_then(|()| Ok(output.flush()?));
@@ -492,6 +533,36 @@ impl Session {
             Err(Failure::OutputClosed) => Ok(()),
             other => other,
         }
+    }
+}
+
+/// An answer in JSON.
+#[derive(Serialize)]
+struct Answer<'a> {
+    line: u64,
+    command: &'a str,
+    result: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    milliseconds: Option<f64>,
+}
+
+/// Whether a command prints JSON when it is asked to.
+fn takes_json(command: &str) -> bool {
+    let takes = |line: clap::Command| {
+        let found = line.find_subcommand(command);
+        found.is_some_and(|found| found.get_arguments().any(|arg| arg.get_id() == "json"))
+    };
+    takes(Line::command()) || takes(Cli::command())
+}
+
+/// What a command has printed: a list of its lines for those that print a line for each that they find, nothing as null, and
+/// what is no JSON as a text.
+fn result_of(command: &str, said: &[u8]) -> Value {
+    let values = serde_json::Deserializer::from_slice(said).into_iter();
+    match values.collect::<serde_json::Result<Vec<Value>>>() {
+        Err(_) => Value::String(String::from_utf8_lossy(said).into_owned()),
+        Ok(values) if ["scan", "diff"].contains(&command) => Value::Array(values),
+        Ok(mut values) => values.pop().unwrap_or(Value::Null),
     }
 }
 

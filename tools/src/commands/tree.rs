@@ -3,7 +3,7 @@
 use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg, SnapshotArg, TableArg};
 use crate::drawing::PictureFormat;
 use crate::failure::{Outcome, Result, tell};
-use crate::output::{print, print_json};
+use crate::output::{print, print_json, print_written};
 use crate::store::{choose, open_to_read};
 use crate::tree_sketch::{COLUMNS, Found, Node, Pick, Sketch};
 use serde::Serialize;
@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..))]
     children: u16,
     /// Write a picture: its name ends with .svg or .png
-    #[arg(short, long, value_name = "PICTURE", conflicts_with = "json")]
+    #[arg(short, long, value_name = "PICTURE")]
     output: Option<PathBuf>,
     #[command(flatten)]
     snapshot: SnapshotArg,
@@ -84,7 +84,12 @@ pub fn run(args: &Args) -> Result {
     let sketch = Sketch::of(&txn, table, db.page_size() as u64, pick)?;
     let name = args.file.file_name().unwrap_or_default().to_string_lossy();
     match (&args.output, args.json.json) {
-        (Some(path), _) => sketch.draw(&name, &codecs).save(path)?,
+        (Some(path), json) => {
+            sketch.draw(&name, &codecs).save(path)?;
+            if json {
+                print_written(path, &[])?;
+            }
+        }
         (None, true) => print_json(&document(&sketch, &codecs)).map(drop)?,
         (None, false) => {
             print(|output| Ok(write!(output, "{}", sketch.text(&name, &codecs))?)).map(drop)?;

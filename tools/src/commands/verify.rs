@@ -29,7 +29,7 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let db = match open_to_read(&args.file, args.log) {
-        Err(Failure::Problem { place: None, message }) if args.file.is_file() => {
+        Err(Failure::Problem { message, .. }) if args.file.is_file() => {
             return report_unopened(args, &message);
         }
         opened => opened?,

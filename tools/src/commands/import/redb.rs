@@ -116,6 +116,7 @@ fn import(args: &Foreign) -> Result {
                     "file format {version}; open it once with redb 2.6 and upgrade it (Database::upgrade)"
                 )
             }
+            redb::DatabaseError::Storage(redb::StorageError::Io(error)) => format!("cannot read: {error}"),
             other => other.to_string(),
         })
     })?;
