@@ -490,3 +490,153 @@ fn a_pipe_gets_no_colours() {
         tidy(&place);
     }
 }
+
+/// Those that write: what they are given, how many KiB are left for it, and which files they would make.
+const GROWING: &[(&[&str], u64, &[&str])] = &[
+    (&["put", "s.maple", "8", "--value-file", "large"], 0, &[]),
+    (&["put", "--create", "out.maple", "8", "--value-file", "large"], 0, &["out.maple"]),
+    (&["load", "s.maple", "-f", "large.dump"], 0, &[]),
+    (&["load", "out.maple", "-f", "large.dump"], 500, &["out.maple"]),
+    (&["import", "csv", "large.csv", "s.maple", "-s", "rows"], 0, &[]),
+    (&["import", "tsv", "large.csv", "out.maple", "-s", "rows", "--value-type", "unit"], 500, &["out.maple"]),
+    (&["shell", "s.maple"], 0, &[]),
+    (&["dump", "s.maple", "-o", "out.dump"], 20, &["out.dump"]),
+    (&["export", "csv", "s.maple", "-o", "out.csv"], 20, &["out.csv"]),
+    (&["export", "jsonl", "s.maple", "-o", "out.jsonl"], 20, &["out.jsonl"]),
+    (&["backup", "s.maple", "-o", "out.backup"], 20, &["out.backup"]),
+    (&["copy", "s.maple", "out.maple"], 50, &["out.maple"]),
+    (&["copy", "--compact", "s.maple", "out.maple"], 50, &["out.maple"]),
+    (&["restore", "in.backup", "-o", "out.maple"], 50, &["out.maple"]),
+    (&["salvage", "s.maple", "-o", "out.maple"], 50, &["out.maple"]),
+    (&["map", "s.maple", "-o", "out.svg"], 0, &["out.svg"]),
+    (&["tree", "s.maple", "-o", "out.png"], 0, &["out.png"]),
+    (&["plot", "bench.json", "-o", "out"], 0, &["out/bench.svg"]),
+    (&["man", "--dir", "out"], 0, &["out/mapleaf.1"]),
+    (&["bench", ".", "--count", "10000"], 100, &[]),
+];
+
+/// Those that may find room in what the store has, and are whole or an error.
+const SMALL: &[&[&str]] = &[
+    &["put", "s.maple", "8", "v"],
+    &["del", "s.maple", "7"],
+    &["snapshot", "create", "s.maple", "name"],
+    &["snapshot", "drop", "s.maple", "kept"],
+    &["compact", "s.maple"],
+    &["trim", "s.maple"],
+    &["checkpoint", "s.maple"],
+];
+
+/// A store of some 1.5 MiB, and more to put into it.
+fn fill(place: &Place) {
+    open(place)
+        .write(|w| {
+            (0..5000).try_for_each(|i| w.put(ENTRIES, &i, &"value".repeat(20)).map(|_| ()))?;
+            w.create_snapshot("kept")
+        })
+        .unwrap();
+    place.write("large", "large".repeat(1_000_000));
+    let rows: String = (0..40_000).map(|i| format!("row {i},{}\n", "x".repeat(80))).collect();
+    place.write("large.csv", format!("k,v\n{rows}"));
+    let pairs: String = (0..40_000).map(|i| format!(" {i:08}\n {}\n", "x".repeat(80))).collect();
+    place.write("large.dump", format!("VERSION=3\nformat=print\ntype=btree\nHEADER=END\n{pairs}DATA=END\n"));
+    place.run(["backup", "s.maple", "-o", "in.backup"]).fine();
+    place.write("bench.json", place.run(["bench", "--count", "10", "--durable", "1", "--json"]).fine().out);
+}
+
+/// What the store holds, which must be whole.
+fn held(place: &Place) -> Vec<u8> {
+    place.run(["verify", "s.maple"]).fine();
+    place.run(["dump", "-a", "s.maple"]).fine().out
+}
+
+fn sizes(place: &Place) -> Vec<(String, u64)> {
+    let of = |name: String| {
+        (place.path(&name).metadata().map_or(0, |meta| if meta.is_file() { meta.len() } else { 0 }), name)
+    };
+    place.files().into_iter().map(of).map(|(len, name)| (name, len)).collect()
+}
+
+/// Tries those that write, by `run`, which leaves them so many KiB.
+fn without_room(place: &Place, why: &str, run: impl Fn(&[&str], u64) -> common::Run) {
+    let before = held(place);
+    for (args, room, made) in GROWING {
+        tidy(place);
+        let files = place.files();
+        let ended = run(args, *room);
+        assert!(
+            ended.code == Some(1) && ended.err.contains(why) && ended.err.starts_with("mapleaf: "),
+            "{args:?} {ended:?}"
+        );
+        assert_eq!(ended.err.lines().count(), 1, "{args:?} {ended:?}");
+        assert!(made.iter().all(|name| !place.path(name).exists()), "{args:?} {:?}", sizes(place));
+        let is_left = |name: &String| !files.contains(name) && name != "out";
+        assert!(!place.files().iter().any(is_left), "{args:?} {:?}", sizes(place));
+        assert!(held(place) == before, "{args:?}");
+    }
+    // A file that is to be replaced stays as it was.
+    tidy(place);
+    for (args, room, made) in
+        GROWING.iter().filter(|(args, ..)| ["dump", "export", "map", "tree", "backup"].contains(&args[0]))
+    {
+        let there = if args[0] == "backup" { place.read("in.backup") } else { b"there".to_vec() };
+        place.write(made[0], &there);
+        let ended = run(args, *room).fails(1, &[why]);
+        assert!(place.read(made[0]) == there, "{args:?} {ended:?}");
+        tidy(place);
+    }
+    for args in SMALL {
+        let before = held(place);
+        let ended = run(args, 0);
+        match ended.code {
+            Some(0) => assert_eq!(ended.err, "", "{args:?}"),
+            _ => assert!(
+                ended.code == Some(1) && ended.err.contains(why) && held(place) == before,
+                "{args:?} {ended:?}"
+            ),
+        }
+        held(place);
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_takes_nothing() {
+    common::mounts::in_own_mounts("a_full_disk_is_told_and_takes_nothing", |directory| {
+        let disk = directory.join("disk");
+        if !common::mounts::mount(&["-t", "tmpfs", "-o", "size=24m", "none"], &disk) {
+            return eprintln!("skipped: no tmpfs can be mounted");
+        }
+        let place = Place::below(&disk);
+        fill(&place);
+        let stranger = disk.join("stranger");
+        without_room(&place, "No space left on device", |args, room| {
+            // As much as there is, and the room given back.
+            let mut all = std::fs::File::create(&stranger).unwrap();
+            let mut taken = 0;
+            while std::io::Write::write_all(&mut all, &[0; 4096]).is_ok() {
+                taken += 4096;
+            }
+            all.set_len(taken - room * 1024).unwrap();
+            let script = format!("put 8 {}\n", "v".repeat(2_000_000));
+            let ended = place.feed(args, script.as_bytes());
+            std::fs::remove_file(&stranger).unwrap();
+            ended
+        });
+    });
+}
+
+#[test]
+fn a_limit_of_the_length_of_files_is_told_and_takes_nothing() {
+    let place = Place::new();
+    fill(&place);
+    without_room(&place, "File too large", |args, room| {
+        // Blocks are of 512 or of 1024 bytes, as the shell has it.
+        let is_small = ["map", "tree", "plot", "man"].contains(&args[0]);
+        let limit = format!("ulimit -f {} && exec \"$@\"", if is_small { 1 } else { room + 100 });
+        let script = format!("put 8 {}\n", "v".repeat(2_000_000));
+        place.feed_program(
+            "sh",
+            [&["-c", &limit, "sh", env!("CARGO_BIN_EXE_mapleaf")], args].concat(),
+            script.as_bytes(),
+        )
+    });
+}

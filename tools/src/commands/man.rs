@@ -2,12 +2,12 @@
 
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome, Result};
-use crate::output::print;
+use crate::output::{as_it_was, print, replace_file};
 use clap::CommandFactory;
 use clap_mangen::Man;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The arguments of man.
 #[derive(Debug, clap::Args)]
@@ -28,11 +28,10 @@ pub fn run(args: &Args) -> Result {
     let mut cli = Cli::command().disable_help_subcommand(true);
     cli.build();
     if let Some(dir) = &args.dir {
-        let written = fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(cli, dir));
-        written.map_err(|error| {
-            Failure::elsewhere(dir.display().to_string(), format!("cannot write: {error}"))
-        })?;
-        return Ok(Outcome::Fine);
+        let place = || dir.display().to_string();
+        fs::create_dir_all(dir)
+            .map_err(|error| Failure::elsewhere(place(), format!("cannot make the directory: {error}")))?;
+        return write_pages(cli, dir).map(|()| Outcome::Fine);
     }
     let page = match &args.page {
         None => cli,
@@ -43,7 +42,20 @@ pub fn run(args: &Args) -> Result {
             found.ok_or_else(wrong)?
         }
     };
-    let mut text = Vec::new();
-    Man::new(page).render(&mut text)?;
+    let text = rendered(&Man::new(page))?;
     print(|output| Ok(output.write_all(&text)?))
+}
+
+fn rendered(page: &Man) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    Ok(text)
+}
+
+/// The page of a command, and those of its parts.
+fn write_pages(command: clap::Command, dir: &Path) -> Result<()> {
+    command.get_subcommands().cloned().try_for_each(|part| write_pages(part, dir))?;
+    let page = Man::new(command);
+    let (path, text) = (dir.join(page.get_filename()), rendered(&page)?);
+    replace_file(&path, None, |mut file| file.write_all(&text).map_err(|error| as_it_was(&path, &error)))
 }

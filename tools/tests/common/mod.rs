@@ -2,12 +2,13 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod mounts;
 pub mod screen;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
@@ -57,6 +58,11 @@ pub struct Place {
 impl Place {
     pub fn new() -> Self {
         Place { dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// A directory below this one.
+    pub fn below(path: &Path) -> Self {
+        Place { dir: tempfile::tempdir_in(path).unwrap() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
