@@ -43,6 +43,9 @@ pub fn unopened(path: &Path, error: Error) -> Failure {
                 "no such file; check the path, or make a store with \"mapleaf load\" or \"mapleaf put --create\"",
             )
         }
+        Error::Io { context, source } if context == format!("open {}", path.display()) && !path.is_dir() => {
+            Failure::problem(format!("cannot open: {source}"))
+        }
         Error::Io { .. } if path.is_dir() => {
             Failure::problem("a directory, and a store is a file; check the path")
         }
@@ -58,7 +61,7 @@ pub fn unopened(path: &Path, error: Error) -> Failure {
         }),
         Error::LogToReplay { txns } => Failure::problem(format!(
             "the store was not closed: its log holds {txns} txns that are not in the tables yet; run \"mapleaf checkpoint\" to \
-             replay it, or give --ignore-log to see the store without them"
+             replay it (on a copy, where this one may only be read), or give --ignore-log to see the store without them"
         )),
         other => other.into(),
     };

@@ -36,7 +36,10 @@ fn a_store_becomes_as_short_as_what_is_in_it() {
     let said = place.run(["compact", "--step", "10", "--json", "s.maple"]).fine().json();
     let after = len(&place, "s.maple");
     assert!(after < before / 4, "{before} {after} {said}");
-    assert_eq!((said["freed_bytes"].as_u64(), said["len"].as_u64()), (Some(before - after), Some(after)));
+    assert_eq!(
+        (said["freed_bytes"].as_u64(), said["file_bytes"].as_u64()),
+        (Some(before - after), Some(after))
+    );
     assert!(said["moved_pages"].as_u64() > Some(20) && said["steps"].as_u64() > Some(3), "{said}");
     assert!(said["held_by"].is_null());
     assert_eq!(place.run(["dump", "-a", "s.maple"]).fine().out, dump);
@@ -67,7 +70,10 @@ fn a_copy_is_a_store_of_its_own_with_full_pages() {
     place.run(["snapshot", "create", "s.maple", "now"]).fine();
     open(&place.path("s.maple")).write(|w| w.delete(BLOBS, &1950)).unwrap();
     let said = place.run(["copy", "--compact", "--json", "s.maple", "new.maple"]).fine().json();
-    assert_eq!((said["entries"].as_u64(), said["len"].as_u64()), (Some(99), Some(len(&place, "new.maple"))));
+    assert_eq!(
+        (said["entries"].as_u64(), said["file_bytes"].as_u64()),
+        (Some(99), Some(len(&place, "new.maple")))
+    );
     assert!(len(&place, "new.maple") < len(&place, "s.maple") / 4);
     place.run(["verify", "new.maple"]).fine();
     let dump = |name: &str| place.run(["dump", "-a", name]).fine().out;

@@ -93,11 +93,17 @@ fn open(place: &Place) -> Database {
 
 fn place() -> Place {
     let place = Place::new();
+    fill_small(&place);
+    place
+}
+
+/// A store of 500 entries, and what the commands take besides.
+fn fill_small(place: &Place) {
     place.write("in.csv", "k,v\n9,x\n");
     place.write("in.tsv", "k\tv\n9\tx\n");
     place.write("in.jsonl", "{\"key\":9,\"value\":\"x\"}\n");
-    foreign(&place);
-    open(&place)
+    place.write_foreign();
+    open(place)
         .write(|w| {
             (0..500).try_for_each(|i| w.put(ENTRIES, &i, &"value".repeat(20)).map(|_| ()))?;
             w.create_snapshot("kept")
@@ -107,33 +113,11 @@ fn place() -> Place {
     place.run(["copy", "s.maple", "other.maple", "-q"]).fine();
     place.run(["tables", "other.maple"]).fine();
     place.run(["put", "s.maple", "500", "new"]).fine();
-    place
-}
-
-/// Files of other libraries, where this build reads them.
-fn foreign(place: &Place) {
-    #[cfg(feature = "redb")]
-    {
-        let db = redb::Database::create(place.path("in.redb")).unwrap();
-        let txn = db.begin_write().unwrap();
-        let table: redb::TableDefinition<'_, u64, &str> = redb::TableDefinition::new("old");
-        txn.open_table(table).unwrap().insert(1, "one").unwrap();
-        txn.commit().unwrap();
-    }
-    #[cfg(feature = "sqlite")]
-    {
-        let db = rusqlite::Connection::open(place.path("in.sqlite")).unwrap();
-        db.execute_batch(
-            "create table rows (id integer primary key, name text); insert into rows values (1, 'one');",
-        )
-        .unwrap();
-    }
-    let _ = place;
 }
 
 /// Whether this build has it.
 fn is_built(args: &[&str]) -> bool {
-    static SOURCES: LazyLock<Vec<String>> = LazyLock::new(|| listed(&Place::new(), &["import"]));
+    static SOURCES: LazyLock<Vec<String>> = LazyLock::new(|| Place::new().listed(&["import"]));
     args[0] != "import" || SOURCES.iter().any(|name| name == args[1])
 }
 
@@ -153,17 +137,6 @@ fn tidy(place: &Place) {
     }
 }
 
-/// The subcommands of a command, as its help lists them.
-fn listed(place: &Place, args: &[&str]) -> Vec<String> {
-    let help = place.run([args, &["--help"]].concat()).fine();
-    let lines = help.text().lines().skip_while(|line| *line != "Commands:").skip(1);
-    let names = lines.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("    "));
-    names
-        .map(|line| line.split_whitespace().next().unwrap().to_owned())
-        .filter(|name| name != "help")
-        .collect()
-}
-
 /// What the tool says that it can do, this file tries.
 #[test]
 fn every_command_is_among_those_that_are_tried() {
@@ -171,10 +144,10 @@ fn every_command_is_among_those_that_are_tried() {
     let sources = SOURCES.iter().map(|(args, _)| *args);
     let tried: Vec<&[&str]> =
         commands().chain(sources).chain(ALONE.iter().chain(ON_A_TERMINAL).copied()).collect();
-    let names = listed(&place, &[]);
+    let names = place.listed(&[]);
     assert!(names.len() > 30, "{names:?}");
     for name in names {
-        let parts = listed(&place, &[&name]);
+        let parts = place.listed(&[&name]);
         assert!(tried.iter().any(|args| args[0] == name), "mapleaf {name} is nowhere tried");
         for part in parts {
             assert!(
@@ -526,7 +499,7 @@ const SMALL: &[&[&str]] = &[
     &["checkpoint", "s.maple"],
 ];
 
-/// A store of some 1.5 MiB, and more to put into it.
+/// A larger store, and more to put into it.
 fn fill(place: &Place) {
     open(place)
         .write(|w| {
@@ -638,5 +611,116 @@ fn a_limit_of_the_length_of_files_is_told_and_takes_nothing() {
             [&["-c", &limit, "sh", env!("CARGO_BIN_EXE_mapleaf")], args].concat(),
             script.as_bytes(),
         )
+    });
+}
+
+/// A store on a medium that may only be read.
+fn read_only(place: &Place, disk: &std::path::Path, fill: impl FnOnce(&std::path::Path)) -> bool {
+    if !common::mounts::mount(&["-t", "tmpfs", "none"], disk) {
+        eprintln!("skipped: no tmpfs can be mounted");
+        return false;
+    }
+    std::fs::copy(place.path("s.maple"), disk.join("s.maple")).unwrap();
+    fill(disk);
+    common::mounts::mount(&["-o", "remount,ro"], disk)
+}
+
+#[test]
+fn read_only_media_are_read() {
+    common::mounts::in_own_mounts("read_only_media_are_read", |directory| {
+        let place = Place::below(directory);
+        fill_small(&place);
+        // Without a lock file, and with one that somebody has left there.
+        for name in ["disk", "locked"] {
+            let is_there = read_only(&place, &place.path(name), |disk| {
+                if name == "locked" {
+                    std::fs::copy(place.path("s.maple-lock"), disk.join("s.maple-lock")).unwrap();
+                }
+            });
+            assert!(is_there);
+            let store = format!("{name}/s.maple");
+            may_be_read(&place, &store, Some("Read-only file system"));
+            for args in built(WRITING) {
+                let said = format!("mapleaf: {store}: cannot open: Read-only file system (os error 30)\n");
+                assert_eq!(place.run(on(args, &store)).fails(1, &[]).err, said, "{args:?}");
+            }
+            for output in ["disk/new", "disk/new.svg"] {
+                for args in
+                    [&["dump", "@", "-o"][..], &["copy", "@"], &["map", "@", "-o"], &["salvage", "@", "-o"]]
+                {
+                    let run = place.run([&on(args, "s.maple")[..], &[output]].concat());
+                    let wanted = if args[0] == "map" && output == "disk/new" { 2 } else { 1 };
+                    run.fails(
+                        wanted,
+                        &[output, if wanted == 1 { "Read-only file system" } else { ".svg or .png" }],
+                    );
+                }
+            }
+        }
+    });
+}
+
+/// Those that read do, all of them.
+fn may_be_read(place: &Place, store: &str, no_checkpoint: Option<&str>) {
+    let told = format!(
+        "mapleaf: {store}: no other backup can be made since this one, as it can only since a checkpoint: cannot "
+    );
+    for args in built(READING) {
+        let run = place.run(on(args, store));
+        assert_eq!(run.code, Some(0), "{args:?} {run:?}");
+        match no_checkpoint.filter(|_| args[0] == "backup") {
+            Some(why) => assert!(run.err.starts_with(&told) && run.err.contains(why), "{run:?}"),
+            None => assert_eq!(run.err, "", "{args:?}"),
+        }
+        tidy(place);
+    }
+}
+
+/// A store that may be written to, beside which nothing can be made.
+#[test]
+fn where_no_lock_file_can_be_made_stores_are_read() {
+    common::mounts::in_own_mounts("where_no_lock_file_can_be_made_stores_are_read", |directory| {
+        let place = Place::below(directory);
+        fill_small(&place);
+        let is_there = read_only(&place, &place.path("disk"), |disk| {
+            let store = place.path("s.maple");
+            assert!(common::mounts::mount(&["--bind", store.to_str().unwrap()], &disk.join("s.maple")));
+        });
+        assert!(is_there);
+        may_be_read(&place, "disk/s.maple", None);
+        for args in built(WRITING) {
+            let run = place.run(on(args, "disk/s.maple"));
+            run.fails(
+                1,
+                &["mapleaf: disk/s.maple: cannot open the lock file ", "s.maple-lock: Read-only file system"],
+            );
+        }
+    });
+}
+
+/// A store that was not closed, where its log cannot be replayed.
+#[test]
+fn a_log_that_waits_on_a_read_only_medium_is_told() {
+    common::mounts::in_own_mounts("a_log_that_waits_on_a_read_only_medium_is_told", |directory| {
+        let place = Place::below(directory);
+        fill_small(&place);
+        let db = open(&place);
+        db.write(|w| w.put(ENTRIES, &500, "logged")).unwrap();
+        assert!(read_only(&place, &place.path("disk"), |_| {}));
+        // These look at the file as it is.
+        let needs_it = |args: &&[&str]| !["salvage", "readers"].contains(&args[0]);
+        for args in built(READING).filter(needs_it) {
+            let run = place.run(on(args, "disk/s.maple"));
+            run.fails(
+                1,
+                &["mapleaf: disk/s.maple: the store was not closed: its log holds 1 txns", "--ignore-log"],
+            );
+            let run = place.run([&on(args, "disk/s.maple")[..], &["--ignore-log"]].concat());
+            assert_eq!(run.code, Some(0), "{args:?} {run:?}");
+            tidy(&place);
+        }
+        for args in built(WRITING) {
+            place.run(on(args, "disk/s.maple")).fails(1, &["mapleaf: disk/s.maple: cannot open: Read-only"]);
+        }
     });
 }

@@ -4,12 +4,12 @@
 use super::restore::expect_file;
 use crate::cli::{JsonArg, LogArg, TurnArg};
 use crate::failure::{Failure, Outcome, Result, tell};
-use crate::output::{print_json, print_line};
+use crate::output::{print_json, print_line, taken};
 use crate::progress::Meter;
 use crate::store::{open_to_read, open_to_write};
 use mapleaf::{Backup, BackupInfo, BackupReport, Database, Error};
 use serde_json::{Value, json};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{IsTerminal, stdout};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ pub struct Args {
     /// Write at most so many bytes a second; K, M and G stand for 2^10, 2^20 and 2^30
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     throttle: Option<u64>,
+    #[command(flatten)]
+    log: LogArg,
     #[command(flatten)]
     turn: TurnArg,
     #[command(flatten)]
@@ -62,12 +64,12 @@ pub fn run(args: &Args) -> Result {
         return Err(Failure::Usage("standard output is a terminal: -o FILE, or a pipe behind it".into()));
     }
     if is_stream && args.json.json {
-        return Err(Failure::Usage("--json needs standard output, which -o - takes for the backup".into()));
+        return Err(taken("the backup"));
     }
     // Before the store is touched.
     args.since.as_deref().map_or(Ok(()), expect_file)?;
     let base = args.since.as_ref().map(BackupInfo::read).transpose()?;
-    let db = args.open()?;
+    let (db, unwritten) = args.open()?;
     let snapshot = args.snapshot.as_ref().map(|name| db.read_snapshot(name)).transpose()?;
     let backup = match &snapshot {
         Some(snapshot) => snapshot.backup(),
@@ -77,9 +79,9 @@ pub fn run(args: &Args) -> Result {
     let backup = args.throttle.into_iter().fold(backup, Backup::throttle);
     let report = args.write(backup, is_stream)?;
     if !report.info.can_be_continued {
+        let why = unwritten.map_or("its state is none".into(), |failure| failure.message());
         tell(&format!(
-            "{}: no other backup can be made since this one: the store could not be made a checkpoint, for want of the \
-             right to write to it",
+            "{}: no other backup can be made since this one, as it can only since a checkpoint: {why}",
             args.file.display()
         ));
     }
@@ -91,15 +93,19 @@ pub fn run(args: &Args) -> Result {
 }
 
 impl Args {
-    /// To write, where that is allowed and of use.
-    fn open(&self) -> Result<Database> {
-        let may_write = OpenOptions::new().write(true).open(&self.file).is_ok();
-        if !may_write || self.snapshot.is_some() {
-            return open_to_read(&self.file, LogArg { ignore_log: false });
+    /// To write, where that can be and is of use; else to read, and why.
+    fn open(&self) -> Result<(Database, Option<Failure>)> {
+        let read = || open_to_read(&self.file, self.log);
+        if self.snapshot.is_some() || self.log.ignore_log {
+            return Ok((read()?, None));
         }
-        let db = open_to_write(&self.file, false, None)?;
-        drop(self.turn.begin(&db)?);
-        Ok(db)
+        match open_to_write(&self.file, false, None) {
+            Ok(db) => {
+                drop(self.turn.begin(&db)?);
+                Ok((db, None))
+            }
+            Err(failure) => Ok((read()?, Some(failure))),
+        }
     }
 
     fn write(&self, backup: Backup<'_>, is_stream: bool) -> Result<BackupReport> {

@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result {
     if args.json.json {
         return print_json(&json!({
             "moved_pages": moved_pages, "steps": steps, "page_count": page_count, "page_size": page_size,
-            "freed_bytes": freed_bytes, "len": len, "held_by": held_by,
+            "freed_bytes": freed_bytes, "file_bytes": len, "held_by": held_by,
         }));
     }
     print_line(&format!(

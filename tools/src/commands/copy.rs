@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result {
     };
     let (txn, len) = (txn.txn_id(), fs::metadata(&args.to).map_or(0, |file| file.len()));
     match args.json.json {
-        true => print_json(&json!({ "entries": entries, "txn": txn, "len": len })),
+        true => print_json(&json!({ "entries": entries, "txn": txn, "file_bytes": len })),
         false if args.quiet => Ok(Outcome::Fine),
         false => print_line(&format!("{entries} entries of txn {txn}, {len} bytes")),
     }

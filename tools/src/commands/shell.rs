@@ -38,6 +38,8 @@ pub struct Args {
     #[arg(long)]
     create: bool,
     #[command(flatten)]
+    log: LogArg,
+    #[command(flatten)]
     turn: TurnArg,
     /// Answer each line with one line of JSON: {"line": …, "command": …, "result": …}
     #[arg(long)]
@@ -204,8 +206,11 @@ struct Session {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
+    if args.log.ignore_log && !args.read_only {
+        return Err(Failure::Usage("--ignore-log goes with --read-only".into()));
+    }
     let db = match args.read_only {
-        true => open_to_read(&args.file, LogArg { ignore_log: false })?,
+        true => open_to_read(&args.file, args.log)?,
         false => open_to_write(&args.file, args.create, None)?,
     };
     let mut session = Session {

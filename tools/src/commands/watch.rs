@@ -31,12 +31,14 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
     #[command(flatten)]
+    log: LogArg,
+    #[command(flatten)]
     shown: Shown,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    let db = open_to_read(&args.file, LogArg { ignore_log: false })?;
+    let db = open_to_read(&args.file, args.log)?;
     let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut old = match &args.from {
         Some(name) => db.read_snapshot(name)?,

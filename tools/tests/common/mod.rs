@@ -77,6 +77,24 @@ impl Place {
         fs::read(self.path(name)).unwrap()
     }
 
+    /// `in.redb` and `in.sqlite`, each with one record, where this build reads them.
+    pub fn write_foreign(&self) {
+        #[cfg(feature = "redb")]
+        {
+            let db = redb::Database::create(self.path("in.redb")).unwrap();
+            let txn = db.begin_write().unwrap();
+            let table: redb::TableDefinition<'_, u64, &str> = redb::TableDefinition::new("old");
+            txn.open_table(table).unwrap().insert(1, "one").unwrap();
+            txn.commit().unwrap();
+        }
+        #[cfg(feature = "sqlite")]
+        {
+            let rows =
+                "create table rows (id integer primary key, name text); insert into rows values (1, 'one');";
+            rusqlite::Connection::open(self.path("in.sqlite")).unwrap().execute_batch(rows).unwrap();
+        }
+    }
+
     /// The names of all files.
     pub fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.dir.path()).unwrap();
@@ -84,6 +102,15 @@ impl Place {
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    /// The subcommands of a command, as its help lists them.
+    pub fn listed(&self, args: &[&str]) -> Vec<String> {
+        let help = self.run([args, &["--help"]].concat()).fine();
+        let lines = help.text().lines().skip_while(|line| *line != "Commands:").skip(1);
+        let names = lines.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("    "));
+        let names = names.map(|line| line.split_whitespace().next().unwrap().to_owned());
+        names.filter(|name| name != "help").collect()
     }
 
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
