@@ -175,3 +175,110 @@ fn a_person_has_completion_history_and_timings() {
     screen.say("\x04");
     assert_eq!(screen.end(), Some(0));
 }
+
+/// What a txn has put is completed in it, what it has deleted is not, and a snapshot keeps what it sees.
+#[test]
+fn keys_are_completed_as_the_txn_sees_them() {
+    let place = Place::new();
+    let script = "create users\nput anna 1\nput berta 2\n";
+    place.feed(["shell", "--create", "s.maple"], script.as_bytes()).fine();
+    let screen = Screen::open(&place, &["shell", "s.maple"], &[]);
+    let say = |prompt: &str, line: &str, answer: &str| {
+        screen.expect(prompt);
+        screen.say(line);
+        screen.expect(answer);
+    };
+    say("mapleaf> ", "begin\n", "\n");
+    say("mapleaf*> ", "put annette 3\n", "inserted");
+    say("mapleaf*> ", "del anna\n", "deleted");
+    say("mapleaf*> ", "get an\t\n", "\n3\r\n");
+    say("mapleaf*> ", "commit\n", "\n");
+    say("mapleaf> ", "begin --read\n", "\n");
+    screen.expect("mapleaf=> ");
+    place.run(["del", "s.maple", "annette"]).fine();
+    screen.say("get an\t\n");
+    screen.expect("\n3\r\n");
+    say("mapleaf=> ", "abort\n", "\n");
+    say("mapleaf> ", "get b\t\n", "\n2\r\n");
+    screen.expect("mapleaf> ");
+    screen.say("\x04");
+    assert_eq!(screen.end(), Some(0));
+}
+
+#[test]
+fn with_json_each_command_is_answered_by_a_line() {
+    let place = Place::new();
+    let script = "\
+# nothing is answered to this
+create users u64 '(str,u8)'
+use users
+
+begin
+put 7 '[\"ann\",30]'
+scan
+scan --count
+get 7 --json
+del 7
+scan
+commit
+tables
+verify
+dump -l
+help quit
+";
+    let run = place.feed(["shell", "--create", "--json", "s.maple"], script.as_bytes()).fine();
+    let answers: Vec<serde_json::Value> =
+        run.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<String> = answers
+        .iter()
+        .map(|answer| {
+            format!("{} {} {}", answer["line"], answer["command"].as_str().unwrap(), answer["result"])
+        })
+        .collect();
+    let wanted = [
+        "2 create null",
+        "3 use null",
+        "5 begin null",
+        r#"6 put {"existed":false,"table":"users"}"#,
+        r#"7 scan [{"key":7,"value":["ann",30]}]"#,
+        r#"8 scan [{"count":1}]"#,
+        r#"9 get {"key":7,"table":"users","value":["ann",30],"value_len":6}"#,
+        r#"10 del {"deleted":true,"table":"users"}"#,
+        "11 scan []",
+        "12 commit null",
+    ];
+    assert_eq!(told[..10], wanted);
+    assert_eq!(answers[10]["result"][0]["name"], "users");
+    assert_eq!(answers[11]["result"]["clean"], true);
+    assert_eq!(told[12], r#"15 dump ["users"]"#);
+    assert!(told[13].starts_with("16 help \"Leave (Ctrl-D does it too)"), "{}", told[13]);
+    // What fails is told as without it, behind what was answered before.
+    let run = place.feed(["shell", "--json", "s.maple"], b"timing on\nuse users\nget 8\ntables\n");
+    let run = run.fails(1, &["mapleaf: line 3: no key \"8\" in table \"users\"\n"]);
+    let timed: Vec<&str> = run.text().lines().collect();
+    assert!(timed.len() == 2 && timed[1].contains(",\"milliseconds\":"), "{timed:?}");
+}
+
+/// A program and the shell take turns: each answer is there before the next line is asked for.
+#[test]
+fn a_program_talks_with_the_shell_through_pipes() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+    let place = Place::new();
+    let mut command = place.command(env!("CARGO_BIN_EXE_mapleaf"));
+    command.args(["shell", "--create", "--json", "s.maple"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut shell = command.spawn().unwrap();
+    let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
+    let mut input = shell.stdin.take().unwrap();
+    let mut ask = |line: &str| -> serde_json::Value {
+        writeln!(input, "{line}").unwrap();
+        serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap()
+    };
+    assert_eq!(ask("begin")["result"], serde_json::Value::Null);
+    assert_eq!(ask("put --create k v")["result"]["existed"], false);
+    assert_eq!(ask("get k")["result"]["value"], "v");
+    assert_eq!(ask("commit")["line"], 4);
+    drop(input);
+    assert!(shell.wait().unwrap().success());
+    assert_eq!(place.run(["get", "s.maple", "k"]).fine().text(), "v\n");
+}

@@ -7,12 +7,13 @@ use crate::formats::{Codec, Format};
 use crate::store::{State, choose};
 use crate::types::Type;
 use clap::CommandFactory;
-use mapleaf::TableInfo;
+use mapleaf::{Database, TableInfo};
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::history::{FileHistory, History};
 use rustyline::{CompletionType, Config, Context, Helper, Highlighter, Hinter, Validator};
 use std::fs;
+use std::mem;
 use std::ops::Bound;
 use std::path::PathBuf;
 
@@ -47,8 +48,17 @@ impl Editor {
     }
 
     /// The next line; `None` at the end of the input.
-    pub fn line(&mut self, prompt: &str, session: &Session) -> Result<Option<String>> {
+    pub fn line(&mut self, prompt: &str, session: &mut Session) -> Result<Option<String>> {
+        // What is completed is looked up in the txn, which is lent meanwhile.
         self.editor.set_helper(Some(Words::of(session)));
+        let line = self.read(prompt);
+        if let Some(words) = self.editor.helper_mut() {
+            session.txn = mem::replace(&mut words.txn, Txn::None);
+        }
+        line
+    }
+
+    fn read(&mut self, prompt: &str) -> Result<Option<String>> {
         loop {
             return match self.editor.readline(prompt) {
                 Ok(line) => {
@@ -92,14 +102,13 @@ pub struct Words {
     tables: Vec<TableInfo>,
     current: Option<String>,
     savepoints: Vec<String>,
-    keys: Keys,
+    db: Database,
+    txn: Txn,
 }
 
-/// Looks up the keys of a table that begin with what is typed.
-type Keys = Box<dyn Fn(&TableInfo, &str) -> Vec<String>>;
-
 impl Words {
-    fn of(session: &Session) -> Self {
+    /// Takes the txn out of the session.
+    fn of(session: &mut Session) -> Self {
         let line = Line::command();
         let flags = |command: &clap::Command| {
             let long = command.get_arguments().filter_map(|arg| Some(format!("--{}", arg.get_long()?)));
@@ -109,17 +118,13 @@ impl Words {
             Txn::Write(_, savepoints) => savepoints.iter().map(|(name, _)| name.clone()).collect(),
             _ => Vec::new(),
         };
-        // In a txn the newest state that is committed: near enough. No snapshot is held while a person thinks.
-        let db = session.db.clone();
-        let keys = move |table: &TableInfo, typed: &str| {
-            db.read(|txn| keys(State::Read(txn), table, typed)).unwrap_or_default()
-        };
         Words {
             commands: line.get_subcommands().map(flags).collect(),
             tables: session.known_tables().unwrap_or_default(),
             current: session.table.clone(),
             savepoints,
-            keys: Box::new(keys),
+            db: session.db.clone(),
+            txn: mem::replace(&mut session.txn, Txn::None),
         }
     }
 
@@ -153,7 +158,14 @@ impl Words {
     fn keys_of(&self, args: &[String], typed: &str) -> Vec<String> {
         let asked = args.windows(2).find(|pair| pair[0] == "-s" || pair[0] == "--table");
         let asked = asked.map(|pair| pair[1].as_str()).or(self.current.as_deref());
-        choose(&self.tables, asked).map(|table| (self.keys)(table, typed)).unwrap_or_default()
+        let Ok(table) = choose(&self.tables, asked) else { return Vec::new() };
+        let found = match &self.txn {
+            Txn::Write(txn, _) => keys(State::Write(txn), table, typed),
+            Txn::Read(txn) => keys(State::Read(txn), table, typed),
+            // No snapshot is held while a person thinks.
+            Txn::None => self.db.read(|txn| keys(State::Read(txn), table, typed)),
+        };
+        found.unwrap_or_default()
     }
 }
 
