@@ -104,11 +104,12 @@ impl Place {
         names
     }
 
-    /// The subcommands of a command, as its help lists them.
+    /// The subcommands of a command, as its help lists them between its use and its arguments.
     pub fn listed(&self, args: &[&str]) -> Vec<String> {
         let help = self.run([args, &["--help"]].concat()).fine();
-        let lines = help.text().lines().skip_while(|line| *line != "Commands:").skip(1);
-        let names = lines.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("    "));
+        let lines = help.text().lines().skip_while(|line| !line.starts_with("Usage:")).skip(1);
+        let lines = lines.take_while(|line| !["Arguments:", "Options:"].contains(line));
+        let names = lines.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
         let names = names.map(|line| line.split_whitespace().next().unwrap().to_owned());
         names.filter(|name| name != "help").collect()
     }
