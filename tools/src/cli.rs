@@ -195,7 +195,7 @@ impl TableArg {
 /// `--ignore-log`.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct LogArg {
-    /// Where a log waits to be replayed, show the last checkpoint, without the txns in the log
+    /// Where a log waits to be replayed, leave it, and show the last checkpoint
     #[arg(long)]
     pub ignore_log: bool,
 }

@@ -2,8 +2,9 @@
 
 use crate::cli::{Cli, LogArg};
 use crate::dump_text::escaped;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, tell};
 use crate::formats::is_harmless;
+use crate::tree_sketch::counted;
 use clap::CommandFactory;
 use mapleaf::{Database, Error, MultiView, Options, ReadTxn, TableInfo, TableView, WriteTxn};
 use std::fs::{self, File};
@@ -13,26 +14,57 @@ use std::path::Path;
 /// The table without a name.
 pub const MAIN: &str = "";
 
-/// Opens a store that is there, to read it. Others may write to it meanwhile.
+/// Opens a store that is there, to read it. Others may write to it meanwhile. A log that waits to be replayed, as a killed
+/// writer leaves it, is replayed where the file may be written, as by whatever else opens it.
 pub fn open_to_read(path: &Path, log: LogArg) -> Result<Database> {
-    open(path, &Options::new().create(false).read_only(true).ignore_log(log.ignore_log).guarded_reads(true))
+    match open_as(path, &to_read(log.ignore_log)) {
+        Err(waits @ Error::LogToReplay { .. }) => match open_as(path, &to_write()) {
+            Err(Error::Io { .. }) => Err(unopened(path, waits)),
+            opened => opened.map_err(|error| unopened(path, error)),
+        },
+        opened => opened.map_err(|error| unopened(path, error)),
+    }
+}
+
+/// Opens a store to judge it as it lies there: nothing is written, and of a log that waits it is told that it does.
+pub fn open_to_judge(path: &Path, log: LogArg) -> Result<Database> {
+    let opened = match open_as(path, &to_read(log.ignore_log)) {
+        Err(Error::LogToReplay { txns }) => {
+            tell(&format!(
+                "{}: the store was not closed; this is its last checkpoint, without the {} in its log, which \"mapleaf checkpoint\" replays",
+                path.display(),
+                counted(txns as u64, "txn", "txns"),
+            ));
+            open_as(path, &to_read(true))
+        }
+        opened => opened,
+    };
+    opened.map_err(|error| unopened(path, error))
+}
+
+fn to_read(ignore_log: bool) -> Options {
+    Options::new().create(false).read_only(true).ignore_log(ignore_log).guarded_reads(true)
+}
+
+fn to_write() -> Options {
+    Options::new().create(false).guarded_reads(true)
 }
 
 /// Opens a store to change it; with `create` it is made if it is not there.
 pub fn open_to_write(path: &Path, create: bool, page_size: Option<usize>) -> Result<Database> {
-    let options = Options::new().create(create).guarded_reads(true);
-    open(path, &page_size.into_iter().fold(options, Options::page_size))
+    let options = to_write().create(create);
+    let opened = open_as(path, &page_size.into_iter().fold(options, Options::page_size));
+    opened.map_err(|error| unopened(path, error))
 }
 
 #[allow(unsafe_code)]
-fn open(path: &Path, options: &Options) -> Result<Database> {
+fn open_as(path: &Path, options: &Options) -> mapleaf::Result<Database> {
     // What a list of readers shows: the command, or the program's name where that says it.
     let word = std::env::args_os().nth(1).and_then(|word| word.into_string().ok());
     let command = word.filter(|word| Cli::command().find_subcommand(word).is_some());
     let options = &command.iter().fold(options.clone(), |options, command| options.label(command));
     // SAFETY: whoever runs this tool on a file says, as the manual asks, that only mapleaf changes it meanwhile.
-    let opened = unsafe { options.open(path) };
-    opened.map_err(|error| unopened(path, error))
+    unsafe { options.open(path) }
 }
 
 /// Why this is no store that can be opened.
@@ -60,8 +92,9 @@ pub fn unopened(path: &Path, error: Error) -> Failure {
             None => format!("not a mapleaf store: {detail}"),
         }),
         Error::LogToReplay { txns } => Failure::problem(format!(
-            "the store was not closed: its log holds {txns} txns that are not in the tables yet; run \"mapleaf checkpoint\" to \
-             replay it (on a copy, where this one may only be read), or give --ignore-log to see the store without them"
+            "the store was not closed, and may not be written here: its log has {} more than the tables; \
+             run \"mapleaf checkpoint\" on a copy, or give --ignore-log to see the store without them",
+            counted(txns as u64, "txn", "txns"),
         )),
         other => other.into(),
     };

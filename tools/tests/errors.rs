@@ -710,19 +710,49 @@ fn a_log_that_waits_on_a_read_only_medium_is_told() {
         db.write(|w| w.put(ENTRIES, &500, "logged")).unwrap();
         assert!(read_only(&place, &place.path("disk"), |_| {}));
         // These look at the file as it is.
-        let needs_it = |args: &&[&str]| !["salvage", "readers"].contains(&args[0]);
+        let needs_it = |args: &&[&str]| !["salvage", "readers", "verify", "page"].contains(&args[0]);
         for args in built(READING).filter(needs_it) {
             let run = place.run(on(args, "disk/s.maple"));
             run.fails(
                 1,
-                &["mapleaf: disk/s.maple: the store was not closed: its log holds 1 txns", "--ignore-log"],
+                &["mapleaf: disk/s.maple: the store was not closed, and may not be written here: its log has 1 txn more", "--ignore-log"],
             );
             let run = place.run([&on(args, "disk/s.maple")[..], &["--ignore-log"]].concat());
             assert_eq!(run.code, Some(0), "{args:?} {run:?}");
             tidy(&place);
         }
+        for args in [&["verify", "disk/s.maple"], &["page", "disk/s.maple", "0"][..]] {
+            let run = place.run(args);
+            assert_eq!(run.code, Some(0), "{run:?}");
+            assert!(run.err.contains("its last checkpoint, without the 1 txn in its log"), "{run:?}");
+        }
         for args in built(WRITING) {
             place.run(on(args, "disk/s.maple")).fails(1, &["mapleaf: disk/s.maple: cannot open: Read-only"]);
         }
     });
+}
+
+/// What a killed writer has left is read as if it had closed the store; only who judges the file leaves it as it is.
+#[test]
+fn a_log_that_waits_is_replayed() {
+    let place = Place::new();
+    let db = open(&place);
+    db.write(|w| w.put(ENTRIES, &1, "checkpoint")).unwrap();
+    db.checkpoint().unwrap();
+    // The next commit makes the log.
+    db.write(|w| w.put(ENTRIES, &2, "checkpoint")).unwrap();
+    db.write(|w| w.put(ENTRIES, &3, "logged")).unwrap();
+    // As a dead process leaves it.
+    std::fs::copy(place.path("s.maple"), place.path("dead.maple")).unwrap();
+    drop(db);
+    let before = place.read("dead.maple");
+    let run = place.run(["verify", "dead.maple"]);
+    assert!(run.code == Some(0) && run.err.contains("without the 1 txn in its log"), "{run:?}");
+    assert!(run.text().contains("2 entries"), "{run:?}");
+    place.run(["page", "dead.maple", "0"]);
+    let old = "1\tcheckpoint\n2\tcheckpoint\n";
+    assert_eq!(place.run(["scan", "--ignore-log", "dead.maple"]).fine().text(), old);
+    assert!(place.read("dead.maple") == before, "the file was changed");
+    assert_eq!(place.run(["scan", "dead.maple"]).fine().text(), format!("{old}3\tlogged\n"));
+    assert!(place.run(["verify", "dead.maple"]).fine().text().contains("3 entries"));
 }

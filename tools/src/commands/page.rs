@@ -5,7 +5,7 @@
 use crate::cli::{JsonArg, LogArg};
 use crate::failure::{Outcome, Result, tell};
 use crate::output::{Output, print, print_json};
-use crate::store::open_to_read;
+use crate::store::open_to_judge;
 use mapleaf::{Field, PageDump};
 use serde::Serialize;
 use std::io::Write;
@@ -46,7 +46,7 @@ struct FieldDocument<'p> {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    let dump = open_to_read(&args.file, args.log)?.page(args.number)?;
+    let dump = open_to_judge(&args.file, args.log)?.page(args.number)?;
     match args.json.json {
         true => print_json(&document(&dump))?,
         false => print(|output| print_page(&dump, output))?,

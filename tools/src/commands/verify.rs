@@ -5,7 +5,7 @@ use crate::failure::{Failure, Outcome, Result, tell};
 use crate::formats::{Codec, Format};
 use crate::output::{print, print_json};
 use crate::progress::Meter;
-use crate::store::{open_to_read, shown};
+use crate::store::{open_to_judge, shown};
 use mapleaf::{Database, Problem, Salvage, VerifyReport};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    let db = match open_to_read(&args.file, args.log) {
+    let db = match open_to_judge(&args.file, args.log) {
         Err(Failure::Problem { message, .. }) if args.file.is_file() => {
             return report_unopened(args, &message);
         }
