@@ -15,10 +15,10 @@ impl Meter {
             return Meter { bar: None };
         }
         let counts = match (unit, total) {
-            ("bytes", Some(_)) => "[{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}".to_owned(),
-            ("bytes", None) => "{spinner} {bytes} {bytes_per_sec} {elapsed}".to_owned(),
-            (_, Some(_)) => format!("[{{bar:30}}] {{human_pos}}/{{human_len}} {unit} {{eta}}"),
-            (_, None) => format!("{{spinner}} {{human_pos}} {unit} {{elapsed}}"),
+            ("bytes", Some(_)) => "[{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left".to_owned(),
+            ("bytes", None) => "{spinner} {bytes}, {bytes_per_sec}, for {elapsed}".to_owned(),
+            (_, Some(_)) => format!("[{{bar:30}}] {{human_pos}} of {{human_len}} {unit}, {{eta}} left"),
+            (_, None) => format!("{{spinner}} {{human_pos}} {unit}, for {{elapsed}}"),
         };
         let style = ProgressStyle::with_template(&format!("{doing} {counts}"))
             .expect("the templates above are templates");

@@ -203,8 +203,10 @@ impl Sketch {
     }
 
     fn draw_page(&self, drawing: &mut Drawing, node: &Node, codecs: &Codecs, left: f32, y: f32) {
-        let x = left + node.span.0 as f32 * WIDTH;
-        let width = ((node.span.1 - node.span.0) as f32 * WIDTH).max(0.5);
+        // At whole pixels, so that gaps are alike.
+        let at = |share: f64| left + (share as f32 * WIDTH * 2.0).round() / 2.0;
+        let x = at(node.span.0);
+        let width = (at(node.span.1) - x).max(0.5);
         let gap = if width > 3.0 { 1.0 } else { 0.0 };
         let (color, used) = match &node.found {
             Found::Damaged(_) => (Color(0xff, 0x10, 0x10), "damaged".into()),

@@ -6,9 +6,9 @@ use crate::drawing::Color as Rgb;
 use crate::space_map::{SpaceMap, bytes, nearest, shorten};
 use crate::store::shown;
 use crate::terminal::Colors;
-use crate::tree_sketch::{counted, fill_color, plural, range};
+use crate::tree_sketch::{counted, fill_color, range};
 use indicatif::HumanCount;
-use mapleaf::{Reader, TreeItems, TreeValue};
+use mapleaf::{PageRef, Reader, TreeItems, TreeValue};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -154,11 +154,20 @@ fn rows(explorer: &Explorer, colors: Colors, top: u64, most: u64) -> Vec<Line<'s
         }
         What::Page { page, codecs, from: first, to: last, .. } => match &page.items {
             TreeItems::Children(children) => {
-                let row = |i| {
+                let keys = |i| {
                     let (first, last) = between(children, i, first, last.as_deref());
-                    child_row(explorer, &children[i].1, range(codecs, first, last), colors)
+                    range(codecs, first, last)
                 };
-                (from..to.min(children.len())).map(row).collect()
+                let to = to.min(children.len());
+                let shown: Vec<&PageRef> =
+                    children[from.min(to)..to].iter().map(|(_, child)| child).collect();
+                let rows = child_rows(explorer, &shown, colors).into_iter();
+                rows.zip(from..to)
+                    .map(|(mut row, i)| {
+                        row.push_span(keys(i));
+                        row
+                    })
+                    .collect()
             }
             TreeItems::Entries(entries) => {
                 let entries = &entries[from.min(entries.len())..to.min(entries.len())];
@@ -188,14 +197,26 @@ fn rows(explorer: &Explorer, colors: Colors, top: u64, most: u64) -> Vec<Line<'s
     }
 }
 
-fn child_row(explorer: &Explorer, child: &mapleaf::PageRef, keys: String, colors: Colors) -> Line<'static> {
-    let (page, txn, entries) = (child.page, child.birth, HumanCount(child.entries).to_string());
-    let noun = plural(child.entries, "entry", "entries");
-    let fill = explorer.fill_of(child);
-    let color = fill.map_or(Style::new(), |full| style(fill_color(full), colors));
-    let full = fill.map_or("  ? %".into(), |full| format!("{full:3.0} %"));
-    let words = format!("page {page:<9} {full}  {entries:>12} {noun:7}  txn {txn:<8} {keys}");
-    Line::from(vec![Span::styled("█", color), Span::raw(" "), Span::raw(words)])
+/// What references say, in columns as wide as what is in them; and how full the pages are.
+fn child_rows(explorer: &Explorer, children: &[&PageRef], colors: Colors) -> Vec<Line<'static>> {
+    let entries = |child: &PageRef| counted(child.entries, "entry  ", "entries");
+    let width =
+        |text: &dyn Fn(&PageRef) -> String| children.iter().map(|child| text(child).len()).max().unwrap_or(0);
+    let (pages, txns) = (width(&|child| child.page.to_string()), width(&|child| child.birth.to_string()));
+    let counts = width(&entries);
+    let row = |child: &&PageRef| {
+        let fill = explorer.fill_of(child);
+        let color = fill.map_or(Style::new(), |full| style(fill_color(full), colors));
+        let full = fill.map_or("  ?".into(), |full| format!("{full:3.0}"));
+        let words = format!(
+            "page {:<pages$}  {full} % full  {:>counts$}  txn {:<txns$}  ",
+            child.page,
+            entries(child),
+            child.birth
+        );
+        Line::from(vec![Span::styled("█", color), Span::raw(" "), Span::raw(words)])
+    };
+    children.iter().map(row).collect()
 }
 
 fn entry_value(codecs: &Codecs, value: &TreeValue) -> String {
@@ -327,7 +348,7 @@ fn tint(color: Rgb, colors: Colors) -> Color {
 
 impl Explorer {
     /// How full a page is, in percent; `None` where it cannot be read.
-    fn fill_of(&self, page: &mapleaf::PageRef) -> Option<f64> {
+    fn fill_of(&self, page: &PageRef) -> Option<f64> {
         let page = self.txn.tree_page(page).ok()?;
         Some(100.0 * page.used_bytes as f64 / page.bytes.len().max(1) as f64)
     }

@@ -6,13 +6,18 @@ use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
 use crate::store::{State, choose};
 use crate::types::Type;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use clap::CommandFactory;
 use mapleaf::{Database, TableInfo};
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
 use rustyline::history::{FileHistory, History};
-use rustyline::{CompletionType, Config, Context, Helper, Highlighter, Hinter, Validator};
+use rustyline::{ColorMode, CompletionType, Config, Context, Helper, Hinter, Validator};
+use std::borrow::Cow;
 use std::fs;
+use std::io::stdout;
 use std::mem;
 use std::ops::Bound;
 use std::path::PathBuf;
@@ -32,12 +37,17 @@ pub struct Editor {
 impl Editor {
     /// With the history of earlier times.
     pub fn new() -> Result<Self> {
+        let colors = match AutoStream::choice(&stdout()) {
+            ColorChoice::Never => ColorMode::Disabled,
+            _ => ColorMode::Enabled,
+        };
         let config = Config::builder()
             .max_history_size(10_000)
             .and_then(|config| config.history_ignore_dups(true))
             .map_err(unread)?
             .history_ignore_space(true)
             .completion_type(CompletionType::List)
+            .color_mode(colors)
             .build();
         let mut editor = rustyline::Editor::with_config(config).map_err(unread)?;
         let history = history_file();
@@ -96,7 +106,7 @@ fn history_file() -> Option<PathBuf> {
 }
 
 /// What words can stand where, as far as it can be known before the line is typed; keys are looked up when asked for.
-#[derive(Helper, Hinter, Highlighter, Validator)]
+#[derive(Helper, Hinter, Validator)]
 pub struct Words {
     commands: Vec<(String, Vec<String>)>,
     tables: Vec<TableInfo>,
@@ -245,6 +255,18 @@ impl Completer for Words {
             Pair { replacement: if only { format!("{quoted} ") } else { quoted }, display: word }
         };
         Ok((start, fitting.into_iter().map(pair).collect()))
+    }
+}
+
+impl Highlighter for Words {
+    /// Bold, and in colour while a txn is under way.
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
+        let style = match prompt.trim_end() {
+            writes if writes.ends_with("*>") => AnsiColor::Yellow.on_default().bold(),
+            reads if reads.ends_with("=>") => AnsiColor::Cyan.on_default().bold(),
+            _ => Style::new().bold(),
+        };
+        format!("{style}{prompt}{style:#}").into()
     }
 }
 
