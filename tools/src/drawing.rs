@@ -18,6 +18,8 @@ pub struct Color(pub u8, pub u8, pub u8);
 
 /// Black.
 pub const INK: Color = Color(0x22, 0x22, 0x22);
+/// What pictures are drawn on.
+pub const GROUND: Color = Color(0xff, 0xff, 0xff);
 /// For what is said beside the matter.
 pub const GREY: Color = Color(0x77, 0x77, 0x77);
 
@@ -80,7 +82,7 @@ impl Drawing {
         self.shapes.push(Shape::Lines { points, width, color });
     }
 
-    /// A filled circle.
+    /// A filled circle with a thin edge of the ground, so that several in one place are seen to be that.
     pub fn circle(&mut self, (x, y): (f32, f32), radius: f32, color: Color) {
         self.shapes.push(Shape::Circle { x, y, radius, color });
     }
@@ -187,7 +189,8 @@ impl Shape {
             }
             Shape::Circle { x, y, radius, color } => {
                 let [x, y] = [*x, *y].map(short);
-                writeln!(svg, "<circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\" fill=\"{}\"/>", color.hex())
+                let fill = color.hex();
+                writeln!(svg, "<circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\" fill=\"{fill}\" stroke=\"#fff\"/>")
             }
             Shape::Text { x, y, anchor, is_bold, color, text } => {
                 let anchor = match anchor {
@@ -221,8 +224,10 @@ impl Shape {
                 }
             }
             Shape::Circle { x, y, radius, color } => {
-                if let Some(path) = PathBuilder::from_circle(*x, *y, *radius) {
-                    pixels.fill_path(&path, &color.paint(), FillRule::Winding, scale, None);
+                for (radius, color) in [(radius + 0.5, GROUND), (radius - 0.5, *color)] {
+                    if let Some(path) = PathBuilder::from_circle(*x, *y, radius) {
+                        pixels.fill_path(&path, &color.paint(), FillRule::Winding, scale, None);
+                    }
                 }
             }
             Shape::Text { x, y, anchor, is_bold, color, text } => {

@@ -15,7 +15,9 @@ impl Meter {
             return Meter { bar: None };
         }
         let counts = match (unit, total) {
-            ("bytes", Some(_)) => "[{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left".to_owned(),
+            ("bytes", Some(_)) => {
+                "[{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left".to_owned()
+            }
             ("bytes", None) => "{spinner} {bytes}, {bytes_per_sec}, for {elapsed}".to_owned(),
             (_, Some(_)) => format!("[{{bar:30}}] {{human_pos}} of {{human_len}} {unit}, {{eta}} left"),
             (_, None) => format!("{{spinner}} {{human_pos}} {unit}, for {{elapsed}}"),

@@ -8,7 +8,7 @@
 //! shape whatever the width, as along Hilbert's curve; but here a row is a stretch of the file, and the place of what one
 //! sees can be read at the left.
 
-use crate::drawing::{Anchor, Color, Drawing, GREY, INK, LETTER, LINE};
+use crate::drawing::{Anchor, Color, Drawing, GREY, GROUND, INK, LETTER, LINE};
 use crate::store::shown;
 use crate::terminal::Colors;
 use clap::ValueEnum;
@@ -501,6 +501,13 @@ impl SpaceMap {
                 }
             }
         }
+        // Where there is room, a grid over it.
+        if side >= 12.0 {
+            let (width, height) = (columns as f32 * side, rows as f32 * side);
+            (1..=columns)
+                .for_each(|i| drawing.rect((left + i as f32 * side - 1.0, top), (1.0, height), GROUND));
+            (1..=rows).for_each(|i| drawing.rect((left, top + i as f32 * side - 1.0), (width, 1.0), GROUND));
+        }
         for (i, entry) in self.legend.iter().enumerate() {
             let x = 15.0 + (i / legend_rows) as f32 * (width / legend_columns as f32);
             let y = below + (i % legend_rows) as f32 * LINE;
@@ -515,8 +522,7 @@ impl SpaceMap {
 
     /// A cell in parts; damage is always wide enough to be seen.
     fn draw_cell(&self, drawing: &mut Drawing, cell: usize, (x, y): (f32, f32), side: f32) {
-        let gap = if side >= 12.0 { 1.0 } else { 0.0 };
-        let (parts, side) = (&self.cells[cell], side - gap);
+        let parts = &self.cells[cell];
         let all: u64 = parts.iter().map(|(_, pages)| pages).sum();
         let share = |entry: &usize, pages: &u64| {
             let is_damage = self.legend[*entry].name == KINDS[Kind::Damaged as usize].0;
