@@ -102,8 +102,8 @@ pub fn rows(title: &str, names: &[String], axis: &str, series: &[String], marks:
         drawing.text((at, bottom + 16.0), Anchor::Middle, INK, shown(tick));
     }
     drawing.text((left + PLOT / 2.0, bottom + 36.0), Anchor::Middle, GREY, axis);
-    // The first is what it is about: on top, and larger.
-    for series in there.iter().rev() {
+    // The first is what it is about, and larger; so it lies below, and hides none.
+    for series in &there {
         let size = if *series == 0 { 6.0 } else { 4.0 };
         for mark in marks.iter().filter(|mark| mark.series == *series && mark.value > 0.0) {
             let y = TOP + ROW * (mark.row as f32 + 0.5);

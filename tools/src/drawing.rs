@@ -190,7 +190,10 @@ impl Shape {
             Shape::Circle { x, y, radius, color } => {
                 let [x, y] = [*x, *y].map(short);
                 let fill = color.hex();
-                writeln!(svg, "<circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\" fill=\"{fill}\" stroke=\"#fff\"/>")
+                writeln!(
+                    svg,
+                    "<circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\" fill=\"{fill}\" stroke=\"#fff\"/>"
+                )
             }
             Shape::Text { x, y, anchor, is_bold, color, text } => {
                 let anchor = match anchor {

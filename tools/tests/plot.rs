@@ -73,11 +73,11 @@ fn marks_lie_where_their_numbers_are() {
     place.write("r.json", report().to_string());
     place.run(["plot", "r.json", "-o", "."]).fine();
     let svg = String::from_utf8(place.read("r-speed.svg")).unwrap();
-    // Of the first row; the store that it is about is drawn last.
+    // Of the first row; the store that it is about is drawn first.
     let row = svg.lines().filter(|line| line.starts_with("<circle") && line.contains("cy=\"61\""));
     let places: Vec<f32> = row.map(|line| line.split('"').nth(1).unwrap().parse().unwrap()).collect();
     assert_eq!(places.len(), 3, "{svg}");
-    assert!(places[0] < places[1] && places[1] < places[2], "redb, lmdb, mapleaf: {places:?}");
+    assert!(places[0] > places[1] && places[1] > places[2], "mapleaf, lmdb, redb: {places:?}");
 }
 
 #[test]
@@ -96,6 +96,41 @@ fn runs_of_bench_beside_each_other() {
     place.run(["plot", "ext4.json", "xfs.json", "-o", "c"]).fine();
     let svg = String::from_utf8(place.read("c/bench.svg")).unwrap();
     assert!([">ext4<", ">xfs<", ">random gets<", ">ns each<"].iter().all(|text| svg.contains(text)), "{svg}");
+}
+
+/// What `mapleaf bench --json` prints, as it is.
+#[test]
+fn what_bench_prints_is_drawn() {
+    let place = Place::new();
+    let mut runs = Vec::new();
+    for (name, count) in [("small", "200"), ("large", "2000")] {
+        let run = place.run(["bench", ".", "--count", count, "--durable", "3", "--json"]).fine();
+        place.write(&format!("{name}.json"), run.text());
+        runs.push(run.json().as_array().unwrap().clone());
+    }
+    place.run(["plot", "small.json", "large.json", "-o", "c"]).fine();
+    let svg = String::from_utf8(place.read("c/bench.svg")).unwrap();
+    let names: Vec<&str> = runs[0].iter().map(|row| row["work"].as_str().unwrap()).collect();
+    assert!(
+        names.len() >= 7 && names.iter().all(|name| svg.contains(&format!(">{name}<"))),
+        "{names:?} {svg}"
+    );
+    assert!(svg.contains("What each operation costs, left is faster") && svg.contains(">ns each<"));
+    let legend = 2;
+    assert_eq!(svg.matches("<circle").count(), 2 * names.len() + legend);
+    // Where a mark lies says what was measured: the logarithm, along the axis.
+    let number = |line: &str, part: usize| line.split('"').nth(part).unwrap().parse::<f64>().unwrap();
+    let marks = svg.lines().filter(|line| line.starts_with("<circle")).take(2 * names.len());
+    let places: Vec<f64> = marks.map(|line| number(line, 1)).collect();
+    let costs: Vec<f64> =
+        runs.iter().flatten().map(|row| row["nanoseconds_each"].as_f64().unwrap().ln()).collect();
+    let least = (0..costs.len()).min_by(|a, b| costs[*a].total_cmp(&costs[*b])).unwrap();
+    let most = (0..costs.len()).max_by(|a, b| costs[*a].total_cmp(&costs[*b])).unwrap();
+    let scale = (places[most] - places[least]) / (costs[most] - costs[least]);
+    for (place, cost) in places.iter().zip(&costs) {
+        let wanted = places[least] + scale * (cost - costs[least]);
+        assert!((place - wanted).abs() < 0.1, "{place} and not {wanted}");
+    }
 }
 
 #[test]
