@@ -5,10 +5,12 @@ use crate::commands::{
     load, man, map, page, plot, put, readers, restore, salvage, scan, shell, snapshot, stat, tables, tree,
     trim, verify, watch,
 };
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Outcome, Result};
 use crate::formats::{Codec, Format};
+use crate::output::{print_json, print_line};
 use clap::{Args, Parser, Subcommand};
 use mapleaf::{Database, ReadTxn, TableInfo, WriteTxn};
+use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -177,11 +179,31 @@ impl Command {
     }
 }
 
+/// Where shared arguments stand in the help: behind those of the command, in the same order everywhere.
+pub mod order {
+    /// `-s`
+    pub const TABLE: usize = 900;
+    /// `--snapshot`
+    pub const SNAPSHOT: usize = 910;
+    /// `--key-format` and its like.
+    pub const FORMAT: usize = 920;
+    /// `--ignore-log`
+    pub const LOG: usize = 930;
+    /// `--wait`
+    pub const WAIT: usize = 940;
+    /// `--color`
+    pub const COLOR: usize = 950;
+    /// `-q`
+    pub const QUIET: usize = 960;
+    /// `--json`
+    pub const JSON: usize = 970;
+}
+
 /// `-s TABLE`.
 #[derive(Debug, Args)]
 pub struct TableArg {
     /// The table; by default the main table, or the only one
-    #[arg(short = 's', long = "table", value_name = "TABLE")]
+    #[arg(short = 's', long = "table", value_name = "TABLE", display_order = order::TABLE)]
     pub table: Option<String>,
 }
 
@@ -196,7 +218,7 @@ impl TableArg {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct LogArg {
     /// Where a log waits to be replayed, leave it, and show the last checkpoint
-    #[arg(long)]
+    #[arg(long, display_order = order::LOG)]
     pub ignore_log: bool,
 }
 
@@ -204,11 +226,16 @@ pub struct LogArg {
 #[derive(Debug, Args)]
 pub struct SnapshotArg {
     /// As the store was when this snapshot was made ("mapleaf snapshot list" has the names)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "SNAPSHOT", display_order = order::SNAPSHOT)]
     snapshot: Option<String>,
 }
 
 impl SnapshotArg {
+    /// What was asked for.
+    pub fn asked(&self) -> Option<&str> {
+        self.snapshot.as_deref()
+    }
+
     /// Begins at the snapshot that was asked for, or at the newest state.
     pub fn begin(&self, db: &Database) -> Result<ReadTxn> {
         Ok(match &self.snapshot {
@@ -222,7 +249,7 @@ impl SnapshotArg {
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct TurnArg {
     /// Wait no longer than this, such as 2s, while another process writes; by default until it ends
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, display_order = order::WAIT)]
     wait: Option<Duration>,
 }
 
@@ -250,11 +277,42 @@ impl TurnArg {
 }
 
 /// `--json`.
-#[derive(Debug, Args)]
+#[derive(Clone, Copy, Debug, Args)]
 pub struct JsonArg {
     /// Print JSON
-    #[arg(long, overrides_with = "json")]
+    #[arg(long, overrides_with = "json", display_order = order::JSON)]
     pub json: bool,
+}
+
+/// How a command tells what it has done.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ReportArgs {
+    /// Print nothing when all goes well
+    #[arg(short, long, conflicts_with = "json", display_order = order::QUIET)]
+    quiet: bool,
+    #[command(flatten)]
+    json: JsonArg,
+}
+
+impl ReportArgs {
+    /// Whether JSON is asked for.
+    pub fn is_json(self) -> bool {
+        self.json.json
+    }
+
+    /// Whether nothing is to be said.
+    pub fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// Tells it.
+    pub fn tell(self, line: &str, document: &Value) -> Result {
+        match self.is_json() {
+            true => print_json(document),
+            false if self.quiet => Ok(Outcome::Fine),
+            false => print_line(line),
+        }
+    }
 }
 
 /// How keys and values are typed and shown.
@@ -262,13 +320,13 @@ pub struct JsonArg {
 pub struct FormatArgs {
     /// How keys are typed and shown: auto (by the stored type), utf8, hex, escaped (\xx for a byte), base64, or a type, such as u64,
     /// time, '(str,u8)' or 'option(str)'; a tuple is a list in JSON
-    #[arg(long, value_name = "FORMAT", default_value_t = Format::Auto, conflicts_with = "hex")]
+    #[arg(long, value_name = "FORMAT", default_value_t = Format::Auto, conflicts_with = "hex", display_order = order::FORMAT)]
     key_format: Format,
     /// How values are typed and shown
-    #[arg(long, value_name = "FORMAT", default_value_t = Format::Auto, conflicts_with = "hex")]
+    #[arg(long, value_name = "FORMAT", default_value_t = Format::Auto, conflicts_with = "hex", display_order = order::FORMAT)]
     value_format: Format,
     /// Both in hex
-    #[arg(long)]
+    #[arg(long, display_order = order::FORMAT)]
     hex: bool,
 }
 
@@ -324,9 +382,38 @@ fn refuse(what: &str, typed: &OsStr, wrong: &str) -> Failure {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use std::collections::BTreeMap;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// What is shared is written the same way everywhere, and every command has examples.
+    #[test]
+    fn the_same_flag_is_the_same_thing() {
+        let mut cli = Cli::command().disable_help_subcommand(true);
+        cli.build();
+        let mut known: BTreeMap<String, String> = BTreeMap::new();
+        // In each command of its own meaning.
+        let alone =
+            ["from", "to", "count", "key", "value", "file", "all", "output", "table", "format", "create"];
+        for command in cli.get_subcommands().flat_map(|one| one.get_subcommands().chain([one])) {
+            let name = command.get_name();
+            let is_part = ["list", "create", "drop", "redb", "sqlite", "help"].contains(&name);
+            let examples = command
+                .get_after_help()
+                .is_some_and(|help| help.to_string().contains("Examples:\n  mapleaf"));
+            assert!(examples || is_part, "{name} has no examples");
+            for arg in command.get_arguments() {
+                let Some(long) = arg.get_long().filter(|long| !alone.contains(long)) else { continue };
+                let short = arg.get_short().map(String::from).unwrap_or_default();
+                let values: Vec<&str> =
+                    arg.get_value_names().unwrap_or_default().iter().map(|value| value.as_str()).collect();
+                let is = format!("-{short} {}", values.join(" "));
+                let before = known.entry(long.to_owned()).or_insert_with(|| is.clone());
+                assert_eq!(*before, is, "--{long} of {name}");
+            }
+        }
     }
 }

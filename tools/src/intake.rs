@@ -4,9 +4,8 @@
 //! all is put in one txn or nothing is; a file that was made for it is removed again. Leaves to others: where records
 //! come from ([`crate::commands::load`], [`crate::commands::import`]).
 
-use crate::cli::TurnArg;
+use crate::cli::{ReportArgs, TurnArg};
 use crate::failure::{Failure, Outcome, Result, tell};
-use crate::output::{print_json, print_line};
 use crate::store::{open_to_write, remove_new};
 use mapleaf::{Database, Schema, TableInfo, WriteTxn};
 use serde_json::json;
@@ -72,27 +71,18 @@ impl Counts {
     }
 
     /// Tells it. As db_load has it, keys that were to stay as they are, and did, are a problem.
-    pub fn print(&self, file: &Path, no_overwrite: bool, json: bool) -> Result {
+    pub fn tell(&self, file: &Path, no_overwrite: bool, report: ReportArgs) -> Result {
         let Counts { loaded, skipped, tables, .. } = self;
-        match json {
-            true => print_json(&json!({ "loaded": loaded, "skipped": skipped, "tables": tables }))?,
-            false => {
-                let skipped = match no_overwrite {
-                    true => format!(", {skipped} skipped that were there"),
-                    false => String::new(),
-                };
-                print_line(&format!("loaded {loaded} records into {} tables{skipped}", tables.len()))?
-            }
-        };
-        if *skipped > 0 {
+        let there = if no_overwrite { format!(", {skipped} skipped that were there") } else { String::new() };
+        let line = format!("loaded {loaded} records into {} tables{there}", tables.len());
+        report.tell(&line, &json!({ "loaded": loaded, "skipped": skipped, "tables": tables }))?;
+        if *skipped == 0 {
+            return Ok(Outcome::Fine);
+        }
+        if !report.is_quiet() {
             tell(&format!("{}: {skipped} records were not loaded, for their keys are there", file.display()));
         }
-        Ok(self.outcome())
-    }
-
-    /// Whether all was put.
-    pub fn outcome(&self) -> Outcome {
-        if self.skipped == 0 { Outcome::Fine } else { Outcome::Problem }
+        Ok(Outcome::Problem)
     }
 }
 

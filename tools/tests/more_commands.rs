@@ -190,10 +190,10 @@ fn the_manual_has_a_page_for_every_command() {
         "{}",
         scan.text()
     );
-    place.run(["man", "--dir", "man/man1"]).fine();
+    place.run(["man", "-o", "man/man1"]).fine();
     let pages = std::fs::read_dir(place.path("man/man1")).unwrap().count();
     assert!(pages > 20 && place.path("man/man1/mapleaf-import-csv.1").exists(), "{pages}");
     place.run(["man", "frobnicate"]).fails(2, &["no command \"frobnicate\"", "verify"]);
     place.write("file", "");
-    place.run(["man", "--dir", "file"]).fails(1, &["mapleaf: file: cannot write"]);
+    place.run(["man", "-o", "file"]).fails(1, &["mapleaf: file: cannot make the directory"]);
 }

@@ -93,6 +93,8 @@ fn runs_of_bench_beside_each_other() {
         place.run(["plot", "--json", "ext4.json", "xfs.json", "-o", "c", "--format", "png"]).fine().json();
     assert_eq!(written, json!({ "written": ["c/bench.png"] }));
     assert!(place.read("c/bench.png").starts_with(b"\x89PNG"));
+    place.feed(["plot", "-", "-o", "d"], &place.read("xfs.json")).fine();
+    assert!(place.read("d/bench.svg").windows(8).any(|text| text == b">report<"));
     place.run(["plot", "ext4.json", "xfs.json", "-o", "c"]).fine();
     let svg = String::from_utf8(place.read("c/bench.svg")).unwrap();
     assert!([">ext4<", ">xfs<", ">random gets<", ">ns each<"].iter().all(|text| svg.contains(text)), "{svg}");

@@ -2,9 +2,9 @@
 //! read and write.
 
 use super::restore::expect_file;
-use crate::cli::{JsonArg, LogArg, TurnArg};
+use crate::cli::{LogArg, ReportArgs, SnapshotArg, TurnArg};
 use crate::failure::{Failure, Outcome, Result, tell};
-use crate::output::{print_json, print_line, taken};
+use crate::output::taken;
 use crate::progress::Meter;
 use crate::store::{open_to_read, open_to_write};
 use mapleaf::{Backup, BackupInfo, BackupReport, Database, Error};
@@ -28,9 +28,8 @@ pub struct Args {
     /// Only what was changed since this backup of the same store
     #[arg(long, value_name = "BACKUP")]
     since: Option<PathBuf>,
-    /// Not the newest state, but that of this snapshot ("mapleaf snapshot list" has the names)
-    #[arg(long, value_name = "NAME")]
-    snapshot: Option<String>,
+    #[command(flatten)]
+    snapshot: SnapshotArg,
     /// Write at most so many bytes a second; K, M and G stand for 2^10, 2^20 and 2^30
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     throttle: Option<u64>,
@@ -39,7 +38,7 @@ pub struct Args {
     #[command(flatten)]
     turn: TurnArg,
     #[command(flatten)]
-    json: JsonArg,
+    report: ReportArgs,
 }
 
 /// A number of bytes from the command line.
@@ -63,14 +62,14 @@ pub fn run(args: &Args) -> Result {
     if is_stream && stdout().is_terminal() {
         return Err(Failure::Usage("standard output is a terminal: -o FILE, or a pipe behind it".into()));
     }
-    if is_stream && args.json.json {
+    if is_stream && args.report.is_json() {
         return Err(taken("the backup"));
     }
     // Before the store is touched.
     args.since.as_deref().map_or(Ok(()), expect_file)?;
     let base = args.since.as_ref().map(BackupInfo::read).transpose()?;
     let (db, unwritten) = args.open()?;
-    let snapshot = args.snapshot.as_ref().map(|name| db.read_snapshot(name)).transpose()?;
+    let snapshot = args.snapshot.asked().map(|name| db.read_snapshot(name)).transpose()?;
     let backup = match &snapshot {
         Some(snapshot) => snapshot.backup(),
         None => db.backup(),
@@ -85,10 +84,9 @@ pub fn run(args: &Args) -> Result {
             args.file.display()
         ));
     }
-    match (is_stream, args.json.json) {
-        (true, _) => Ok(Outcome::Fine),
-        (_, true) => print_json(&document(&report)),
-        _ => print_line(&line(&report)),
+    match is_stream {
+        true => Ok(Outcome::Fine),
+        false => args.report.tell(&line(&report), &document(&report)),
     }
 }
 
@@ -96,7 +94,7 @@ impl Args {
     /// To write, where that can be and is of use; else to read, and why.
     fn open(&self) -> Result<(Database, Option<Failure>)> {
         let read = || open_to_read(&self.file, self.log);
-        if self.snapshot.is_some() || self.log.ignore_log {
+        if self.snapshot.asked().is_some() || self.log.ignore_log {
             return Ok((read()?, None));
         }
         match open_to_write(&self.file, false, None) {

@@ -1,8 +1,7 @@
 //! `mapleaf checkpoint`: everything committed is brought to its place, and the log is empty.
 
-use crate::cli::{JsonArg, TurnArg};
-use crate::failure::{Outcome, Result};
-use crate::output::{print_json, print_line};
+use crate::cli::{ReportArgs, TurnArg};
+use crate::failure::Result;
 use crate::store::open_to_write;
 use serde_json::json;
 use std::path::PathBuf;
@@ -18,7 +17,7 @@ pub struct Args {
     #[command(flatten)]
     turn: TurnArg,
     #[command(flatten)]
-    json: JsonArg,
+    report: ReportArgs,
 }
 
 /// Runs it.
@@ -27,10 +26,7 @@ pub fn run(args: &Args) -> Result {
     drop(args.turn.begin(&db)?);
     db.checkpoint()?;
     let (txn, replayed) = (db.begin_read()?.txn_id(), db.counters().replayed_txns);
-    match args.json.json {
-        true => print_json(&json!({ "txn": txn, "replayed_txns": replayed }))?,
-        false => print_line(&format!("txn {txn}; {replayed} txns were replayed from the log"))?,
-    };
     db.close()?;
-    Ok(Outcome::Fine)
+    let line = format!("txn {txn}; {replayed} txns were replayed from the log");
+    args.report.tell(&line, &json!({ "txn": txn, "replayed_txns": replayed }))
 }

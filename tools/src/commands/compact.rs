@@ -1,8 +1,7 @@
 //! `mapleaf compact`: making the file shorter, while others read and write.
 
-use crate::cli::{JsonArg, TurnArg};
-use crate::failure::{Outcome, Result, tell};
-use crate::output::{print_json, print_line};
+use crate::cli::{ReportArgs, TurnArg};
+use crate::failure::{Result, tell};
 use crate::progress::Meter;
 use crate::store::open_to_write;
 use mapleaf::{Budget, Compacted, Database};
@@ -23,7 +22,7 @@ pub struct Args {
     #[command(flatten)]
     turn: TurnArg,
     #[command(flatten)]
-    json: JsonArg,
+    report: ReportArgs,
 }
 
 /// Runs it.
@@ -40,16 +39,15 @@ pub fn run(args: &Args) -> Result {
         ));
     }
     let Compacted { moved_pages, steps, page_count, freed_bytes, held_by, .. } = done;
-    if args.json.json {
-        return print_json(&json!({
+    let line =
+        format!("{moved_pages} pages moved in {steps} commits; {freed_bytes} bytes shorter, {len} bytes now");
+    args.report.tell(
+        &line,
+        &json!({
             "moved_pages": moved_pages, "steps": steps, "page_count": page_count, "page_size": page_size,
             "freed_bytes": freed_bytes, "file_bytes": len, "held_by": held_by,
-        }));
-    }
-    print_line(&format!(
-        "{moved_pages} pages moved in {steps} commits; {freed_bytes} bytes shorter, {len} bytes now"
-    ))?;
-    Ok(Outcome::Fine)
+        }),
+    )
 }
 
 /// Steps until nothing is left to do.

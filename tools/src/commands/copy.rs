@@ -3,9 +3,8 @@
 //! It is a backup that is restored at once, through a pipe, so nothing but the copy is written; with `--compact`, every table is put anew.
 
 use super::backup::parse_bytes;
-use crate::cli::{JsonArg, LogArg, SnapshotArg};
-use crate::failure::{Failure, Outcome, Result};
-use crate::output::{print_json, print_line};
+use crate::cli::{LogArg, ReportArgs, SnapshotArg};
+use crate::failure::{Failure, Result};
 use crate::progress::Meter;
 use crate::store::{expect_absent, open_to_read};
 use mapleaf::{Backup, Error, ReadTxn, Restore, RestoreReport};
@@ -34,13 +33,10 @@ pub struct Args {
     /// Write every table anew, in order of its keys, into full pages; costs reading and putting every entry
     #[arg(short = 'c', long, conflicts_with = "throttle")]
     compact: bool,
-    /// Print nothing when all goes well
-    #[arg(short = 'q', long, conflicts_with = "json")]
-    quiet: bool,
     #[command(flatten)]
     log: LogArg,
     #[command(flatten)]
-    json: JsonArg,
+    report: ReportArgs,
 }
 
 /// Runs it.
@@ -56,11 +52,8 @@ pub fn run(args: &Args) -> Result {
         }
     };
     let (txn, len) = (txn.txn_id(), fs::metadata(&args.to).map_or(0, |file| file.len()));
-    match args.json.json {
-        true => print_json(&json!({ "entries": entries, "txn": txn, "file_bytes": len })),
-        false if args.quiet => Ok(Outcome::Fine),
-        false => print_line(&format!("{entries} entries of txn {txn}, {len} bytes")),
-    }
+    let line = format!("{entries} entries of txn {txn}, {len} bytes");
+    args.report.tell(&line, &json!({ "entries": entries, "txn": txn, "file_bytes": len }))
 }
 
 /// Makes a new store of a backup.

@@ -1,7 +1,7 @@
 //! `mapleaf diff`: what was changed between two states of a store, or of two stores with a common history. Costs what the change does, not what the tables do.
 
 use super::scan::bad;
-use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg};
+use crate::cli::{Codecs, FormatArgs, JsonArg, LogArg, order};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, painted, print};
 use crate::store::{choose, open_to_read, shown};
@@ -40,7 +40,7 @@ pub struct Shown {
     #[arg(long, conflicts_with = "table")]
     tables: bool,
     /// Only this table; by default all
-    #[arg(short = 's', long = "table", value_name = "TABLE")]
+    #[arg(short = 's', long = "table", value_name = "TABLE", display_order = order::TABLE)]
     table: Option<String>,
     #[command(flatten)]
     formats: FormatArgs,

@@ -3,7 +3,7 @@
 //! Promises: a file written with `-o` is there whole or as it was before; a dump to standard output that could not be finished
 //! has no `DATA=END`, so that no load takes it.
 
-use crate::cli::{LogArg, SnapshotArg, TableArg};
+use crate::cli::{LogArg, SnapshotArg, TableArg, order};
 use crate::dump_text::{Format, Header, LmdbLines, Writer, fits_a_header_line};
 use crate::failure::{Failure, Outcome, Result, tell};
 use crate::output::{as_it_was, print, print_json, print_written, replace_file, taken};
@@ -48,7 +48,7 @@ pub struct Args {
     #[command(flatten)]
     log: LogArg,
     /// Print JSON: of -o what was written, of -l the names
-    #[arg(long, overrides_with = "json")]
+    #[arg(long, overrides_with = "json", display_order = order::JSON)]
     json: bool,
 }
 

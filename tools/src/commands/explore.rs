@@ -1,6 +1,6 @@
 //! `mapleaf explore`: a store page by page, in the terminal.
 
-use crate::cli::{FormatArgs, LogArg};
+use crate::cli::{FormatArgs, LogArg, order};
 use crate::explorer::view::draw;
 use crate::explorer::{Explorer, Next};
 use crate::failure::{Failure, Outcome, Result};
@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
                   looked at once a second. What is walked through is one snapshot, which is among the readers and keeps its pages \
                   until r lets it go for the newest one.\n\n\
                   Keys: arrows, PgUp, PgDn, Home, End (or h j k l g G); Enter or right goes in, left or Esc out; b shows the page \
-                  byte by byte; r takes the newest state; q ends."
+                  byte by byte; r takes the newest state; q ends.\n\n\
+                  Examples:\n  mapleaf explore app.maple"
 )]
 pub struct Args {
     /// The store
@@ -28,7 +29,7 @@ pub struct Args {
     #[command(flatten)]
     pub formats: FormatArgs,
     /// Colours
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto, display_order = order::COLOR)]
     color: When,
     #[command(flatten)]
     log: LogArg,

@@ -3,7 +3,7 @@
 //! Promises: what it writes, `mapleaf import` reads back byte by byte; a file written with `-o` is there whole or as it was before.
 
 use super::scan::bad;
-use crate::cli::{FormatArgs, LogArg, SnapshotArg, TableArg};
+use crate::cli::{FormatArgs, LogArg, SnapshotArg, TableArg, order};
 use crate::columns::Columns;
 use crate::failure::{Failure, Outcome, Result};
 use crate::output::{as_it_was, print, print_written, replace_file, taken};
@@ -45,7 +45,7 @@ pub struct Args {
     #[command(flatten)]
     log: LogArg,
     /// Print as JSON what was written to the file of -o
-    #[arg(long, overrides_with = "json")]
+    #[arg(long, overrides_with = "json", display_order = order::JSON)]
     json: bool,
 }
 

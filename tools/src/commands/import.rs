@@ -13,7 +13,7 @@ mod redb;
 mod sqlite;
 
 use super::load::{Input, parse_page_size};
-use crate::cli::{Codecs, FormatArgs, JsonArg, TurnArg};
+use crate::cli::{Codecs, FormatArgs, ReportArgs, TurnArg, order};
 use crate::columns::Columns;
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, type_name};
@@ -117,7 +117,7 @@ pub struct Target {
     #[command(flatten)]
     turn: TurnArg,
     #[command(flatten)]
-    json: JsonArg,
+    report: ReportArgs,
 }
 
 impl Target {
@@ -136,7 +136,7 @@ impl Target {
 
     /// Tells what was done.
     pub fn print(&self, counts: &Counts) -> Result {
-        counts.print(&self.store, self.no_overwrite, self.json.json)
+        counts.tell(&self.store, self.no_overwrite, self.report)
     }
 }
 
@@ -144,7 +144,7 @@ impl Target {
 #[derive(Debug, clap::Args)]
 struct Types {
     /// The table; by default the main table
-    #[arg(short = 's', long = "table", value_name = "TABLE")]
+    #[arg(short = 's', long = "table", value_name = "TABLE", display_order = order::TABLE)]
     table: Option<String>,
     /// The type of the keys of a new table, such as u64, str, '(str,u64)'
     #[arg(long, value_name = "TYPE")]

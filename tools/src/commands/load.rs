@@ -3,7 +3,7 @@
 //! Promises: without `--batch` all is loaded in one txn or nothing is. A dump that is cut or damaged anywhere leaves the file as it
 //! was; a file that this load made is removed again. Memory: the largest record, and what a write txn keeps.
 
-use crate::cli::{JsonArg, TurnArg};
+use crate::cli::{ReportArgs, TurnArg, order};
 use crate::dump_text::{Header, ReadError, Reader};
 use crate::failure::{Failure, Result, tell};
 use crate::intake::{Intake, Into};
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(short = 'N', long = "no-overwrite")]
     no_overwrite: bool,
     /// The table of sections that name none, and of -T; by default the main table
-    #[arg(short = 's', long = "table", value_name = "TABLE")]
+    #[arg(short = 's', long = "table", value_name = "TABLE", display_order = order::TABLE)]
     table: Option<String>,
     /// All tables (it always does)
     #[arg(short = 'a', long = "all")]
@@ -52,13 +52,10 @@ pub struct Args {
     /// In format=print a backslash stands for itself unless two lower-case hex digits of an unprintable byte follow
     #[arg(long)]
     lenient_backslash: bool,
-    /// Print nothing when all goes well
-    #[arg(short = 'q', long, conflicts_with = "json")]
-    quiet: bool,
     #[command(flatten)]
     turn: TurnArg,
     #[command(flatten)]
-    json: JsonArg,
+    report: ReportArgs,
 }
 
 /// A page size from the command line.
@@ -99,11 +96,7 @@ pub fn run(args: &Args) -> Result {
         load.run(&mut reader, first)
     });
     drop(meter);
-    let counts = counts?;
-    match args.quiet {
-        true => Ok(counts.outcome()),
-        false => counts.print(&args.file, args.no_overwrite, args.json.json),
-    }
+    counts?.tell(&args.file, args.no_overwrite, args.report)
 }
 
 /// Where the text comes from.

@@ -12,22 +12,22 @@ use std::path::{Path, PathBuf};
 /// The arguments of man.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Prints a page as man reads it: mapleaf(1), or that of a command.\n\nExamples:\n  mapleaf man scan | man -l -\n  mapleaf man --dir ~/.local/share/man/man1       all of them: mapleaf.1, mapleaf-scan.1, …"
+    after_help = "Prints a page as man reads it: mapleaf(1), or that of a command.\n\nExamples:\n  mapleaf man scan | man -l -\n  mapleaf man -o ~/.local/share/man/man1       all of them: mapleaf.1, mapleaf-scan.1, …"
 )]
 pub struct Args {
     /// The page of this command
     #[arg(value_name = "COMMAND")]
     page: Option<String>,
     /// Write all pages into this directory, which is made if it is not there
-    #[arg(long, value_name = "DIRECTORY", conflicts_with = "page")]
-    dir: Option<PathBuf>,
+    #[arg(short, long, value_name = "DIRECTORY", conflicts_with = "page")]
+    output: Option<PathBuf>,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let mut cli = Cli::command().disable_help_subcommand(true);
     cli.build();
-    if let Some(dir) = &args.dir {
+    if let Some(dir) = &args.output {
         let place = || dir.display().to_string();
         fs::create_dir_all(dir)
             .map_err(|error| Failure::elsewhere(place(), format!("cannot make the directory: {error}")))?;

@@ -1,6 +1,6 @@
 //! `mapleaf map`: which page is what, as a picture.
 
-use crate::cli::{JsonArg, LogArg};
+use crate::cli::{JsonArg, LogArg, order};
 use crate::drawing::PictureFormat;
 use crate::failure::{Outcome, Result, tell};
 use crate::output::{print, print_json, print_written};
@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A cell stands for so many pages that the file fits; one of several kinds of pages shows the mix. \
-                  Rows run right, then left, so that what lies side by side in the file does so in the picture.\n\n\
+                  Rows run right, then left, so that what lies side by side in the file does so in the picture. It is of the newest \
+                  state: a stored snapshot does not say what the pages are that it does not hold (\"mapleaf tree\" has --snapshot).\n\n\
                   It reads the branches of all tables, about one page in 150, and the space records; which table a large value \
                   or the values of a key of a multimap belong to only leaves tell, where several tables have such. --by fill \
                   and --leaves read every page of every table, though no large values.\n\n\
@@ -40,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "CELLS", value_parser = clap::value_parser!(u16).range(8..=4096))]
     width: Option<u16>,
     /// Colours in text
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto, display_order = order::COLOR)]
     color: When,
     #[command(flatten)]
     log: LogArg,

@@ -1,5 +1,6 @@
 //! `mapleaf plot`: charts of what benchmarks found.
 
+use super::load::Input;
 use crate::chart::{self, Mark, Series};
 use crate::cli::JsonArg;
 use crate::drawing::Drawing;
@@ -7,7 +8,7 @@ use crate::failure::{Failure, Result};
 use crate::output::{print, print_json};
 use clap::ValueEnum;
 use serde::Deserialize;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 /// The arguments of plot.
@@ -21,7 +22,7 @@ use std::path::PathBuf;
                   mapleaf bench --json > ext4.json; mapleaf plot ext4.json xfs.json -o . --format png"
 )]
 pub struct Args {
-    /// What benchmarks wrote
+    /// What benchmarks wrote; - is standard input
     #[arg(required = true, value_name = "REPORT")]
     reports: Vec<PathBuf>,
     /// The directory of the charts; made if it is not there
@@ -102,15 +103,17 @@ impl Args {
 pub fn run(args: &Args) -> Result {
     let (mut charts, mut benches) = (Vec::new(), Vec::new());
     for path in &args.reports {
-        let place = || path.display().to_string();
-        let text = std::fs::read(path).map_err(|error| Failure::unread(place(), &error))?;
-        let stem = path.file_stem().map_or("report".into(), |stem| stem.to_string_lossy().into_owned());
+        let Input { name, mut reader, .. } = Input::open(Some(path))?;
+        let mut text = Vec::new();
+        reader.read_to_end(&mut text).map_err(|error| Failure::unread(&name, &error))?;
+        let stem = path.file_stem().filter(|stem| *stem != "-");
+        let stem = stem.map_or("report".into(), |stem| stem.to_string_lossy().into_owned());
         match serde_json::from_slice(&text) {
             Ok(Report::Compare(report)) => charts.extend(charts_of(&report, &stem)),
             Ok(Report::Bench(work)) => benches.push((stem, work)),
             Err(_) => {
                 let wrong = "not a report of \"compare --json\" or \"mapleaf bench --json\"";
-                return Err(Failure::elsewhere(place(), wrong));
+                return Err(Failure::elsewhere(name, wrong));
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use super::backup::document_of;
 use super::snapshot::date;
-use crate::cli::JsonArg;
+use crate::cli::ReportArgs;
 use crate::failure::{Failure, Outcome, Result};
-use crate::output::{Output, print, print_json, print_line};
+use crate::output::{Output, print, print_json};
 use crate::progress::Meter;
 use crate::store::expect_absent;
 use mapleaf::{BackupInfo, Restore, RestoreReport};
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "output")]
     dry_run: bool,
     #[command(flatten)]
-    json: JsonArg,
+    report: ReportArgs,
 }
 
 impl Args {
@@ -102,23 +102,23 @@ fn streams(paths: &[PathBuf]) -> Result<Vec<(String, Box<dyn Read>)>> {
 impl Args {
     fn print_report(&self, report: &RestoreReport) -> Result {
         let RestoreReport { txn_id, page_count, pages, tables, entries, .. } = report;
-        match self.json.json {
-            true => print_json(&json!({
+        self.report.tell(
+            &format!("txn {txn_id}: {pages} pages restored; {tables} tables, {entries} entries"),
+            &json!({
                 "txn": txn_id, "page_count": page_count, "pages": pages, "tables": tables, "entries": entries,
-            })),
-            false => print_line(&format!(
-                "txn {txn_id}: {pages} pages restored; {tables} tables, {entries} entries"
-            )),
-        }
+            }),
+        )
     }
 
     fn print_list(&self, known: &[BackupInfo], pages: u64) -> Result {
-        if self.json.json {
+        if self.report.is_json() {
             let list: Vec<_> = known.iter().map(document_of).collect();
             return print_json(&json!({ "backups": list, "pages": pages, "whole": true }));
         }
-        print(|output| print_table(output, known, pages))?;
-        Ok(Outcome::Fine)
+        if self.report.is_quiet() {
+            return Ok(Outcome::Fine);
+        }
+        print(|output| print_table(output, known, pages))
     }
 }
 

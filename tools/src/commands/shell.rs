@@ -8,7 +8,7 @@
 mod complete;
 
 use super::{del, get, put, scan, tables};
-use crate::cli::{Cli, JsonArg, LogArg, TurnArg};
+use crate::cli::{Cli, JsonArg, LogArg, TurnArg, order};
 use crate::failure::{Failure, Outcome, Result, tell};
 use crate::output::{Output, captured, print};
 use crate::store::{State, open_to_read, open_to_write, shown};
@@ -42,7 +42,7 @@ pub struct Args {
     #[command(flatten)]
     turn: TurnArg,
     /// Answer each line with one line of JSON: {"line": …, "command": …, "result": …}
-    #[arg(long)]
+    #[arg(long, display_order = order::JSON)]
     json: bool,
 }
 

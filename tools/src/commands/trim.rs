@@ -1,8 +1,7 @@
 //! `mapleaf trim`: free space goes back to the file system; the file keeps its length.
 
-use crate::cli::{JsonArg, TurnArg};
+use crate::cli::{ReportArgs, TurnArg};
 use crate::failure::{Failure, Result};
-use crate::output::{print_json, print_line};
 use crate::store::open_to_write;
 use serde_json::json;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +18,7 @@ pub struct Args {
     #[command(flatten)]
     turn: TurnArg,
     #[command(flatten)]
-    json: JsonArg,
+    report: ReportArgs,
 }
 
 /// Runs it.
@@ -36,8 +35,6 @@ pub fn run(args: &Args) -> Result {
             "its file system cannot take space back from the middle of a file",
         ));
     }
-    if args.json.json {
-        return print_json(&json!({ "trimmed_bytes": trimmed.bytes, "disk_bytes": disk_bytes }));
-    }
-    print_line(&format!("{} bytes given back, {disk_bytes} bytes on the disk now", trimmed.bytes))
+    let line = format!("{} bytes given back, {disk_bytes} bytes on the disk now", trimmed.bytes);
+    args.report.tell(&line, &json!({ "trimmed_bytes": trimmed.bytes, "disk_bytes": disk_bytes }))
 }
