@@ -4,6 +4,7 @@ mod common;
 
 use common::{Place, Run};
 use std::path::Path;
+use std::process::Stdio;
 
 /// The tool under the names of LMDB's.
 fn place() -> Place {
@@ -96,6 +97,47 @@ fn what_is_wrong_is_told() {
     assert_eq!(version.text(), concat!("mdb_stat ", env!("CARGO_PKG_VERSION"), "\n"));
     place.write("text", "It was a dark and stormy night. ".repeat(1000));
     call(&place, "mdb_stat text", b"").fails(1, &["mapleaf: text: not a mapleaf store"]);
+}
+
+/// The same faults for each of them.
+#[test]
+fn every_fault_is_told_by_each() {
+    let place = place();
+    call(&place, "mdb_load s.maple", DUMP.as_bytes()).fine();
+    place.write("text", "It was a dark and stormy night. ".repeat(1000));
+    std::fs::create_dir(place.path("directory")).unwrap();
+    let mut bytes = place.read("s.maple");
+    bytes.chunks_mut(4096).skip(2).for_each(|page| page[700] ^= 0x55);
+    place.write("d.maple", &bytes);
+    for words in ["mdb_stat -a", "mdb_dump -a", "mdb_copy", "mdb_copy -c"] {
+        let tried = |file: &str| call(&place, &format!("{words} {file}"), b"");
+        tried("none.maple").fails(1, &["mapleaf: none.maple: no such file"]);
+        tried("directory").fails(1, &["mapleaf: directory/data.mdb: no such file"]);
+        tried("text").fails(1, &["mapleaf: text: not a mapleaf store: it begins with \"It was \""]);
+        tried("d.maple").fails(1, &["mapleaf: d.maple: page "]);
+    }
+    call(&place, "mdb_load text", DUMP.as_bytes()).fails(1, &["mapleaf: text: not a mapleaf store"]);
+    call(&place, "mdb_load d.maple", DUMP.as_bytes())
+        .fails(1, &["mapleaf: d.maple: page ", "nothing was loaded"]);
+    call(&place, "mdb_load -f none s.maple", b"").fails(1, &["mapleaf: none: cannot read"]);
+    call(&place, "mdb_copy s.maple text", b"").fails(1, &["mapleaf: text: exists already"]);
+    for words in ["mdb_stat -a s.maple", "mdb_dump -a s.maple", "mdb_copy s.maple"] {
+        let mut words = words.split(' ');
+        let program = place.path(words.next().unwrap());
+        let mut command = place.command(program);
+        command.args(words).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), &ended.stderr[..]), (Some(0), &b""[..]), "{command:?}");
+        let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else { continue };
+        let ended = command.stdout(full).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(
+            ended.status.code() == Some(1) && said.starts_with("mapleaf: standard output: cannot write"),
+            "{said}"
+        );
+    }
 }
 
 #[test]
