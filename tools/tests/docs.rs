@@ -1,4 +1,4 @@
-//! The sessions in the pages (blocks called `console`) print what is written there. Those of a page are run in order, in one directory.
+//! The sessions in the pages, and in `sessions.md` (blocks called `console`) print what is written there. Those of a page are run in order, in one directory.
 //! What a person types is behind `$ `, and behind `> ` the lines that are its input.
 
 mod common;
@@ -53,8 +53,9 @@ fn place() -> Place {
 
 /// Runs the sessions of a page and compares.
 #[track_caller]
-fn compare(place: &Place, name: &str) {
-    let text = std::fs::read_to_string(repository().join("docs").join(name)).unwrap();
+fn compare(place: &Place, path: &str) {
+    let (text, name) =
+        (std::fs::read_to_string(repository().join(path)).unwrap(), path.rsplit('/').next().unwrap());
     assert!(text.contains("```console\n$ mapleaf "), "{name} has no session");
     let page = as_it_is(place, &text);
     let differ = page.lines().zip(text.lines()).find(|(is, says)| is != says);
@@ -71,7 +72,7 @@ fn repository() -> PathBuf {
 
 #[test]
 fn the_sessions_of_the_tool_print_what_the_page_says() {
-    compare(&place(), "tool.md");
+    compare(&place(), "docs/tool.md");
 }
 
 #[test]
@@ -83,7 +84,17 @@ fn the_sessions_of_the_first_hour_print_what_the_page_says() {
     first.current_dir(repository()).args(["run", "--quiet", "--example", "first", "--"]);
     let output = first.arg(place.path("target/first.maple")).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    compare(&place, "first-hour.md");
+    compare(&place, "docs/first-hour.md");
+}
+
+/// Every command, what it prints and what it says when it cannot.
+#[test]
+fn each_command_prints_what_the_sessions_say() {
+    compare(&place(), "tools/tests/sessions.md");
+    let sessions = include_str!("sessions.md");
+    for name in Place::new().listed(&[]) {
+        assert!(sessions.contains(&format!("mapleaf {name} ")), "{name} is not in the sessions");
+    }
 }
 
 /// Pages whose sessions nobody runs would grow old.

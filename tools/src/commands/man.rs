@@ -42,8 +42,13 @@ pub fn run(args: &Args) -> Result {
             found.ok_or_else(wrong)?
         }
     };
-    let text = rendered(&Man::new(page))?;
+    let text = rendered(&page_of(page))?;
     print(|output| Ok(output.write_all(&text)?))
+}
+
+/// The page of a command.
+fn page_of(command: clap::Command) -> Man {
+    Man::new(command).source(concat!("mapleaf ", env!("CARGO_PKG_VERSION"))).manual("mapleaf")
 }
 
 fn rendered(page: &Man) -> Result<Vec<u8>> {
@@ -55,7 +60,7 @@ fn rendered(page: &Man) -> Result<Vec<u8>> {
 /// The page of a command, and those of its parts.
 fn write_pages(command: clap::Command, dir: &Path) -> Result<()> {
     command.get_subcommands().cloned().try_for_each(|part| write_pages(part, dir))?;
-    let page = Man::new(command);
+    let page = page_of(command);
     let (path, text) = (dir.join(page.get_filename()), rendered(&page)?);
     replace_file(&path, None, |mut file| file.write_all(&text).map_err(|error| as_it_was(&path, &error)))
 }
