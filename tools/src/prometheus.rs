@@ -60,7 +60,18 @@ pub fn text(told: &Told<'_>) -> String {
     snapshots(told, &mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).expect("text takes everything");
-    text
+    in_order(&text)
+}
+
+/// The lines of each family sorted, which come in any order.
+fn in_order(text: &str) -> String {
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    lines.chunk_by_mut(|one, next| one.starts_with('#') == next.starts_with('#')).for_each(|lines| {
+        if !lines[0].starts_with('#') {
+            lines.sort_unstable();
+        }
+    });
+    lines.concat()
 }
 
 fn signed(number: u64) -> i64 {

@@ -399,7 +399,8 @@ fn printing() -> impl Iterator<Item = &'static [&'static str]> {
         ["watch", "shell", "snapshot"].contains(&args[0])
             || (args.contains(&"-o") && args[0] != "salvage" && args[0] != "backup")
     };
-    commands().filter(move |args| !is_silent(args)).chain(ALONE.iter().copied())
+    let watching: [&[&str]; 1] = [&["watch", "@", "--from", "kept", "--count", "1"]];
+    commands().filter(move |args| !is_silent(args)).chain(watching).chain(ALONE.iter().copied())
 }
 
 #[test]
@@ -437,6 +438,26 @@ fn a_full_output_is_a_problem() {
         assert!(said.starts_with("mapleaf: standard output: cannot write: No space left"), "{args:?} {said}");
         again(&place, args);
     }
+}
+
+/// A script's answers that nobody takes, or that find no room.
+#[test]
+fn answers_of_the_shell_and_streams_of_backups_that_nobody_takes() {
+    let place = place();
+    let tool = env!("CARGO_BIN_EXE_mapleaf");
+    let sh = |script: &str| {
+        let script = script.replace("mapleaf", tool);
+        place.feed_program("bash", ["-c", &format!("set -o pipefail; {script}")], b"")
+    };
+    sh("printf 'scan\\n%.0s' {1..1000} | mapleaf shell s.maple | head -1 > /dev/null").fine();
+    sh("printf 'scan\\n%.0s' {1..1000} | mapleaf shell --json s.maple | head -1 > /dev/null").fine();
+    sh("echo scan | mapleaf shell s.maple > /dev/full")
+        .fails(1, &["mapleaf: line 1: standard output: cannot write"]);
+    // A backup that was not taken whole is none: that is a problem.
+    let cut = sh("mapleaf backup s.maple -o - | head -c 100 > /dev/null");
+    cut.fails(1, &["mapleaf: standard output: cannot write", "what was written is no backup"]);
+    sh("mapleaf backup s.maple -o - > /dev/full")
+        .fails(1, &["No space left", "what was written is no backup"]);
 }
 
 /// What was done is undone where the next one needs it.

@@ -49,6 +49,13 @@ fn monitoring_reads_what_json_says() {
     }
     assert_eq!(value("mapleaf_readers"), 0.0);
     assert!(text.text().ends_with("# EOF\n"));
+    // Each time in the same order.
+    let levels = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| line.contains("_table_")).map(str::to_owned).collect()
+    };
+    let again = place.run(["stat", "--prometheus", "s.maple"]).fine();
+    assert_eq!(levels(text.text()), levels(again.text()));
+    assert!(levels(text.text()).iter().filter(|line| line.contains("_entries{table=")).is_sorted());
     // Every line is a comment, or a name, labels perhaps, and a number.
     for line in text.text().lines().filter(|line| !line.starts_with('#')) {
         let (name, number) = line.rsplit_once(' ').unwrap();
