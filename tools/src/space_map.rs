@@ -10,7 +10,7 @@
 
 use crate::drawing::{Anchor, Color, Drawing, GREY, GROUND, INK, LETTER, LINE};
 use crate::store::shown;
-use crate::terminal::Colors;
+use crate::terminal::{self, Colors};
 use clap::ValueEnum;
 use indicatif::{BinaryBytes, HumanCount};
 use mapleaf::{PageDetail, PageRun, PageUse, TableInfo};
@@ -611,18 +611,40 @@ fn counted(count: u64, what: &str) -> String {
     format!("{} {what}{plural}", HumanCount(count))
 }
 
-/// The text on one line, and the first of its characters, if there are more: what would steer a terminal is replaced.
+/// The text on one line, or what of it fits into so many columns: what would steer a terminal is replaced.
 pub fn shorten(text: &str, most: usize) -> String {
-    let plain = text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter });
-    match text.chars().count() > most {
-        true => plain.take(most.saturating_sub(2)).chain("..".chars()).collect(),
-        false => plain.collect(),
+    let plain = plain(text);
+    match terminal::width(&plain) > most {
+        true => format!("{}..", terminal::beginning(&plain, most.saturating_sub(2))),
+        false => plain,
     }
+}
+
+/// The end of the text where it does not fit: what neighbours differ in.
+pub fn ending(text: &str, most: usize) -> String {
+    let plain = plain(text);
+    match terminal::width(&plain) > most {
+        true => format!("..{}", terminal::end(&plain, most.saturating_sub(2))),
+        false => plain,
+    }
+}
+
+fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_cut_to_columns() {
+        assert_eq!(
+            (shorten("日本語の表", 10), shorten("日本語の表", 9)),
+            ("日本語の表".into(), "日本語..".into())
+        );
+        assert_eq!((ending("日本語の表", 7), ending("a\tb", 3)), ("..の表".into(), "a\u{fffd}b".into()));
+    }
 
     fn whole(page_count: u64) -> Whole {
         Whole { txn: 1200, page_size: 4096, page_count, tables: Vec::new(), snapshots: vec![7] }

@@ -7,7 +7,7 @@
 use crate::cli::Codecs;
 use crate::drawing::{Anchor, Color, Drawing, GREY, INK, LETTER, LINE};
 use crate::failure::Result;
-use crate::space_map::{FILLS, bytes, shorten};
+use crate::space_map::{FILLS, bytes, ending, shorten};
 use crate::store::shown;
 use indicatif::HumanCount;
 use mapleaf::{Error, PageRef, ReadTxn, TableInfo, TreeItems, TreePage, TreeValue};
@@ -357,16 +357,6 @@ const ROW: f32 = 48.0;
 
 /// Columns of a picture: pages of each level that are read at most, beside the last child of each branch.
 pub const COLUMNS: usize = 512;
-
-/// The last of its characters, if there are more: what neighbours differ in.
-fn ending(text: &str, most: usize) -> String {
-    match text.chars().count() {
-        count if count > most => {
-            format!("..{}", shorten(&text.chars().skip(count - (most - 2)).collect::<String>(), most))
-        }
-        _ => shorten(text, most),
-    }
-}
 
 /// The colour that says how full a page is, in percent.
 pub fn fill_color(full: f64) -> Color {

@@ -9,6 +9,7 @@ use common::Place;
 use mapleaf::{Database, Table};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use unicode_width::UnicodeWidthStr;
 
 const NUMBERS: Table<u64, [u8]> = Table::new("numbers");
 const FILE: &str = "MAPLEAF_HOLDER_FILE";
@@ -105,22 +106,21 @@ fn columns_are_aligned_below_a_head_line() {
     let holder = Holder::start(&place);
     write(&db, 2);
     let mut own = db.begin_read().unwrap();
-    own.set_label("séven \"words\"");
+    own.set_label("東京 \"words\"");
 
     let list = place.run(["readers", "s.maple"]).fine();
-    let lines: Vec<Vec<char>> = list.text().lines().map(|line| line.chars().collect()).collect();
+    let lines: Vec<&str> = list.text().lines().collect();
     assert_eq!(lines.len(), 3, "{}", list.text());
     let names: Vec<&str> = list.text().lines().next().unwrap().split_whitespace().collect();
     assert_eq!(names, ["txn", "age", "retained", "alone", "label", "pid", "process"]);
-    let text = |line: usize| lines[line].iter().collect::<String>();
-    assert!(text(1).contains(&format!("{LABEL:?}")) && text(2).contains("\"séven \\\"words\\\"\""));
-    assert!(text(1).contains(&holder.pid().to_string()) && text(1).ends_with("  alive"));
-    // The last column begins at the same place in all of them, the label too.
-    let process = text(0).find("process").unwrap();
-    let label = text(0).find("label").unwrap();
+    assert!(lines[1].contains(&format!("{LABEL:?}")) && lines[2].contains("\"東京 \\\"words\\\"\""));
+    assert!(lines[1].contains(&holder.pid().to_string()));
+    // The last column begins at the same place in all of them, the label too. The letters of Tokyo are two columns wide.
+    let column = |line: &str, word: &str| line[..line.find(word).unwrap()].width();
     for line in &lines[1..] {
-        assert_eq!(line[process..].iter().collect::<String>(), "alive", "{}", list.text());
-        assert_eq!((line[label - 1], line[label]), (' ', '"'), "{}", list.text());
+        assert!(line.ends_with("alive"), "{}", list.text());
+        assert_eq!(column(line, "alive"), column(lines[0], "process"), "{}", list.text());
+        assert_eq!(column(line, "\""), column(lines[0], "label"), "{}", list.text());
     }
     holder.end();
 }

@@ -4,6 +4,7 @@ use crate::cli::{JsonArg, LogArg};
 use crate::failure::Result;
 use crate::output::{Output, print, print_json, print_line};
 use crate::store::{open_to_read, shown};
+use crate::terminal::{padded, width};
 use mapleaf::Reader;
 use serde::Serialize;
 use serde_json::json;
@@ -82,13 +83,14 @@ pub fn document(reader: &Reader) -> Document<'_> {
 fn print_table(readers: &[Reader], output: &mut Output) -> Result<()> {
     let head = ["txn", "age", "retained", "alone", "label", "pid", "process"].map(String::from);
     let rows: Vec<[String; 7]> = std::iter::once(head).chain(readers.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
+    let most = |column: usize| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
+    let widths: [usize; 7] = std::array::from_fn(most);
     for [txn, age, retained, alone, label, pid, process] in &rows {
         let [a, b, c, d, e, f, _] = widths;
         writeln!(
             output,
-            "{txn:>a$}  {age:>b$}  {retained:>c$}  {alone:>d$}  {label:e$}  {pid:>f$}  {process}"
+            "{txn:>a$}  {age:>b$}  {retained:>c$}  {alone:>d$}  {}  {pid:>f$}  {process}",
+            padded(label, e)
         )?;
     }
     Ok(())
