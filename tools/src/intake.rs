@@ -11,6 +11,7 @@ use mapleaf::{Database, Schema, TableInfo, WriteTxn};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 /// Where it goes, and how.
@@ -131,6 +132,34 @@ impl Intake<'_> {
             true => txn.raw_put_new(table, key, value),
             false => txn.raw_put(table, key, value).map(|_| true),
         };
+        self.count(put, what)
+    }
+
+    /// Puts a long value, part by part, into a table that is there and no multimap.
+    pub fn put_from(
+        &mut self,
+        table: &str,
+        key: &[u8],
+        len: u64,
+        value: impl Read,
+        what: impl FnOnce() -> String,
+    ) -> Result<()> {
+        let no_overwrite = self.into.no_overwrite;
+        let txn = self.txn()?;
+        let is_kept = no_overwrite
+            && match txn.raw_table(table)? {
+                Some(view) => view.contains(key)?,
+                None => false,
+            };
+        let put = match is_kept {
+            true => Ok(false),
+            false => txn.raw_put_from(table, key, len, value).map(|_| true),
+        };
+        self.count(put, what)
+    }
+
+    /// Counts what was put, or was not as its key is there.
+    fn count(&mut self, put: mapleaf::Result<bool>, what: impl FnOnce() -> String) -> Result<()> {
         let put = put.map_err(|error| Failure::problem(format!("{}: {error}", what())))?;
         self.counts.loaded += u64::from(put);
         self.counts.skipped += u64::from(!put);

@@ -1,7 +1,7 @@
 //! `mapleaf`, the command-line tool of the mapleaf store.
 //!
 //! Reading the source: [`cli`] lists the commands, each file in [`commands`] is one of them, [`dump_text`] is the dump format,
-//! [`formats`] how keys and values are typed and shown, [`types`] what the stored types are, [`store`] opens files and finds tables, [`prometheus`] is what monitoring reads, [`space_map`], [`tree_sketch`] and [`chart`] are what is drawn, by
+//! [`formats`] how keys and values are typed and shown, [`types`] what the stored types are, [`store`] opens files and finds tables, [`lmdb_file`] reads those of LMDB, [`prometheus`] is what monitoring reads, [`space_map`], [`tree_sketch`] and [`chart`] are what is drawn, by
 //! [`drawing`] and in a [`terminal`], [`explorer`] is the page browser, [`help`] groups the commands, [`failure`] is how it ends; [`alias`] is what it does under the names of LMDB's tools.
 
 mod alias;
@@ -16,6 +16,7 @@ mod failure;
 mod formats;
 mod help;
 mod intake;
+mod lmdb_file;
 mod output;
 mod progress;
 mod prometheus;

@@ -3,9 +3,7 @@
 //! Promises: without `--batch` all is put in one txn or nothing is; what is wrong is named by line and column. What `mapleaf export`
 //! wrote comes back byte by byte.
 
-#[cfg(any(feature = "lmdb", feature = "redb", feature = "sqlite"))]
 mod foreign;
-#[cfg(feature = "lmdb")]
 mod lmdb;
 #[cfg(feature = "redb")]
 mod redb;
@@ -22,7 +20,6 @@ use crate::progress::Meter;
 use crate::store::{MAIN, shown};
 use crate::types::Type;
 use clap::Subcommand;
-#[cfg(any(feature = "lmdb", feature = "redb", feature = "sqlite"))]
 use foreign::Foreign;
 use mapleaf::Schema;
 use serde_json::Value;
@@ -50,8 +47,7 @@ enum Source {
     Tsv(Text),
     /// A JSON object on each line
     Jsonl(Lines),
-    /// An environment of LMDB 0.9: its directory, or its file
-    #[cfg(feature = "lmdb")]
+    /// An environment of LMDB 0.9 or 1.0, or of lmdb-js: its directory, or its file
     #[command(after_help = LMDB)]
     Lmdb(Foreign),
     /// A file of redb
@@ -64,14 +60,16 @@ enum Source {
     Sqlite(Foreign),
 }
 
-#[cfg(feature = "lmdb")]
 const LMDB: &str = "\
 A named database becomes the table of that name, the records of the main one the main table. Keys with several values \
 (MDB_DUPSORT) become a multimap; integers (MDB_INTEGERKEY, MDB_INTEGERDUP) u32 or u64, in order; what was in reverse order is in plain \
 order, as is what a comparison function of a program ordered.
 
-Others may read and write the environment meanwhile, by LMDB; where its lock file cannot be written, nobody may write. LMDB does not \
-judge its pages: a damaged file can end this command by a signal.
+Keys and values are kept as bytes: what a program made of them before (lmdb-js: keys in ordered-binary, values in msgpack, perhaps \
+compressed) is for the program to undo. Files of 64-bit programs on little-endian machines are read; encrypted ones are not.
+
+No lock is taken, and the environment may be on media that cannot be written. Programs may write to it meanwhile: the import is of \
+one txn, begins again where they have reused its pages, and gives up after a few times. Then stop them, or import what mdb_copy makes.
 
 Examples:
   mapleaf import lmdb ./old app.maple
@@ -210,7 +208,6 @@ impl Args {
         match &self.source {
             Source::Csv(text) | Source::Tsv(text) => &text.target.store,
             Source::Jsonl(lines) => &lines.target.store,
-            #[cfg(feature = "lmdb")]
             Source::Lmdb(foreign) => &foreign.target.store,
             #[cfg(feature = "redb")]
             Source::Redb(foreign) => &foreign.target.store,
@@ -226,7 +223,6 @@ pub fn run(args: &Args) -> Result {
         Source::Csv(text) => text.run(b','),
         Source::Tsv(text) => text.run(b'\t'),
         Source::Jsonl(lines) => lines.run(),
-        #[cfg(feature = "lmdb")]
         Source::Lmdb(foreign) => lmdb::run(foreign),
         #[cfg(feature = "redb")]
         Source::Redb(foreign) => redb::run(foreign),
