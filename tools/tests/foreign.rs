@@ -1,162 +1,17 @@
 //! Import of the stores of others, each made here by its own library.
 
-#![cfg(all(feature = "lmdb", feature = "redb", feature = "sqlite"))]
-#![allow(unsafe_code, reason = "opening LMDB and mapleaf")]
-#![allow(deprecated, reason = "files of programs that use LMDB's own integers")]
+#![cfg(all(feature = "redb", feature = "sqlite"))]
+#![allow(unsafe_code, reason = "opening mapleaf")]
 
 mod common;
 
 use common::Place;
-use heed::types::Bytes;
-use heed::{DatabaseFlags, EnvFlags, EnvOpenOptions};
 use mapleaf::{Database, MultiTable, Table};
 use rusqlite::Connection;
 
 fn open(place: &Place, name: &str) -> Database {
     // SAFETY: only mapleaf changes this file while it is open.
     unsafe { Database::open(place.path(name)) }.unwrap()
-}
-
-fn lmdb(place: &Place, fill: impl FnOnce(&heed::Env, &mut heed::RwTxn<'_>)) {
-    let mut options = EnvOpenOptions::new();
-    options.max_dbs(20).map_size(16 << 20);
-    // SAFETY: the flag breaks none of LMDB's rules.
-    unsafe { options.flags(EnvFlags::NO_SUB_DIR) };
-    // SAFETY: nobody else changes the file.
-    let env = unsafe { options.open(place.path("old.mdb")) }.unwrap();
-    let mut txn = env.write_txn().unwrap();
-    fill(&env, &mut txn);
-    txn.commit().unwrap();
-    env.prepare_for_closing().wait();
-}
-
-fn put(
-    env: &heed::Env,
-    txn: &mut heed::RwTxn<'_>,
-    name: Option<&str>,
-    flags: DatabaseFlags,
-    pairs: &[(&[u8], &[u8])],
-) {
-    let mut options = env.database_options().types::<Bytes, Bytes>();
-    options.flags(flags);
-    if let Some(name) = name {
-        options.name(name);
-    }
-    let table = options.create(txn).unwrap();
-    pairs.iter().for_each(|(key, value)| table.put(txn, key, value).unwrap());
-}
-
-#[test]
-fn lmdb_becomes_tables_multimaps_and_integers_in_order() {
-    let place = Place::new();
-    let int = |number: u64| number.to_ne_bytes();
-    let numbers: Vec<[u8; 8]> = [1, 256, 70_000, u64::MAX].map(int).to_vec();
-    let ids = [3_u32, 1 << 30].map(u32::to_ne_bytes);
-    lmdb(&place, |env, txn| {
-        let none = DatabaseFlags::empty();
-        // A record as long as that of a named database.
-        put(env, txn, None, none, &[(b"plain", &[7; 48]), (b"p", b"x")]);
-        put(env, txn, Some("words"), none, &[(b"a\0", b""), (b"b", &[9; 20_000])]);
-        put(env, txn, Some("empty"), none, &[]);
-        let pairs: Vec<(&[u8], &[u8])> = numbers.iter().map(|number| (&number[..], &b"v"[..])).collect();
-        put(env, txn, Some("numbers"), DatabaseFlags::INTEGER_KEY, &pairs);
-        put(env, txn, Some("ids"), DatabaseFlags::INTEGER_KEY, &[(&ids[0], b"x"), (&ids[1], b"y")]);
-        put(env, txn, Some("tags"), DatabaseFlags::DUP_SORT, &[(b"t", b"2"), (b"t", b"1"), (b"u", b"")]);
-        let flags = DatabaseFlags::DUP_SORT | DatabaseFlags::DUP_FIXED | DatabaseFlags::INTEGER_DUP;
-        put(env, txn, Some("index"), flags, &[(b"k", &numbers[2]), (b"k", &numbers[1]), (b"k", &numbers[3])]);
-        put(env, txn, Some("reverse"), DatabaseFlags::REVERSE_KEY, &[(b"ab", b"1"), (b"ba", b"2")]);
-    });
-    let said = place.run(["import", "lmdb", "old.mdb", "new.maple", "--json"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert_eq!(
-        said.err,
-        "mapleaf: old.mdb: table \"reverse\": keys that were in reverse order are kept as they are, their order becomes bytewise\n"
-    );
-    assert_eq!(said.json()["loaded"], 18);
-    place.run(["verify", "new.maple"]).fine();
-    let tables = place.run(["tables", "new.maple"]).fine();
-    let shown: Vec<String> =
-        tables.text().lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    assert_eq!(
-        shown,
-        [
-            "\"\" 2 entries 1 level bytes -> bytes",
-            "\"empty\" 0 entries 0 levels bytes -> bytes",
-            "\"ids\" 2 entries 1 level u32 -> bytes",
-            "\"index\" 3 entries 1 level bytes -> many u64",
-            "\"numbers\" 4 entries 1 level u64 -> bytes",
-            "\"reverse\" 2 entries 1 level bytes -> bytes",
-            "\"tags\" 3 entries 1 level bytes -> many bytes",
-            "\"words\" 2 entries 1 level bytes -> bytes",
-        ]
-    );
-    let db = open(&place, "new.maple");
-    let r = db.begin_read().unwrap();
-    let keys: Vec<u64> =
-        r.iter(Table::<u64, [u8]>::new("numbers")).unwrap().map(|pair| pair.unwrap().0).collect();
-    assert_eq!(keys, [1, 256, 70_000, u64::MAX]);
-    let values: Vec<u64> =
-        r.values(MultiTable::<[u8], u64>::new("index"), &b"k"[..]).unwrap().map(Result::unwrap).collect();
-    assert_eq!(values, [256, 70_000, u64::MAX]);
-    assert_eq!(r.get(Table::<[u8], [u8]>::new("words"), &b"b"[..]).unwrap(), Some(&[9; 20_000][..]));
-    assert_eq!(r.get(Table::<[u8], [u8]>::new(""), &b"plain"[..]).unwrap(), Some(&[7; 48][..]));
-    drop((r, db));
-
-    assert_eq!(
-        place.run(["import", "lmdb", "old.mdb", "one.maple", "-s", "tags"]).fine().text(),
-        "loaded 3 records into 1 tables\n"
-    );
-    place
-        .run(["import", "lmdb", "old.mdb", "one.maple", "-s", "nmaes"])
-        .fails(1, &["old.mdb: no table \"nmaes\"; there is ", "\"words\""]);
-    place.run(["put", "--create", "one.maple", "-s", "numbers", "k", "v"]).fine();
-    place.run(["import", "lmdb", "old.mdb", "one.maple", "-s", "numbers"]).fails(
-        1,
-        &[
-            "table \"numbers\" is stored as bytes -> bytes, in old.mdb it is u64 -> bytes",
-            "nothing was loaded",
-        ],
-    );
-}
-
-/// The directory form, the real dump of the same, and what is no LMDB.
-#[test]
-fn lmdb_directories_and_other_files() {
-    let place = Place::new();
-    lmdb(&place, |env, txn| {
-        let keys: Vec<String> = (0..3000).map(|i| format!("key {i}")).collect();
-        let pairs: Vec<(&[u8], &[u8])> = keys.iter().map(|key| (key.as_bytes(), &b"value"[..])).collect();
-        put(env, txn, Some("t"), DatabaseFlags::empty(), &pairs);
-    });
-    std::fs::create_dir(place.path("old")).unwrap();
-    std::fs::rename(place.path("old.mdb"), place.path("old/data.mdb")).unwrap();
-    place.run(["import", "lmdb", "old", "new.maple"]).fine();
-    assert_eq!(place.run(["scan", "new.maple", "--count"]).fine().text(), "3000\n");
-    if std::path::Path::new("/usr/bin/mdb_dump").exists() {
-        let dump = place.feed_program("/usr/bin/mdb_dump", ["-a", "old"], b"").fine();
-        place.feed(["load", "dumped.maple"], &dump.out).fine();
-        let all = |store: &str| place.run(["dump", "-a", store]).fine().out;
-        assert!(all("new.maple") == all("dumped.maple"));
-    } else {
-        eprintln!("skipped: mdb_dump not installed (package lmdb-utils)");
-    }
-    for (name, bytes) in
-        [("text", &b"It was a dark and stormy night."[..]), ("empty", b""), ("zeros", &[0; 20_000])]
-    {
-        place.write(name, bytes);
-        place.run(["import", "lmdb", name, "x.maple"]).fails(
-            1,
-            &[&format!("mapleaf: {name}: expected the file or the directory of an LMDB environment")],
-        );
-    }
-    let mut newer = place.read("old/data.mdb");
-    newer[20] = 2;
-    place.write("newer", newer);
-    place
-        .run(["import", "lmdb", "newer", "x.maple"])
-        .fails(1, &["newer: LMDB data version 2; only version 1"]);
-    place.run(["import", "lmdb", "none", "x.maple"]).fails(1, &["mapleaf: none: cannot read"]);
-    assert!(!place.path("x.maple").exists());
 }
 
 #[test]
