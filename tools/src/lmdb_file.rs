@@ -234,7 +234,7 @@ impl Environment {
             }
             whole => whole,
         };
-        let is_whole = first.is_ok() && second.is_ok();
+        let is_whole = Cell::new(first.is_ok() && second.is_ok());
         let slot = match (first, second) {
             (Ok(first), Ok(second)) if second.txn > first.txn => second,
             (Ok(first), Ok(_)) => first,
@@ -431,7 +431,8 @@ fn boot_id() -> Option<u64> {
 pub struct Snapshot<'e> {
     env: &'e Environment,
     slot: Slot,
-    is_whole: bool,
+    /// Whether nothing was told that is wrong.
+    is_whole: Cell<bool>,
     /// So many of its pages are in the file.
     pages: u64,
     /// A bit for each page that was used.
@@ -447,9 +448,9 @@ impl Snapshot<'_> {
         &self.slot.main
     }
 
-    /// Whether no meta was damaged, so that none was newer.
-    pub fn is_newest(&self) -> bool {
-        self.is_whole
+    /// Whether nothing was found that is wrong, but does not keep it from being read; that is told.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole.get()
     }
 
     /// Whether reading stopped because its pages may have been written anew.
@@ -500,11 +501,21 @@ impl Snapshot<'_> {
         self.counted(tree, found)
     }
 
+    /// Compares a count with that of the tree. In tables with several values a key it does not decide: LMDB before 0.9.12
+    /// counts them wrongly.
     fn counted(&self, tree: &Tree, found: u64) -> Result<()> {
-        match found == tree.entries {
-            true => Ok(()),
-            false => self.wrong(tree.page, "a tree's entries", tree.entries, found),
+        if found == tree.entries {
+            return Ok(());
         }
+        if !tree.is_multi() {
+            return self.wrong(tree.page, "a tree's entries", tree.entries, found);
+        }
+        tell(&format!(
+            "{}: page {}: a tree's entries: expected {}, found {found}; LMDB before 0.9.12 counts so, or the file is damaged",
+            self.env.name, tree.page, tree.entries
+        ));
+        self.is_whole.set(false);
+        Ok(())
     }
 
     /// Gives the leaves of a tree to `visit`, in order.

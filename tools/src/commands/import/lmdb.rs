@@ -37,8 +37,7 @@ pub fn run(args: &Foreign) -> Result {
             },
             counts => {
                 let outcome = args.target.print(&counts?)?;
-                // That it is not was told.
-                return Ok(if snapshot.is_newest() { outcome } else { Outcome::Problem });
+                return Ok(if snapshot.is_whole() { outcome } else { Outcome::Problem });
             }
         }
     }
