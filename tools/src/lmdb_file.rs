@@ -29,6 +29,7 @@
 
 use crate::failure::{Failure, Result, tell};
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -250,7 +251,7 @@ impl Environment {
             ));
         }
         let pages = (slot.last_page + 1).min(len / slot.page_size);
-        let seen = RefCell::new(vec![0; (pages / 64 + 1) as usize]);
+        let seen = RefCell::new(HashMap::new());
         let mut snapshot =
             Snapshot { env: self, slot, is_whole, pages, seen, moved: Cell::new(false), copy: None };
         let len = pages * snapshot.slot.page_size;
@@ -435,8 +436,8 @@ pub struct Snapshot<'e> {
     is_whole: Cell<bool>,
     /// So many of its pages are in the file.
     pages: u64,
-    /// A bit for each page that was used.
-    seen: RefCell<Vec<u64>>,
+    /// The pages that were used, 64 in each number. A file may be much longer than what is in it.
+    seen: RefCell<HashMap<u64, u64>>,
     moved: Cell<bool>,
     /// Its pages, where they were read at once.
     copy: Option<Vec<u8>>,
@@ -589,7 +590,7 @@ impl Snapshot<'_> {
         }
         let mut seen = self.seen.borrow_mut();
         for page in first..first + count {
-            let (word, bit) = (&mut seen[(page / 64) as usize], 1 << (page % 64));
+            let (word, bit) = (seen.entry(page / 64).or_default(), 1 << (page % 64));
             if *word & bit != 0 {
                 return self.wrong(
                     parent,

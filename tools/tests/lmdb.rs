@@ -557,6 +557,28 @@ fn branch(bytes: &[u8]) -> usize {
         .unwrap()
 }
 
+#[test]
+fn a_file_may_be_much_longer_than_what_is_in_it() {
+    for (name, mut whole) in victims() {
+        let place = Place::new();
+        let (header, size) = meta(&whole);
+        let at = newest(&whole) * size + header + 120;
+        whole[at..at + 8].copy_from_slice(&((1_u64 << 43) / size as u64 - 1).to_le_bytes());
+        place.write("old.mdb", &whole);
+        let file = std::fs::File::options().write(true).open(place.path("old.mdb")).unwrap();
+        if let Err(error) = file.set_len(1 << 43) {
+            return eprintln!("skipped: no files of 8 TiB here: {error}");
+        }
+        let run = place.run(["import", "lmdb", "old.mdb", "new.maple"]);
+        assert_eq!(
+            (run.code, run.text()),
+            (Some(0), "loaded 824 records into 10 tables\n"),
+            "{name}: {run:?}"
+        );
+        check(&place, "new.maple");
+    }
+}
+
 /// Changes a file.
 type Craft<'c> = &'c dyn Fn(&mut Vec<u8>);
 
