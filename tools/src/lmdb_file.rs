@@ -1,7 +1,7 @@
 //! Files of LMDB: their newest snapshot, and the records of its trees.
 //!
 //! Owns: the layouts that 64-bit programs on little-endian machines write, data versions 1 to 3 (see [`Layout`]). Promises: the file is only read, by
-//! system calls; whatever its bytes are, each page is used once at most, so time and memory follow the length of the file; what
+//! system calls; whatever its bytes are, each page is used once at most, so time and memory follow what is in the file; what
 //! is wrong is told with its page, what was expected and what is there. Leaves to others: what becomes of databases and
 //! records ([`crate::commands::import`]).
 //!
