@@ -5,7 +5,7 @@
 //! `data.mdb` in it, as there. Errors, and the codes at the end, are those of this tool: 0, or 1 for any problem.
 
 use crate::cli::{Cli, LogArg};
-use crate::failure::{Failure, Outcome, Result};
+use crate::failure::{Failure, Outcome, Result, misused};
 use crate::output::{Output, print};
 use crate::store::{MAIN, choose, open_to_read};
 use clap::{ArgAction, Parser};
@@ -132,12 +132,16 @@ struct Common {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let args: Vec<OsString> = args.into_iter().collect();
     let name = Path::new(args.first()?).file_name()?.to_str()?.to_owned();
-    let alias = match name.as_str() {
-        "mdb_stat" => Alias::Stat(Stat::parse_from(args)),
-        "mdb_dump" => Alias::Dump(Dump::parse_from(args)),
-        "mdb_load" => Alias::Load(Load::parse_from(args)),
-        "mdb_copy" => Alias::Copy(Copy::parse_from(args)),
+    let parsed = match name.as_str() {
+        "mdb_stat" => Stat::try_parse_from(args).map(Alias::Stat),
+        "mdb_dump" => Dump::try_parse_from(args).map(Alias::Dump),
+        "mdb_load" => Load::try_parse_from(args).map(Alias::Load),
+        "mdb_copy" => Copy::try_parse_from(args).map(Alias::Copy),
         _ => return None,
+    };
+    let alias = match parsed {
+        Ok(alias) => alias,
+        Err(wrong) => return Some(misused(&wrong)),
     };
     Some(match alias.run() {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

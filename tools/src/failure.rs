@@ -98,6 +98,18 @@ impl Failure {
     }
 }
 
+/// What clap found: the help that was asked for, or wrong use, which is told with how it is used.
+pub fn misused(wrong: &clap::Error) -> ExitCode {
+    if !wrong.use_stderr() {
+        // Nobody may read it any more.
+        let _ = wrong.print();
+        return ExitCode::SUCCESS;
+    }
+    let said = wrong.render().ansi().to_string().replacen("error:", "mapleaf:", 1);
+    let _ = io::Write::write_all(&mut anstream::stderr(), said.as_bytes());
+    ExitCode::from(2)
+}
+
 /// A line on standard error, where that takes colours with a red name in front. That it cannot be written is nothing to fail for.
 pub fn tell(message: &str) {
     let takes_colors = AutoStream::choice(&io::stderr()) != ColorChoice::Never;

@@ -37,8 +37,11 @@ fn main() -> ExitCode {
     if let Some(code) = alias::run(std::env::args_os()) {
         return code;
     }
-    let matches = help::command().get_matches();
-    let command = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
+    let parsed = help::command().try_get_matches().and_then(|found| cli::Cli::from_arg_matches(&found));
+    let command = match parsed {
+        Ok(cli) => cli.command,
+        Err(wrong) => return failure::misused(&wrong),
+    };
     match command.run() {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Problem) => ExitCode::from(1),

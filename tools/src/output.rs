@@ -121,6 +121,6 @@ pub fn taken(by: &str) -> Failure {
 
 /// Writing to this file failed.
 pub fn as_it_was(path: &Path, error: &io::Error) -> Failure {
-    let left = if path.exists() { "; the file is as it was" } else { "" };
+    let left = if path.is_file() { "; the file is as it was" } else { "" };
     Failure::elsewhere(path.display().to_string(), format!("cannot write: {error}{left}"))
 }

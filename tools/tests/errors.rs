@@ -468,6 +468,28 @@ fn again(place: &Place, args: &[&str]) {
     }
 }
 
+/// What is wrong with a command line is told as everything else is, with the use below it.
+#[test]
+fn wrong_use_is_told_with_the_use() {
+    let place = Place::new();
+    for name in place.listed(&[]) {
+        let run = place
+            .run([&name[..], "--frobnicate"])
+            .fails(2, &["mapleaf: unexpected argument '--frobnicate' found"]);
+        assert!(run.err.contains(&format!("Usage: mapleaf {name}")) && run.out.is_empty(), "{run:?}");
+        let help = place.run([&name[..], "--help"]).fine();
+        assert!(help.text().contains(&format!("Usage: mapleaf {name}")), "{help:?}");
+    }
+    place.run(["stats"]).fails(2, &["mapleaf: unrecognized subcommand 'stats'", "'stat'"]);
+    let none: [&str; 0] = [];
+    assert!(place.run(none).err.contains("Usage: mapleaf <COMMAND>"));
+    place.run(["put", "--create", "s.maple", "--key-format", "i64", "-5", "x"]).fine();
+    assert_eq!(
+        place.run(["scan", "s.maple", "--key-format", "i64", "--prefix", "-5"]).fine().text(),
+        "-5\tx\n"
+    );
+}
+
 /// What a pipe gets has no escapes, whoever asks for colours.
 #[test]
 fn a_pipe_gets_no_colours() {

@@ -40,7 +40,7 @@ pub struct What {
     #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
     to: Option<OsString>,
     /// Only keys that begin with this: text, bytes, or the first elements of a tuple, as in '["ann"]'
-    #[arg(long, value_name = "KEY", conflicts_with_all = ["from", "to"])]
+    #[arg(long, value_name = "KEY", allow_negative_numbers = true, conflicts_with_all = ["from", "to"])]
     prefix: Option<OsString>,
     /// At most so many pairs
     #[arg(long, value_name = "COUNT")]

@@ -42,6 +42,7 @@ impl Run {
     #[track_caller]
     pub fn fails(self, code: i32, said: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(said.is_empty() || self.err.starts_with("mapleaf: "), "{self:?}");
         assert!(!self.err.contains("panicked"), "{self:?}");
         for part in said {
             assert!(self.err.contains(part), "{part:?} is not in {:?}", self.err);
