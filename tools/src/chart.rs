@@ -15,6 +15,15 @@ pub struct Mark {
     pub value: f64,
 }
 
+/// What an axis counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Anything: its numbers end with k, M, G.
+    Number,
+    /// Nanoseconds: its numbers have the unit that fits.
+    Nanos,
+}
+
 /// What lines are there: each a name, and its points.
 pub type Series = (String, Vec<(f64, f64)>);
 
@@ -79,7 +88,13 @@ impl Axis {
 }
 
 /// Rows from the top down, marks along an axis, and a line where the axis is 1, if it is there. `None`: no marks.
-pub fn rows(title: &str, names: &[String], axis: &str, series: &[String], marks: &[Mark]) -> Option<Drawing> {
+pub fn rows(
+    title: &str,
+    names: &[String],
+    (axis, unit): (&str, Unit),
+    series: &[String],
+    marks: &[Mark],
+) -> Option<Drawing> {
     let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let left = 30.0 + LETTER * widest as f32;
     let values = marks.iter().map(|mark| mark.value).filter(|value| *value > 0.0);
@@ -99,7 +114,7 @@ pub fn rows(title: &str, names: &[String], axis: &str, series: &[String], marks:
         let at = x.at(tick);
         let ink = if tick == 1.0 { INK } else { GRID };
         drawing.lines(vec![(at, TOP), (at, bottom)], 1.0, ink);
-        drawing.text((at, bottom + 16.0), Anchor::Middle, INK, shown(tick));
+        drawing.text((at, bottom + 16.0), Anchor::Middle, INK, shown(tick, unit));
     }
     drawing.text((left + PLOT / 2.0, bottom + 36.0), Anchor::Middle, GREY, axis);
     // The first is what it is about, and larger; so it lies below, and hides none.
@@ -115,7 +130,7 @@ pub fn rows(title: &str, names: &[String], axis: &str, series: &[String], marks:
 }
 
 /// Lines over an axis. `None`: no points.
-pub fn lines(title: &str, across: &str, up: &str, series: &[Series]) -> Option<Drawing> {
+pub fn lines(title: &str, across: &str, (up, unit): (&str, Unit), series: &[Series]) -> Option<Drawing> {
     let (left, height) = (90.0, 400.0);
     let points = || series.iter().flat_map(|(_, points)| points.iter());
     let x = Axis::of(points().map(|point| point.0).filter(|x| *x > 0.0), left, left + PLOT)?;
@@ -125,11 +140,11 @@ pub fn lines(title: &str, across: &str, up: &str, series: &[Series]) -> Option<D
     drawing.title((15.0, 28.0), title);
     for tick in x.ticks() {
         drawing.lines(vec![(x.at(tick), TOP), (x.at(tick), TOP + height)], 1.0, GRID);
-        drawing.text((x.at(tick), TOP + height + 16.0), Anchor::Middle, INK, shown(tick));
+        drawing.text((x.at(tick), TOP + height + 16.0), Anchor::Middle, INK, shown(tick, Unit::Number));
     }
     for tick in y.ticks() {
         drawing.lines(vec![(left, y.at(tick)), (left + PLOT, y.at(tick))], 1.0, GRID);
-        drawing.text((left - 8.0, y.at(tick) + 4.0), Anchor::End, INK, shown(tick));
+        drawing.text((left - 8.0, y.at(tick) + 4.0), Anchor::End, INK, shown(tick, unit));
     }
     drawing.text((left + PLOT / 2.0, TOP + height + 36.0), Anchor::Middle, GREY, across);
     drawing.text((left - 8.0, TOP - 6.0), Anchor::End, GREY, up);
@@ -159,12 +174,16 @@ fn legend(drawing: &mut Drawing, x: f32, series: &[String], there: &[usize]) {
 }
 
 /// A number of an axis.
-fn shown(value: f64) -> String {
+fn shown(value: f64, unit: Unit) -> String {
+    let names = match unit {
+        Unit::Number => ["", " k", " M", " G"],
+        Unit::Nanos => [" ns", " µs", " ms", " s"],
+    };
     let (value, unit) = match value {
-        1e9.. => (value / 1e9, " G"),
-        1e6.. => (value / 1e6, " M"),
-        1e3.. => (value / 1e3, " k"),
-        _ => (value, ""),
+        1e9.. => (value / 1e9, names[3]),
+        1e6.. => (value / 1e6, names[2]),
+        1e3.. => (value / 1e3, names[1]),
+        _ => (value, names[0]),
     };
     format!("{}{unit}", (value * 1e6).round() / 1e6)
 }
@@ -177,11 +196,15 @@ mod tests {
     fn an_axis_has_a_few_round_numbers() {
         let ticks = |low: f64, high: f64| {
             let axis = Axis::of([low, high].into_iter(), 0.0, 100.0).unwrap();
-            axis.ticks().into_iter().map(shown).collect::<Vec<_>>()
+            axis.ticks().into_iter().map(|tick| shown(tick, Unit::Number)).collect::<Vec<_>>()
         };
         assert_eq!(ticks(0.9, 4.0), ["0.7", "1", "1.5", "2", "3", "5"]);
         assert_eq!(ticks(0.02, 3.0), ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2"]);
         assert_eq!(ticks(150.0, 2e6), ["1 k", "10 k", "100 k", "1 M"]);
+        assert_eq!(
+            [20.0, 1e3, 5e5, 2e7, 3e9].map(|nanos| shown(nanos, Unit::Nanos)),
+            ["20 ns", "1 µs", "500 µs", "20 ms", "3 s"]
+        );
         for high in [1.0, 10.0, 1e5, 1e30, 1e300] {
             assert!((1..=12).contains(&ticks(1.0, high).len()), "{:?}", ticks(1.0, high));
         }
@@ -196,9 +219,11 @@ mod tests {
     #[test]
     fn what_is_not_above_nothing_has_no_place() {
         let mark = |value| Mark { row: 0, series: 0, value };
-        assert!(rows("", &["a".into()], "", &["s".into()], &[mark(0.0)]).is_none());
-        let svg = rows("", &["a".into()], "", &["s".into()], &[mark(0.0), mark(2.0)]).unwrap().svg();
+        assert!(rows("", &["a".into()], ("", Unit::Number), &["s".into()], &[mark(0.0)]).is_none());
+        let svg = rows("", &["a".into()], ("", Unit::Number), &["s".into()], &[mark(0.0), mark(2.0)])
+            .unwrap()
+            .svg();
         assert_eq!(svg.matches("<circle").count(), 2, "one mark, one in the legend: {svg}");
-        assert!(lines("", "x", "y", &[("s".into(), Vec::new())]).is_none());
+        assert!(lines("", "x", ("y", Unit::Nanos), &[("s".into(), Vec::new())]).is_none());
     }
 }

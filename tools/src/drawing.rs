@@ -234,7 +234,8 @@ impl Shape {
                 }
             }
             Shape::Text { x, y, anchor, is_bold, color, text } => {
-                paint_text(pixels, (*x, *y), *anchor, *is_bold, *color, text);
+                // Of what the table of letters has not, an arrow is common, and can be said otherwise.
+                paint_text(pixels, (*x, *y), *anchor, *is_bold, *color, &text.replace('→', "->"));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `mapleaf plot`: charts of what benchmarks found.
 
 use super::load::Input;
-use crate::chart::{self, Mark, Series};
+use crate::chart::{self, Mark, Series, Unit as Count};
 use crate::cli::JsonArg;
 use crate::drawing::Drawing;
 use crate::failure::{Failure, Result};
@@ -177,7 +177,8 @@ impl Compare {
 /// Every store beside the baseline, speeds and the rest apart.
 fn ratios(report: &Compare, stem: &str) -> Vec<(String, Drawing)> {
     let speed = format!("Speed beside {}, right is faster", report.baseline);
-    let other = format!("Figures beside {}", report.baseline);
+    let other = format!("Figures beside {}, left is less", report.baseline);
+    let times = format!("× {}", report.baseline);
     let chart = |(is_speed, title, name): (bool, String, &str)| {
         let rows = report.rows(|figure| (figure.unit == Unit::Nanos) == is_speed);
         let mut marks = Vec::new();
@@ -190,7 +191,7 @@ fn ratios(report: &Compare, stem: &str) -> Vec<(String, Drawing)> {
             marks.extend(ratios);
         }
         let names: Vec<String> = rows.iter().map(|(_, name)| (*name).to_owned()).collect();
-        let chart = chart::rows(&title, &names, "× the baseline", &report.engines(), &marks)?;
+        let chart = chart::rows(&title, &names, (&times, Count::Number), &report.engines(), &marks)?;
         Some((format!("{stem}-{name}"), chart))
     };
     [(true, speed, "speed"), (false, other, "figures")].into_iter().filter_map(chart).collect()
@@ -203,13 +204,12 @@ fn latencies(report: &Compare, stem: &str) -> Vec<(String, Drawing)> {
         for figure in report.figures.iter().filter(|figure| figure.row == id) {
             let Some(Latency { p50, p99, p999, max }) = figure.latency else { continue };
             for (row, nanos) in [p50, p99, p999, max].into_iter().enumerate() {
-                let value = nanos.max(1) as f64 / 1000.0;
-                marks.push(Mark { row, series: report.series(figure), value });
+                marks.push(Mark { row, series: report.series(figure), value: nanos.max(1) as f64 });
             }
         }
         let names = ["p50", "p99", "p99.9", "max"].map(String::from);
-        let title = format!("Latency: {name}");
-        let chart = chart::rows(&title, &names, "µs", &report.engines(), &marks)?;
+        let title = format!("Latency: {name}, left is faster");
+        let chart = chart::rows(&title, &names, ("each", Count::Nanos), &report.engines(), &marks)?;
         Some((format!("{stem}-latency-{id}"), chart))
     };
     report.rows(|_| true).into_iter().filter_map(chart).collect()
@@ -234,8 +234,8 @@ fn growth(report: &Compare, stem: &str) -> Vec<(String, Drawing)> {
             (engine, points)
         };
         let series: Vec<Series> = report.engines().into_iter().map(points).collect();
-        let unit = if operation == "size" { "bytes" } else { "ns" };
-        let chart = chart::lines(&format!("{operation} as the store grows"), "pairs", unit, &series)?;
+        let up = if operation == "size" { ("bytes", Count::Number) } else { ("each", Count::Nanos) };
+        let chart = chart::lines(&format!("{operation} as the store grows"), "pairs", up, &series)?;
         Some((format!("{stem}-growth-{operation}"), chart))
     };
     operations.into_iter().filter_map(chart).collect()
@@ -252,5 +252,5 @@ fn chart_of_benches(benches: &[(String, Vec<Work>)]) -> Option<Drawing> {
         }
     }
     let series: Vec<String> = benches.iter().map(|(name, _)| name.clone()).collect();
-    chart::rows("What each operation costs, left is faster", &names, "ns each", &series, &marks)
+    chart::rows("What each operation costs, left is faster", &names, ("each", Count::Nanos), &series, &marks)
 }
