@@ -10,7 +10,8 @@ use std::io;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What can go wrong, by what a caller would do about it.
-#[derive(Debug)]
+///
+/// `{:?}`, which `unwrap` and a `main` that returns a [`Result`] print, is the variant's name and the text.
 #[non_exhaustive]
 pub enum Error {
     /// A system call failed. The transaction in which it happened cannot be committed; the store
@@ -198,6 +199,37 @@ impl Error {
         }
     }
 
+    /// The name of the variant.
+    fn variant(&self) -> &'static str {
+        match self {
+            Error::Io { .. } => "Io",
+            Error::Corrupt { .. } => "Corrupt",
+            Error::NotAStore { .. } => "NotAStore",
+            Error::Backup { .. } => "Backup",
+            Error::SchemaMismatch { .. } => "SchemaMismatch",
+            Error::NewerVersion { .. } => "NewerVersion",
+            Error::TableNotFound { .. } => "TableNotFound",
+            Error::TableExists { .. } => "TableExists",
+            Error::SnapshotNotFound { .. } => "SnapshotNotFound",
+            Error::SnapshotExists { .. } => "SnapshotExists",
+            Error::Decode { .. } => "Decode",
+            Error::KeyTooLong { .. } => "KeyTooLong",
+            Error::ValueTooLong { .. } => "ValueTooLong",
+            Error::WrongWidth { .. } => "WrongWidth",
+            Error::Full { .. } => "Full",
+            Error::Busy { .. } => "Busy",
+            Error::Forked => "Forked",
+            Error::NetworkFileSystem { .. } => "NetworkFileSystem",
+            Error::FileRemoved { .. } => "FileRemoved",
+            Error::Poisoned => "Poisoned",
+            Error::UnknownSavepoint => "UnknownSavepoint",
+            Error::InvalidArgument { .. } => "InvalidArgument",
+            Error::ReadOnly => "ReadOnly",
+            Error::LogToReplay { .. } => "LogToReplay",
+            Error::Other(_) => "Other",
+        }
+    }
+
     pub(crate) fn backup(name: &str, detail: impl Into<String>) -> Self {
         Error::Backup { name: name.to_owned(), detail: detail.into() }
     }
@@ -290,11 +322,21 @@ impl fmt::Display for Error {
             Error::ReadOnly => f.write_str("the store was opened read-only; open it for writing"),
             Error::LogToReplay { txns } => write!(
                 f,
-                "the store was not closed, and its log holds {txns} txns that are not in the tables yet; open it \
-                 once for writing, or ask for the last checkpoint without them"
+                "the store was not closed, and its log holds {} not in the tables yet; open it \
+                 once for writing, or ask for the last checkpoint without them",
+                match txns {
+                    1 => "1 txn that is".to_owned(),
+                    txns => format!("{txns} txns that are"),
+                }
             ),
             Error::Other(error) => error.fmt(f),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self}", self.variant())
     }
 }
 
@@ -326,6 +368,36 @@ impl std::error::Error for Error {
             Error::Io { source, .. } => Some(source),
             Error::Other(error) => error.source(),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_is_the_name_and_the_text() {
+        let schema = Error::SchemaMismatch {
+            table: "users".into(),
+            stored: "u64 -> str".into(),
+            requested: "u32 -> str".into(),
+        };
+        assert_eq!(format!("{schema:?}"), format!("SchemaMismatch: {schema}"));
+        assert!(schema.to_string().contains("open it with the stored types"), "{schema}");
+        for (error, expected) in [
+            (Error::ReadOnly, "ReadOnly: the store was opened read-only"),
+            (Error::other("sold out"), "Other: sold out"),
+            (
+                Error::LogToReplay { txns: 1 },
+                "LogToReplay: the store was not closed, and its log holds 1 txn that is",
+            ),
+            (
+                Error::LogToReplay { txns: 2 },
+                "LogToReplay: the store was not closed, and its log holds 2 txns that are",
+            ),
+        ] {
+            assert!(format!("{error:?}").starts_with(expected), "{error:?}");
         }
     }
 }

@@ -195,7 +195,7 @@ pub use serde::Serde;
 #[doc(hidden)]
 pub mod derived {
     pub use super::compound::{TUPLE_CAPACITY, one_width, sum, unknown_tag};
-    pub use super::plain::{align_of_value, in_place};
+    pub use super::plain::{InPlace, NotInPlace, align_of_value};
     pub use super::{short_name, trailing};
 }
 

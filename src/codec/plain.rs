@@ -182,6 +182,48 @@ pub fn in_place<T: FromBytes + KnownLayout + Immutable>(
     })
 }
 
+/// What a derived [`Value`](crate::Value) needs of zerocopy's derives. Where a type has them, these are found; where it
+/// lacks one, those of [`NotInPlace`] are: so that the lack is one error, and not one wherever it is felt.
+pub struct InPlace<T>(PhantomData<T>);
+
+impl<T: FromBytes + IntoBytes + KnownLayout + Immutable> InPlace<T> {
+    /// Whether it has them.
+    pub const IS: bool = true;
+
+    /// The value of these bytes, in place.
+    ///
+    /// # Errors
+    /// When they are of another size, or lie elsewhere than `T` may.
+    #[inline]
+    pub fn decode(bytes: &[u8], name: fn() -> Cow<'static, str>) -> Result<&T, DecodeError> {
+        in_place(bytes, name)
+    }
+
+    /// The memory of a value.
+    #[inline]
+    pub fn bytes(value: &T) -> &[u8] {
+        value.as_bytes()
+    }
+}
+
+/// See [`InPlace`]. A program that calls these does not compile.
+pub trait NotInPlace<T> {
+    /// Whether it has the derives.
+    const IS: bool = false;
+
+    /// Never called.
+    fn decode(_: &[u8], _: fn() -> Cow<'static, str>) -> Result<&T, DecodeError> {
+        unreachable!("refused when it was compiled")
+    }
+
+    /// Never called.
+    fn bytes(_: &T) -> &[u8] {
+        unreachable!("refused when it was compiled")
+    }
+}
+
+impl<T> NotInPlace<T> for InPlace<T> {}
+
 /// Values read in place as `&T`, without a copy: `Table<u64, Pod<Point>>`.
 ///
 /// The bytes are the memory of `T`, `size_of::<T>()` of them. Its numbers are in the byte order of the
