@@ -422,7 +422,11 @@ impl Meta {
 
     fn check(&self) -> Result<(), String> {
         if self.magic != MAGIC {
-            return Err(format!("magic is {:02x?}, expected {:02x?}", self.magic, MAGIC));
+            return Err(format!(
+                "begins with \"{}\", a meta with \"{}\"",
+                self.magic.escape_ascii(),
+                MAGIC.escape_ascii()
+            ));
         }
         if self.version.get() != FORMAT_VERSION {
             return Err(format!(

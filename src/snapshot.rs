@@ -487,7 +487,7 @@ pub fn check_chunk(
     let (bytes, len) = (chunks.bytes_of(i), run.len);
     let what = match table.is_empty() {
         true => format!("value of {len} bytes has"),
-        false => format!("bytes {} to {} of a value of {len} have", bytes.start, bytes.end - 1),
+        false => format!("bytes {} to {} of a value of {len} bytes have", bytes.start, bytes.end - 1),
     };
     let page = run.page + bytes.start / page_size as u64;
     Err(Error::corrupt(page, format!("{what} checksum {found:08x}, expected {expected:08x}")))

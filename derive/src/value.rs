@@ -109,7 +109,8 @@ impl Impls<'_> {
     fn of(&self, layout: &TokenStream) -> TokenStream {
         let Impls { krate, ident } = self;
         let missing = format!(
-            "`{ident}` cannot be read in place: add #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)] of zerocopy"
+            "`{ident}` cannot be read in place without zerocopy's #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]; \
+             add them, or see what they say"
         );
         let check = quote_spanned! {ident.span()=>
             const _: () = ::core::assert!(InPlace::<#ident>::IS, #missing);

@@ -165,17 +165,37 @@ impl Codec {
         {
             padded.resize(bytes.len().max(width.min(1 << 10)), 0);
         }
-        self.text(&padded).unwrap_or_else(|_| escaped(bytes))
+        self.text(&padded).unwrap_or_else(|_| self.begun(bytes))
+    }
+
+    /// What is no whole value: the elements of a tuple that are whole, and bytes.
+    fn begun(&self, bytes: &[u8]) -> String {
+        let Codec::Typed(known, _) = self else { return escaped(bytes) };
+        let (items, left) = known.beginning(bytes);
+        let mut words: Vec<String> = items.iter().map(|item| spelled(&item.to_string())).collect();
+        if words.is_empty() {
+            return escaped(bytes);
+        }
+        words.push(escaped(left));
+        format!("[{}…", words.join(","))
+    }
+
+    /// The same in a sentence: text in quotes.
+    pub fn quoted(&self, bytes: &[u8]) -> String {
+        match self {
+            Codec::Plain | Codec::Typed(Type::Str, _) => format!("\"{}\"", self.bound(bytes)),
+            _ => self.bound(bytes),
+        }
     }
 
     /// The words for a range of keys: from `from` on, and before `to` where there is such a bound.
     pub fn range(&self, from: &[u8], to: Option<&[u8]>) -> String {
         match (from, to) {
-            (key, Some([rest @ .., 0])) if rest == key => format!("the key {}", self.bound(key)),
+            (key, Some([rest @ .., 0])) if rest == key => format!("the key {}", self.quoted(key)),
             ([], None) => "all keys".into(),
-            ([], Some(to)) => format!("the keys before {}", self.bound(to)),
-            (from, None) => format!("the keys from {} on", self.bound(from)),
-            (from, Some(to)) => format!("the keys from {} up to {}", self.bound(from), self.bound(to)),
+            ([], Some(to)) => format!("the keys before {}", self.quoted(to)),
+            (from, None) => format!("the keys from {} on", self.quoted(from)),
+            (from, Some(to)) => format!("the keys from {} up to {}", self.quoted(from), self.quoted(to)),
         }
     }
 

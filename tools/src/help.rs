@@ -19,6 +19,13 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ("The tool itself", &["completions", "man", "help"]),
 ];
 
+/// The commands that are for the same as this one.
+pub fn beside(name: &str) -> Vec<&'static str> {
+    let group =
+        GROUPS.iter().map(|(_, names)| *names).find(|names| names.contains(&name)).unwrap_or_default();
+    group.iter().copied().filter(|other| *other != name && *other != "help").collect()
+}
+
 /// The command line, whose help has the groups.
 pub fn command() -> Command {
     let mut command = Cli::command();

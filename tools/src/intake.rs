@@ -6,7 +6,8 @@
 
 use crate::cli::{ReportArgs, TurnArg};
 use crate::failure::{Failure, Outcome, Result, tell};
-use crate::store::{open_to_write, remove_new};
+use crate::output::{counted, plural};
+use crate::store::{open_to_write, remove_new, shown};
 use mapleaf::{Database, Schema, TableInfo, WriteTxn};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -59,14 +60,18 @@ impl Into<'_> {
 pub struct Counts {
     loaded: u64,
     skipped: u64,
+    /// Of those that were loaded: pairs of a multimap that were there.
+    repeated: u64,
     committed: u64,
     tables: BTreeSet<String>,
+    columns: Option<String>,
 }
 
 impl Counts {
     fn after_failure(&self) -> String {
         match self.committed {
             0 => "nothing was loaded".into(),
+            1 => "the first record was committed (--batch)".into(),
             committed => format!("the first {committed} records were committed (--batch)"),
         }
     }
@@ -74,16 +79,33 @@ impl Counts {
     /// Tells it. As db_load has it, keys that were to stay as they are, and did, are a problem.
     pub fn tell(&self, file: &Path, no_overwrite: bool, report: ReportArgs) -> Result {
         let Counts { loaded, skipped, tables, .. } = self;
+        let records = |count: u64| counted(count, "record", "records");
         let there = if no_overwrite { format!(", {skipped} skipped that were there") } else { String::new() };
-        let line = format!("loaded {loaded} records into {} tables{there}", tables.len());
+        let repeated = match self.repeated {
+            0 => String::new(),
+            repeated => format!(", {} of them new,", loaded - repeated),
+        };
+        let line = format!("loaded {}{repeated} into {}{there}", records(*loaded), self.into_what());
         report.tell(&line, &json!({ "loaded": loaded, "skipped": skipped, "tables": tables }))?;
-        if *skipped == 0 {
-            return Ok(Outcome::Fine);
+        if *skipped > 0 && !report.is_quiet() {
+            let were =
+                plural(*skipped, "was not loaded, for its key is", "were not loaded, for their keys are");
+            tell(&format!("{}: {} {were} there", file.display(), records(*skipped)));
         }
-        if !report.is_quiet() {
-            tell(&format!("{}: {skipped} records were not loaded, for their keys are there", file.display()));
+        Ok(self.outcome())
+    }
+
+    fn into_what(&self) -> String {
+        let columns = self.columns.as_ref().map(|columns| format!(" ({columns})")).unwrap_or_default();
+        match self.tables.first() {
+            Some(only) if self.tables.len() == 1 => format!("table {}{columns}", shown(only)),
+            _ => counted(self.tables.len() as u64, "table", "tables"),
         }
-        Ok(Outcome::Problem)
+    }
+
+    /// Whether all was put.
+    pub fn outcome(&self) -> Outcome {
+        if self.skipped == 0 { Outcome::Fine } else { Outcome::Problem }
     }
 }
 
@@ -115,6 +137,11 @@ impl Intake<'_> {
         Ok(stored)
     }
 
+    /// The columns that records are made of, for what is told of them.
+    pub fn take_from(&mut self, columns: String) {
+        self.counts.columns = Some(columns);
+    }
+
     /// Puts a record into a table that is there; `what` names it where that fails.
     pub fn put(
         &mut self,
@@ -126,13 +153,12 @@ impl Intake<'_> {
     ) -> Result<()> {
         let no_overwrite = self.into.no_overwrite;
         let txn = self.txn()?;
-        let put = match no_overwrite {
-            // What is there already is not another record.
-            _ if multi => txn.raw_put_value(table, key, value).map(|is_new| is_new || !no_overwrite),
+        let is_new = match no_overwrite {
+            _ if multi => txn.raw_put_value(table, key, value),
             true => txn.raw_put_new(table, key, value),
             false => txn.raw_put(table, key, value).map(|_| true),
         };
-        self.count(put, what)
+        self.count(is_new, what)
     }
 
     /// Puts a long value, part by part, into a table that is there and no multimap.
@@ -158,9 +184,11 @@ impl Intake<'_> {
         self.count(put, what)
     }
 
-    /// Counts what was put, or was not as its key is there.
-    fn count(&mut self, put: mapleaf::Result<bool>, what: impl FnOnce() -> String) -> Result<()> {
-        let put = put.map_err(|error| Failure::problem(format!("{}: {error}", what())))?;
+    /// Counts what was put, or was not as it is there.
+    fn count(&mut self, is_new: mapleaf::Result<bool>, what: impl FnOnce() -> String) -> Result<()> {
+        let is_new = is_new.map_err(|error| Failure::problem(format!("{}: {error}", what())))?;
+        let put = is_new || !self.into.no_overwrite;
+        self.counts.repeated += u64::from(put && !is_new);
         self.counts.loaded += u64::from(put);
         self.counts.skipped += u64::from(!put);
         let records = self.counts.loaded + self.counts.skipped;

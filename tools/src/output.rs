@@ -3,6 +3,7 @@
 use crate::failure::{Failure, Outcome, Result};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use indicatif::HumanCount;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -54,6 +55,16 @@ impl Write for Printed {
     }
 }
 
+/// A count with its noun.
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", HumanCount(count), plural(count, one, many))
+}
+
+/// The noun for so many.
+pub fn plural<'n>(count: u64, one: &'n str, many: &'n str) -> &'n str {
+    if count == 1 { one } else { many }
+}
+
 /// Lets `print` write to standard output, and flushes it.
 pub fn print(print: impl FnOnce(&mut Output) -> Result<()>) -> Result {
     let mut output: Output = BufWriter::with_capacity(64 << 10, Box::new(Printed));
@@ -78,6 +89,12 @@ pub fn print_line(line: &str) -> Result {
     print(|output| Ok(writeln!(output, "{line}")?))
 }
 
+/// Whether two names are of one file, which is there.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    id(one).is_some() && id(one) == id(other)
+}
+
 /// Lets `write` write a file, under another name first, so that what fails takes nothing away. What is no file, such as a
 /// pipe or a device, has nothing to lose and is written to. The store itself is refused.
 pub fn replace_file<T>(
@@ -86,8 +103,7 @@ pub fn replace_file<T>(
     write: impl FnOnce(&File) -> Result<T>,
 ) -> Result<T> {
     let fail = |error: io::Error| as_it_was(path, &error);
-    let id = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-    if store.is_some_and(|store| id(path).is_some() && id(path) == id(store)) {
+    if store.is_some_and(|store| is_same(path, store)) {
         return Err(Failure::Usage(format!("{}: that is the store itself", path.display())));
     }
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());

@@ -4,7 +4,7 @@ use crate::cli::{Cli, LogArg};
 use crate::dump_text::escaped;
 use crate::failure::{Failure, Result, tell};
 use crate::formats::is_harmless;
-use crate::tree_sketch::counted;
+use crate::output::counted;
 use clap::CommandFactory;
 use mapleaf::{Database, Error, MultiView, Options, ReadTxn, TableInfo, TableView, WriteTxn};
 use std::fs::{self, File};
@@ -89,11 +89,14 @@ pub fn unopened(path: &Path, error: Error) -> Failure {
             Some(found) => format!(
                 "not a mapleaf store: it begins with {found}, a store with \"mapleaf\"; check the path"
             ),
-            None => format!("not a mapleaf store: {detail}"),
+            None => {
+                let detail = detail.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&detail);
+                format!("not a mapleaf store, or both its meta slots are damaged: {detail}")
+            }
         }),
         Error::LogToReplay { txns } => Failure::problem(format!(
             "the store was not closed, and may not be written here: its log has {} more than the tables; \
-             run \"mapleaf checkpoint\" on a copy, or give --ignore-log to see the store without them",
+             run \"mapleaf checkpoint\" on a copy, or give --ignore-log to see its last checkpoint",
             counted(txns as u64, "txn", "txns"),
         )),
         other => other.into(),

@@ -7,6 +7,7 @@
 use crate::cli::Codecs;
 use crate::drawing::{Anchor, Color, Drawing, GREY, INK, LETTER, LINE};
 use crate::failure::Result;
+use crate::output::counted;
 use crate::space_map::{FILLS, bytes, ending, shorten};
 use crate::store::shown;
 use indicatif::HumanCount;
@@ -339,16 +340,6 @@ pub fn range(codecs: &Codecs, from: &[u8], to: Option<&[u8]>) -> String {
         (from, None) => format!("from {}", bound(from)),
         (from, Some(to)) => format!("from {} to {}", bound(from), bound(to)),
     }
-}
-
-/// A count with its noun.
-pub fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{} {}", HumanCount(count), plural(count, one, many))
-}
-
-/// The noun for so many.
-pub fn plural<'n>(count: u64, one: &'n str, many: &'n str) -> &'n str {
-    if count == 1 { one } else { many }
 }
 
 /// Units of a row of a picture, from left to right and down.

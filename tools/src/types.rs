@@ -145,6 +145,20 @@ impl Type {
     }
 
     /// Takes one from the front; in its part form all but the last of a tuple's elements, and that too.
+    /// Of bytes that a tuple begins with: the elements that are whole, and the bytes that are left. Of anything else no
+    /// element is.
+    pub fn beginning<'b>(&self, bytes: &'b [u8]) -> (Vec<Value>, &'b [u8]) {
+        let Type::Tuple(parts) = self else { return (Vec::new(), bytes) };
+        let (mut items, mut left) = (Vec::new(), bytes);
+        for part in parts {
+            let mut rest = left;
+            let Some(item) = part.take(&mut rest, true) else { break };
+            items.push(item);
+            left = rest;
+        }
+        (items, left)
+    }
+
     fn take(&self, rest: &mut &[u8], is_part: bool) -> Option<Value> {
         match self {
             Type::Bytes => Some(Value::String(escaped(&take_run(rest, is_part)?))),

@@ -217,7 +217,7 @@ fn existing_keys_are_overwritten_or_skipped_as_asked() {
     place.run(["put", "--create", "x.maple", "a", "old"]).fine();
     let skipped = place
         .feed(["load", "-N", "x.maple"], SMALL.as_bytes())
-        .fails(1, &["mapleaf: x.maple: 1 records were not loaded, for their keys are there"]);
+        .fails(1, &["mapleaf: x.maple: 1 record was not loaded, for its key is there"]);
     assert_eq!(skipped.text(), "loaded 2 records into 2 tables, 1 skipped that were there\n");
     assert_eq!(place.run(["get", "x.maple", "a"]).fine().text(), "old\n");
     assert_eq!(

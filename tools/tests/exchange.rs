@@ -221,7 +221,7 @@ fn what_is_wrong_is_named_and_nothing_is_imported() {
     assert_eq!(before.len(), place.read("x.maple").len());
     place
         .feed(["import", "csv", "-", "x.maple", "-s", "t", "-N"], b"k,v\n1,b\n2,c\n")
-        .fails(1, &["1 records were not loaded, for their keys are there"]);
+        .fails(1, &["1 record was not loaded, for its key is there"]);
     assert_eq!(place.run(["scan", "x.maple"]).fine().text(), "1\ta\n2\tc\n");
     place
         .feed(["import", "csv", "-", "x.maple", "-s", "t", "--batch", "2"], b"k,v\n3,b\n4,c\n5,d\nx,e\n")
@@ -303,4 +303,52 @@ fn noise_is_an_error_never_a_panic() {
         }
     }
     assert!(whole > 0 && refused > 20, "{whole} {refused}");
+}
+
+#[test]
+fn what_was_taken_for_columns_is_told() {
+    let place = Place::new();
+    let import =
+        |text: &str, args: &[&str]| place.feed([&["import", "csv", "-"], args].concat(), text.as_bytes());
+    let told = import("id,name,age\n1,ann,30\n2,bob,40\n", &["a.maple", "-s", "users"]).fine();
+    assert_eq!(told.text(), "loaded 2 records into table \"users\" (key: id; value: name, age)\n");
+
+    // A record that is taken for a header.
+    let told = import("1,ann\n2,bob\n", &["b.maple"]);
+    assert_eq!(told.text(), "loaded 1 record into table \"\" (key: 1; value: ann)\n");
+    let said = "standard input: line 1: 1 was taken for the name of a column; if the line is a record, give --no-header";
+    assert!(told.code == Some(0) && told.err.contains(said), "{told:?}");
+    let told = import("1,ann\n2,bob\n", &["c.maple", "--no-header"]).fine();
+    assert_eq!(told.text(), "loaded 2 records into table \"\" (key: 1; value: 2)\n");
+
+    // Other delimiters.
+    for (delimiter, given) in [(";", "';'"), ("|", "'|'"), ("\t", "'\\t'")] {
+        let text = format!("id{delimiter}name\n1{delimiter}ann\n");
+        let said = format!("if {given} is between the columns, give --delimiter {given}");
+        import(&text, &["d.maple"]).fails(1, &["line 1: one column, ", &said, "nothing was loaded"]);
+        let given = given.trim_matches('\'');
+        let told = import(&text, &["e.maple", "-d", given]).fine();
+        assert_eq!(told.text(), "loaded 1 record into table \"\" (key: id; value: name)\n");
+        let told = import(&text, &["f.maple", "--delimiter", ","]).fine();
+        assert!(told.text().starts_with("loaded 1 record into table \"\" (key: id"), "{told:?}");
+    }
+    assert!(!place.path("d.maple").exists());
+    import("a,b\n", &["d.maple", "-d", "ab"]).fails(2, &["expected one character of ASCII"]);
+    import("a,b\n", &["d.maple", "-d", "\""]).fails(2, &["expected one character of ASCII"]);
+    import("id\n1\n", &["d.maple", "--key-type", "u8", "--value-type", "str"])
+        .fails(1, &["there are the columns id;", "--delimiter and --no-header say how"]);
+}
+
+#[test]
+fn pairs_that_are_there_already_are_told() {
+    let place = Place::new();
+    let import = |args: &[&str]| {
+        place.feed([&["import", "csv", "-", "a.maple", "--multi"], args].concat(), b"k,v\na,1\na,2\na,1\n")
+    };
+    let told = import(&[]).fine();
+    assert_eq!(told.text(), "loaded 3 records, 2 of them new, into table \"\" (key: k; value: v)\n");
+    let told = import(&[]).fine();
+    assert_eq!(told.text(), "loaded 3 records, 0 of them new, into table \"\" (key: k; value: v)\n");
+    assert_eq!(place.run(["scan", "a.maple", "--count"]).fine().text(), "2\n");
+    import(&["-N"]).fails(1, &["3 records were not loaded, for their keys are there"]);
 }

@@ -102,6 +102,29 @@ fn redb_becomes_tables_of_the_same_types() {
 }
 
 #[test]
+fn each_thing_that_sqlite_has_beside_rows_is_told() {
+    let place = Place::new();
+    let db = Connection::open(place.path("old.db")).unwrap();
+    db.execute_batch(
+        "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT UNIQUE, twice AS (id * 2), thrice AS (id * 3) STORED);
+         INSERT INTO users (id, name) VALUES (7, 'ann');
+         CREATE TABLE other (id INTEGER PRIMARY KEY, name TEXT);
+         CREATE TRIGGER watch AFTER INSERT ON users BEGIN DELETE FROM other; END;",
+    )
+    .unwrap();
+    drop(db);
+    let told = place.run(["import", "sqlite", "old.db", "a.maple"]);
+    let now = "of table \"users\" is taken as it is now: nothing computes it any more";
+    let beside = format!(
+        "mapleaf: old.db: trigger \"watch\" of table \"users\" is left out\n\
+         mapleaf: old.db: generated column \"thrice\" {now}\nmapleaf: old.db: generated column \"twice\" {now}\n"
+    );
+    assert_eq!((told.code, told.err), (Some(0), beside));
+    assert_eq!(place.run(["scan", "a.maple", "-s", "users"]).fine().text(), "7\t[\"ann\",14,21]\n");
+    place.run(["import", "sqlite", "old.db", "b.maple", "-s", "other"]).fine();
+}
+
+#[test]
 fn sqlite_rows_become_tuples() {
     let place = Place::new();
     let db = Connection::open(place.path("old.db")).unwrap();
@@ -119,10 +142,11 @@ fn sqlite_rows_become_tuples() {
     .unwrap();
     // Others have it open, and write.
     db.execute_batch("BEGIN IMMEDIATE; INSERT INTO users VALUES (9, 'later', 1, NULL)").unwrap();
-    assert_eq!(
-        place.run(["import", "sqlite", "old.db", "new.maple"]).fine().text(),
-        "loaded 9 records into 4 tables\n"
-    );
+    let told = place.run(["import", "sqlite", "old.db", "new.maple"]);
+    assert_eq!((told.code, told.text()), (Some(0), "loaded 9 records into 4 tables\n"));
+    let beside = "mapleaf: old.db: view \"view\" is left out\n\
+                  mapleaf: old.db: index \"ages\" of table \"users\" is left out\n";
+    assert_eq!(told.err, beside);
     db.execute_batch("ROLLBACK").unwrap();
     place.run(["verify", "new.maple"]).fine();
     let tables = place.run(["tables", "new.maple"]).fine();

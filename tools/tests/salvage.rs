@@ -69,7 +69,7 @@ fn a_store_without_meta_slots_is_judged_page_by_page_and_salvaged_whole() {
     run.fails(1, &["not a mapleaf store", "mapleaf salvage"]);
     let run = place.run(["salvage", "d.maple", "--output", "new.maple"]);
     assert_eq!(run.code, Some(1), "the last checkpoint is not known: {run:?}");
-    assert!(run.text().contains("table \"numbers\": 5000 of 5000 entries"), "{}", run.text());
+    assert!(run.text().contains("table \"numbers\": 5,000 of 5,000 entries"), "{}", run.text());
     assert!(run.text().contains("table \"words\": 500 of 500 entries"), "{}", run.text());
     place.run(["verify", "new.maple"]).fine();
     assert_eq!(place.run(["dump", "-a", "new.maple"]).fine().out, before);
@@ -100,7 +100,7 @@ fn salvage_says_which_keys_are_lost() {
 fn salvage_of_a_whole_store_is_complete_and_a_second_one_does_not_overwrite_it() {
     let place = store();
     let run = place.run(["salvage", "t.maple", "-o", "new.maple"]).fine();
-    assert!(run.text().ends_with("complete: 2 tables, 5500 entries\n"), "{}", run.text());
+    assert!(run.text().ends_with("complete: 2 tables, 5,500 entries\n"), "{}", run.text());
     place.run(["salvage", "t.maple", "-o", "new.maple"]).fails(1, &["new.maple: exists already"]);
     place.run(["salvage", "t.maple"]).fails(2, &["--output"]);
     place.run(["salvage", "t.maple", "--dry-run"]).fine();

@@ -5,6 +5,7 @@
 use super::backup::parse_bytes;
 use crate::cli::{LogArg, ReportArgs, SnapshotArg};
 use crate::failure::{Failure, Result};
+use crate::output::{counted, is_same};
 use crate::progress::Meter;
 use crate::store::{expect_absent, open_to_read};
 use mapleaf::{Backup, Error, ReadTxn, Restore, RestoreReport};
@@ -41,6 +42,10 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
+    if is_same(&args.file, &args.to) {
+        let message = "that is the store itself; give the copy another name";
+        return Err(Failure::Usage(format!("{}: {message}", args.to.display())));
+    }
     expect_absent(&args.to)?;
     let db = open_to_read(&args.file, args.log)?;
     let txn = args.snapshot.begin(&db)?;
@@ -52,7 +57,8 @@ pub fn run(args: &Args) -> Result {
         }
     };
     let (txn, len) = (txn.txn_id(), fs::metadata(&args.to).map_or(0, |file| file.len()));
-    let line = format!("{entries} entries of txn {txn}, {len} bytes");
+    let line =
+        format!("{} of txn {txn}, {}", counted(entries, "entry", "entries"), counted(len, "byte", "bytes"));
     args.report.tell(&line, &json!({ "entries": entries, "txn": txn, "file_bytes": len }))
 }
 

@@ -13,7 +13,7 @@ mod sqlite;
 use super::load::{Input, parse_page_size};
 use crate::cli::{Codecs, FormatArgs, ReportArgs, TurnArg, order};
 use crate::columns::Columns;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, tell};
 use crate::formats::{Codec, type_name};
 use crate::intake::{Counts, Intake, Into};
 use crate::progress::Meter;
@@ -160,7 +160,7 @@ struct Types {
 /// CSV and TSV.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A new table has keys of type str, and values of type str or, of several columns, a tuple of them, unless --key-type and --value-type say otherwise; a table that is there has its types. A tuple takes a column for each of its elements, a struct one for each of its fields, anything else one. Columns are taken in order, first those of the key, unless --key and --value name them.\n\nWhere a type is option(T), an empty field is None, and \"\" (two quotes in the field) an empty text.\n\nExamples:\n  mapleaf import csv users.csv app.maple -s users --key-type u64 --value-type '(str,option(u8))'\n  mapleaf import csv users.csv app.maple -s by_mail --key mail --value id --multi\n  cut -f1,3 words.txt | mapleaf import tsv --no-header - app.maple"
+    after_help = "A new table has keys of type str, and values of type str or, of several columns, a tuple of them, unless --key-type and --value-type say otherwise; a table that is there has its types. A tuple takes a column for each of its elements, a struct one for each of its fields, anything else one. Columns are taken in order, first those of the key, unless --key and --value name them.\n\nWhere a type is option(T), an empty field is None, and \"\" (two quotes in the field) an empty text.\n\nExamples:\n  mapleaf import csv users.csv app.maple -s users --key-type u64 --value-type '(str,option(u8))'\n  mapleaf import csv users.csv app.maple -s by_mail --key mail --value id --multi\n  mapleaf import csv --delimiter ';' prices.csv app.maple -s prices\n  cut -f1,3 words.txt | mapleaf import tsv --no-header - app.maple"
 )]
 struct Text {
     /// The file; - is standard input
@@ -173,12 +173,23 @@ struct Text {
     /// The first line has no names, but a record; columns are called 1, 2, …
     #[arg(long)]
     no_header: bool,
+    /// What is between the columns: a character of ASCII, or \t
+    #[arg(short = 'd', long, value_name = "CHAR", value_parser = parse_delimiter)]
+    delimiter: Option<u8>,
     /// The columns of the key, by name
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     key: Vec<String>,
     /// The columns of the value, by name; by default all others
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     value: Vec<String>,
+}
+
+fn parse_delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"\\t" => Ok(b'\t'),
+        [byte] if byte.is_ascii() && !b"\"\n\r".contains(byte) => Ok(*byte),
+        _ => Err("expected one character of ASCII, such as ';', or \\t".into()),
+    }
 }
 
 /// JSON lines.
@@ -328,8 +339,22 @@ struct Picked {
     indices: Vec<usize>,
 }
 
+impl Picked {
+    /// Their names.
+    fn of(&self, names: &[String]) -> String {
+        let names: Vec<&str> = self.indices.iter().map(|index| names[*index].as_str()).collect();
+        if names.is_empty() { "none".into() } else { names.join(", ") }
+    }
+}
+
+/// As a shell takes it.
+fn spelled(delimiter: char) -> String {
+    if delimiter == '\t' { "'\\t'".into() } else { format!("'{delimiter}'") }
+}
+
 impl Text {
-    fn run(&self, delimiter: u8) -> Result {
+    fn run(&self, usual: u8) -> Result {
+        let delimiter = self.delimiter.unwrap_or(usual);
         let input = Input::open(Some(&self.source))?;
         let meter = Meter::new("importing", "bytes", input.len);
         let read = Rc::new(Cell::new(0));
@@ -340,7 +365,9 @@ impl Text {
         let wrong = |error: csv::Error| Failure::elsewhere(&input.name, spoken(error));
         let counts = self.target.fill(|intake| {
             let names = self.names(&mut reader, &input.name)?;
+            self.judge(&names, delimiter, &input.name)?;
             let (table, key, value) = self.pick(intake, &names, &input.name)?;
+            intake.take_from(format!("key: {}; value: {}", key.of(&names), value.of(&names)));
             let mut record = csv::StringRecord::new();
             while reader.read_record(&mut record).map_err(wrong)? {
                 let line = record.position().map_or(0, csv::Position::line);
@@ -374,6 +401,31 @@ impl Text {
             true => (1..=header.len()).map(|number| number.to_string()).collect(),
             false => header.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned()).collect(),
         })
+    }
+
+    /// A line that is one column may have others in it, and names that are numbers may be a record.
+    fn judge(&self, names: &[String], delimiter: u8, input: &str) -> Result<()> {
+        if let ([only], None) = (names, self.delimiter)
+            && let Some(other) = [',', ';', '|', '\t'].into_iter().find(|other| only.contains(*other))
+        {
+            let (other, is) = (spelled(other), spelled(char::from(delimiter)));
+            return Err(Failure::elsewhere(
+                input,
+                format!(
+                    "line 1: one column, {}; if {other} is between the columns, give --delimiter {other}, and if it is one column, \
+                     --delimiter {is}",
+                    shown(only)
+                ),
+            ));
+        }
+        if let (false, Some(number)) =
+            (self.no_header, names.iter().find(|name| name.parse::<f64>().is_ok_and(f64::is_finite)))
+        {
+            tell(&format!(
+                "{input}: line 1: {number} was taken for the name of a column; if the line is a record, give --no-header"
+            ));
+        }
+        Ok(())
     }
 
     /// The table, and what of each record is the key and the value.
@@ -418,7 +470,7 @@ impl Text {
                 input,
                 format!(
                     "there are the columns {}; a key of type {} takes {}, a value of type {} takes {}: choose with --key, \
-                     --value, --key-type and --value-type",
+                     --value, --key-type and --value-type; --delimiter and --no-header say how the file is read",
                     names.join(", "),
                     table.key_type,
                     key.count(),

@@ -3,9 +3,10 @@
 use crate::cli::JsonArg;
 use crate::failure::{Failure, Outcome, Result, tell};
 use crate::formats::{Codec, Format};
-use crate::output::{Output, print, print_json};
+use crate::output::{Output, counted, plural, print, print_json};
 use crate::progress::Meter;
 use crate::store::{expect_absent, shown, unopened};
+use indicatif::HumanCount;
 use mapleaf::{Error, LostRange, LostValue, Salvage, SalvageReport, SalvagedTable};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -72,6 +73,8 @@ impl Args {
                 let detail = detail.strip_prefix(&format!("{}: ", self.file.display())).unwrap_or(&detail);
                 Failure::problem(format!("not a mapleaf store: {detail}"))
             }
+            // Here is where one would be sent.
+            Error::Corrupt { page, detail } => Failure::problem(format!("page {page}: {detail}")),
             other => unopened(&self.file, other),
         }
     }
@@ -124,31 +127,73 @@ pub fn print_text(output: &mut Output, report: &SalvageReport) -> Result<()> {
         print_table(output, table)?;
     }
     match report.checkpoint {
-        Some(txn) => writeln!(output, "from checkpoint {txn} and {} txns of the log", report.log_txns)?,
+        Some(txn) => {
+            let txns = counted(report.log_txns, "txn", "txns");
+            writeln!(output, "from checkpoint {txn} and {txns} of the log")?
+        }
         None => writeln!(output, "from the pages alone: which checkpoint was the last is not known")?,
     }
-    let judgement = if report.is_complete() { "complete" } else { "not complete, or in doubt" };
+    Ok(writeln!(output, "{}", judgement(report))?)
+}
+
+/// What was rescued of what there was, and whether it is right.
+fn judgement(report: &SalvageReport) -> String {
     let entries: u64 = report.tables.iter().map(|table| table.entries).sum();
-    Ok(writeln!(output, "{judgement}: {} tables, {entries} entries", report.tables.len())?)
+    let tables = counted(report.tables.len() as u64, "table", "tables");
+    if report.is_complete() {
+        return format!("complete: {tables}, {}", counted(entries, "entry", "entries"));
+    }
+    let expected: Option<u64> = report.tables.iter().map(|table| table.expected).sum();
+    let mut judgement = match expected.filter(|expected| *expected >= entries) {
+        Some(expected) => {
+            format!("rescued {} of {}", HumanCount(entries), counted(expected, "entry", "entries"))
+        }
+        None => format!("rescued {}", counted(entries, "entry", "entries")),
+    };
+    let is_torn = |table: &&SalvagedTable| !table.lost.is_empty() || !table.lost_values.is_empty();
+    let torn = report.tables.iter().filter(is_torn).count() as u64;
+    if torn > 0 {
+        judgement += &format!("; {torn} of {tables} {} not whole", plural(torn, "is", "are"));
+    }
+    let older: u64 = report.tables.iter().map(|table| table.older).sum();
+    if older > 0 {
+        let are = plural(older, "is from an older version", "are from older versions");
+        judgement += &format!("; {} {are} and may have been changed or deleted since", HumanCount(older));
+    }
+    let unlisted = report.tables.iter().filter(|table| !table.is_listed).count() as u64;
+    if unlisted > 0 {
+        let have = plural(unlisted, "table has lost its name", "tables have lost their names");
+        judgement += &format!("; {unlisted} {have}");
+    }
+    if report.checkpoint.is_none() || !report.notes.is_empty() {
+        judgement += "; whether that is the last that was committed is not certain";
+    }
+    judgement
 }
 
 fn print_table(output: &mut Output, table: &SalvagedTable) -> Result<()> {
     let codec = codec_of(table);
-    let expected = table.expected.map(|expected| format!(" of {expected}")).unwrap_or_default();
+    let entries = match table.expected {
+        Some(expected) => {
+            format!("{} of {}", HumanCount(table.entries), counted(expected, "entry", "entries"))
+        }
+        None => counted(table.entries, "entry", "entries"),
+    };
     let listed = if table.is_listed { "" } else { ", whose name and types are lost" };
     let older = match table.older {
         0 => String::new(),
         older => format!(", {older} of them from older versions"),
     };
-    writeln!(output, "table {}{listed}: {}{expected} entries{older}", shown(&table.name), table.entries)?;
+    writeln!(output, "table {}{listed}: {entries}{older}", shown(&table.name))?;
     for lost in &table.lost {
         let keys = codec.range(&lost.behind.from, lost.behind.to.as_deref());
         let LostRange { page, detail, found, older, .. } = lost;
         let found = format!("{found} found elsewhere, {older} in older versions");
-        writeln!(output, "  {keys}: {} entries behind page {page} ({detail}); {found}", lost.behind.entries)?;
+        let entries = counted(lost.behind.entries, "entry", "entries");
+        writeln!(output, "  {keys}: {entries} behind page {page} ({detail}); {found}")?;
     }
     for lost in &table.lost_values {
-        writeln!(output, "  the value of {}: {}", codec.bound(&lost.key), lost.detail)?;
+        writeln!(output, "  the value of {}: {}", codec.quoted(&lost.key), lost.detail)?;
     }
     Ok(())
 }

@@ -3,11 +3,10 @@
 use super::{readers, snapshot, tables};
 use crate::cli::{JsonArg, LogArg, TableArg};
 use crate::failure::Result;
-use crate::output::{Output, print, print_json};
+use crate::output::{Output, counted, plural, print, print_json};
 use crate::prometheus::{self, Told};
 use crate::space_map::bytes;
 use crate::store::{choose, open_to_read, shown};
-use crate::tree_sketch::{counted, plural};
 use indicatif::HumanCount;
 use mapleaf::{FileUsage, LevelStats, Reader, Stats, StoredSnapshot, TableInfo, TableStats};
 use serde::Serialize;

@@ -2,9 +2,8 @@
 
 use crate::cli::{JsonArg, LogArg, SnapshotArg};
 use crate::failure::Result;
-use crate::output::{Output, print, print_document};
+use crate::output::{Output, plural, print, print_document};
 use crate::store::{open_to_read, shown};
-use crate::tree_sketch::plural;
 use indicatif::HumanCount;
 use mapleaf::TableInfo;
 use serde::Serialize;

@@ -3,7 +3,7 @@
 use crate::cli::{JsonArg, LogArg};
 use crate::failure::{Failure, Outcome, Result, tell};
 use crate::formats::{Codec, Format};
-use crate::output::{print, print_json};
+use crate::output::{counted, print, print_json};
 use crate::progress::Meter;
 use crate::store::{open_to_judge, shown};
 use mapleaf::{Database, Problem, Salvage, VerifyReport};
@@ -30,7 +30,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result {
     let db = match open_to_judge(&args.file, args.log) {
         Err(Failure::Problem { message, .. }) if args.file.is_file() => {
-            return report_unopened(args, &message);
+            let advice = "; run \"mapleaf verify\" on a copy of the file";
+            return report_unopened(args, message.strip_suffix(advice).unwrap_or(&message));
         }
         opened => opened?,
     };
@@ -56,10 +57,7 @@ pub fn run(args: &Args) -> Result {
     tell(&format!(
         "{}: {} found; keep a copy of the file as it is, rescue what is whole with \"mapleaf salvage\", or restore a backup",
         args.file.display(),
-        match report.problems.len() as u64 + report.omitted {
-            1 => "1 problem".to_owned(),
-            count => format!("{count} problems"),
-        },
+        counted(report.problems.len() as u64 + report.omitted, "problem", "problems"),
     ));
     Ok(Outcome::Problem)
 }
@@ -121,7 +119,7 @@ fn print_text(report: &VerifyReport, codecs: &BTreeMap<String, Codec>) -> Result
             let table = problem.table.as_ref().map(|table| format!("table {}: ", shown(table)));
             let behind = problem.behind.as_ref().map(|behind| {
                 let keys = codec_of(problem, codecs).range(&behind.from, behind.to.as_deref());
-                format!(" ({} entries behind it: {keys})", behind.entries)
+                format!(" ({} behind it: {keys})", counted(behind.entries, "entry", "entries"))
             });
             let [page, table, behind] = [page, table, behind].map(Option::unwrap_or_default);
             writeln!(output, "{page}{table}{}{behind}", problem.detail)?;
@@ -129,11 +127,10 @@ fn print_text(report: &VerifyReport, codecs: &BTreeMap<String, Codec>) -> Result
         if report.omitted > 0 {
             writeln!(output, "and {} more", report.omitted)?;
         }
-        let VerifyReport { txn, page_count, tables, entries, .. } = report;
+        let pages = counted(report.page_count, "page", "pages");
+        let tables = counted(report.tables, "table", "tables");
+        let entries = counted(report.entries, "entry", "entries");
         let judgement = if report.is_clean() { "clean" } else { "damaged" };
-        Ok(writeln!(
-            output,
-            "{judgement}: txn {txn}, {page_count} pages, {tables} tables, {entries} entries"
-        )?)
+        Ok(writeln!(output, "{judgement}: txn {}, {pages}, {tables}, {entries}", report.txn)?)
     })
 }

@@ -3,10 +3,11 @@
 use super::{Explorer, Place, ROW, Value, What, between};
 use crate::cli::Codecs;
 use crate::drawing::Color as Rgb;
+use crate::output::counted;
 use crate::space_map::{SpaceMap, bytes, nearest, shorten};
 use crate::store::shown;
 use crate::terminal::Colors;
-use crate::tree_sketch::{counted, fill_color, range};
+use crate::tree_sketch::{fill_color, range};
 use indicatif::HumanCount;
 use mapleaf::{PageRef, Reader, TreeItems, TreeValue};
 use ratatui::Frame;

@@ -5,7 +5,7 @@
 //! values is an enum of them. Nothing is rounded, and nothing left out but indexes, views and triggers.
 
 use super::Foreign;
-use crate::failure::Result;
+use crate::failure::{Result, tell};
 use crate::intake::Intake;
 use crate::progress::Meter;
 use crate::store::shown;
@@ -37,6 +37,7 @@ pub fn run(args: &Foreign) -> Result {
     db.execute_batch("BEGIN").map_err(wrong)?;
     let names = tables(&db).map_err(wrong)?;
     args.expect(names.iter().map(String::as_str))?;
+    left_out(args, &db).map_err(wrong)?;
     let counts = args.target.fill(|intake| {
         names.iter().filter(|name| args.wants(name)).try_for_each(|name| put(args, &db, name, intake))
     });
@@ -66,6 +67,32 @@ fn tables(db: &Connection) -> rusqlite::Result<Vec<String>> {
     let select = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\\_%' \
                   ESCAPE '\\' ORDER BY name";
     db.prepare(select)?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Tells what has no counterpart here: a line for each thing.
+fn left_out(args: &Foreign, db: &Connection) -> rusqlite::Result<()> {
+    let select = "SELECT type, name, tbl_name FROM sqlite_schema WHERE type IN ('view', 'index', 'trigger') AND sql IS NOT NULL \
+                  UNION ALL SELECT 'generated column', c.name, t.name FROM pragma_table_list AS t, pragma_table_xinfo(t.name) AS c \
+                  WHERE t.schema = 'main' AND t.type = 'table' AND c.hidden IN (2, 3) ORDER BY 1 DESC, 3, 2";
+    let mut statement = db.prepare(select)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (kind, name, table): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let of = format!(" of table {}", shown(&table));
+        let what = match kind.as_str() {
+            "view" if args.wants(&name) => format!("view {} is left out", shown(&name)),
+            "index" | "trigger" if args.wants(&table) => format!("{kind} {}{of} is left out", shown(&name)),
+            "generated column" if args.wants(&table) => {
+                format!(
+                    "generated column {}{of} is taken as it is now: nothing computes it any more",
+                    shown(&name)
+                )
+            }
+            _ => continue,
+        };
+        tell(&format!("{}: {what}", args.source.display()));
+    }
+    Ok(())
 }
 
 fn quoted(name: &str) -> String {
