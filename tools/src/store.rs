@@ -4,7 +4,7 @@ use crate::cli::{Cli, LogArg};
 use crate::dump_text::escaped;
 use crate::failure::{Failure, Result, tell};
 use crate::formats::is_harmless;
-use crate::output::counted;
+use crate::output::{counted, is_same};
 use clap::CommandFactory;
 use mapleaf::{Database, Error, MultiView, Options, ReadTxn, TableInfo, TableView, WriteTxn};
 use std::fs::{self, File};
@@ -116,9 +116,13 @@ fn beginning(path: &Path) -> Option<String> {
     }
 }
 
-/// Fails where something is that is to be made. What is made looks once more, when it gets its name.
-pub fn expect_absent(path: &Path) -> Result<()> {
+/// Fails where something is that is to be made of `source`. What is made looks once more, when it gets its name.
+pub fn expect_absent(path: &Path, source: &Path) -> Result<()> {
     match fs::symlink_metadata(path) {
+        Ok(_) if is_same(path, source) => Err(Failure::elsewhere(
+            path.display().to_string(),
+            "that is the file that is to be read; choose another name",
+        )),
         Ok(_) => Err(Failure::elsewhere(
             path.display().to_string(),
             "exists already; remove it, or choose another name",

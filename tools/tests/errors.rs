@@ -216,7 +216,11 @@ fn what_is_there_is_not_lost() {
         &["restore", "in.backup", "-o", "@"],
     ] {
         for name in ["there.svg", "directory", "s.maple"] {
-            let said = format!("mapleaf: {name}: exists already; remove it, or choose another name\n");
+            let said = match (args[0], name) {
+                ("copy" | "salvage", "s.maple") => "that is the file that is to be read; choose another name",
+                _ => "exists already; remove it, or choose another name",
+            };
+            let said = format!("mapleaf: {name}: {said}\n");
             assert_eq!(place.run(on(args, name)).fails(1, &[]).err, said, "{args:?}");
         }
         place.run(on(args, "no/where")).fails(1, &["no/where", "No such file or directory"]);

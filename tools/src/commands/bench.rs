@@ -3,7 +3,7 @@
 //! Keys are 16 bytes, random ones made of a fixed series, so that each run does the same work. Each row is timed as a whole.
 
 use crate::cli::JsonArg;
-use crate::failure::{Failure, Result, tell};
+use crate::failure::{Failure, Outcome, Result, tell};
 use crate::output::{print, print_json};
 use crate::progress::Meter;
 use mapleaf::{Database, Durability, Error, Options, Table};
@@ -62,11 +62,6 @@ impl Row {
 pub fn run(args: &Args) -> Result {
     let options = args.page_size.into_iter().fold(Options::new(), Options::page_size);
     let db = options.temporary_in(&args.directory).map_err(|error| args.explained(error))?;
-    if cfg!(debug_assertions) {
-        tell(
-            "this mapleaf was built without optimisation, and is many times slower than one built with --release",
-        );
-    }
     let rows = args.rows(&db).map_err(|error| args.explained(error))?;
     if args.json.json {
         return print_json(&rows);
@@ -84,7 +79,13 @@ pub fn run(args: &Args) -> Result {
                 "{work:28}  {count:>12}  {seconds:>10.3}  {per_second:>12.0}  {nanoseconds_each:>10.0}"
             )?)
         })
-    })
+    })?;
+    if cfg!(debug_assertions) {
+        tell(
+            "this mapleaf was built without optimisation, and is many times slower than one built with --release",
+        );
+    }
+    Ok(Outcome::Fine)
 }
 
 type Work<'w> = (&'static str, u64, Box<dyn Fn(&Database) -> mapleaf::Result<()> + 'w>);

@@ -5,7 +5,7 @@
 use super::backup::parse_bytes;
 use crate::cli::{LogArg, ReportArgs, SnapshotArg};
 use crate::failure::{Failure, Result};
-use crate::output::{counted, is_same};
+use crate::output::counted;
 use crate::progress::Meter;
 use crate::store::{expect_absent, open_to_read};
 use mapleaf::{Backup, Error, ReadTxn, Restore, RestoreReport};
@@ -42,11 +42,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    if is_same(&args.file, &args.to) {
-        let message = "that is the store itself; give the copy another name";
-        return Err(Failure::Usage(format!("{}: {message}", args.to.display())));
-    }
-    expect_absent(&args.to)?;
+    expect_absent(&args.to, &args.file)?;
     let db = open_to_read(&args.file, args.log)?;
     let txn = args.snapshot.begin(&db)?;
     let entries = match args.compact {

@@ -44,7 +44,9 @@ impl Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    args.output.as_deref().map_or(Ok(()), expect_absent)?;
+    if let Some(output) = &args.output {
+        args.backups.iter().try_for_each(|backup| expect_absent(output, backup))?;
+    }
     args.backups.iter().filter(|path| !is_stdin(path)).try_for_each(|path| expect_file(path))?;
     let restore = match args.backups.iter().filter(|path| is_stdin(path)).count() {
         0 => Restore::of(&args.backups)?,

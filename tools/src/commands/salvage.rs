@@ -35,7 +35,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    args.output.as_deref().map_or(Ok(()), expect_absent)?;
+    args.output.as_deref().map_or(Ok(()), |output| expect_absent(output, &args.file))?;
     let salvage =
         Salvage::of(&args.file).map_err(|error| args.explained(error))?.older_versions(!args.no_older);
     let report = {
