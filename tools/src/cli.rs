@@ -2,14 +2,15 @@
 
 use crate::commands::{
     backup, bench, checkpoint, compact, completions, copy, del, diff, dump, explore, export, get, import,
-    load, man, map, page, plot, put, readers, restore, salvage, scan, shell, snapshot, stat, tables, tree,
-    trim, verify, watch,
+    load, man, map, page, plot, put, readers, restore, salvage, scan, shell, snapshot, stat, table, tables,
+    tree, trim, verify, watch,
 };
 use crate::failure::{Failure, Outcome, Result};
-use crate::formats::{Codec, Format};
+use crate::formats::{Codec, Format, type_name};
 use crate::output::{print_json, print_line};
+use crate::store::shown;
 use clap::{Args, Parser, Subcommand};
-use mapleaf::{Database, ReadTxn, TableInfo, WriteTxn};
+use mapleaf::{Database, ReadTxn, Schema, TableInfo, WriteTxn};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -81,6 +82,8 @@ pub enum Command {
     Watch(watch::Args),
     /// List the tables
     Tables(tables::Args),
+    /// Make, drop and rename tables
+    Table(table::Args),
     /// List who holds snapshots, and what that costs
     Readers(readers::Args),
     /// List, make and drop snapshots with names
@@ -129,6 +132,7 @@ impl Command {
             Command::Diff(args) => diff::run(args),
             Command::Watch(args) => watch::run(args),
             Command::Tables(args) => tables::run(args),
+            Command::Table(args) => table::run(args),
             Command::Readers(args) => readers::run(args),
             Command::Snapshot(args) => snapshot::run(args),
             Command::Page(args) => page::run(args),
@@ -166,6 +170,7 @@ impl Command {
             Command::Diff(args) => &args.file,
             Command::Watch(args) => &args.file,
             Command::Tables(args) => &args.file,
+            Command::Table(args) => args.file(),
             Command::Readers(args) => &args.file,
             Command::Snapshot(args) => args.file(),
             Command::Page(args) => &args.file,
@@ -214,6 +219,45 @@ impl TableArg {
     }
 }
 
+/// `--key-type`, `--value-type` and `--multi`: what a new table is made of.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// The type of the keys of a new table, such as u64, str, '(str,u64)'; by default bytes
+    #[arg(long, value_name = "TYPE")]
+    key_type: Option<String>,
+    /// The type of the values of a new table; unit where it has keys only
+    #[arg(long, value_name = "TYPE")]
+    value_type: Option<String>,
+    /// Make a new table a multimap: a key has each of its values
+    #[arg(long)]
+    multi: bool,
+}
+
+impl SchemaArgs {
+    /// That of a new table.
+    pub fn schema(&self) -> Result<Schema> {
+        let name = |asked: &Option<String>| asked.clone().unwrap_or_else(|| "bytes".into());
+        import::schema_of(&name(&self.key_type), &name(&self.value_type), self.multi)
+    }
+
+    /// Fails where a table that is there is not what is asked for.
+    pub fn expect(&self, TableInfo { name, schema, .. }: &TableInfo) -> Result<()> {
+        let differs = |asked: &Option<String>, stored: &str| {
+            asked.as_ref().is_some_and(|asked| type_name(asked) != stored)
+        };
+        if !differs(&self.key_type, &schema.key_type)
+            && !differs(&self.value_type, &schema.value_type)
+            && (schema.multi || !self.multi)
+        {
+            return Ok(());
+        }
+        Err(Failure::problem(format!(
+            "table {} is stored as {schema}; leave out --key-type, --value-type and --multi, or take another table",
+            shown(name)
+        )))
+    }
+}
+
 /// `--ignore-log`.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct LogArg {
@@ -257,6 +301,11 @@ impl TurnArg {
     /// Whether it ends.
     pub fn is_limited(self) -> bool {
         self.wait.is_some()
+    }
+
+    /// This one, where it is limited; else the other.
+    pub fn or(self, other: TurnArg) -> TurnArg {
+        if self.is_limited() { self } else { other }
     }
 
     /// The turn to write.

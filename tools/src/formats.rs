@@ -106,6 +106,11 @@ impl Codec {
         }
     }
 
+    /// Whether there is nothing to show.
+    pub fn is_unit(&self) -> bool {
+        matches!(self, Codec::Typed(Type::Unit, _))
+    }
+
     /// The bytes that a typed text stands for.
     ///
     /// # Errors

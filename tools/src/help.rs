@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 /// What commands are for, and which.
 const GROUPS: [(&str, &[&str]); 8] = [
-    ("Read and change", &["get", "put", "del", "scan", "tables", "shell"]),
+    ("Read and change", &["get", "put", "del", "scan", "tables", "table", "shell"]),
     ("Look inside", &["stat", "readers", "map", "tree", "page", "explore"]),
     ("Check and rescue", &["verify", "salvage", "checkpoint"]),
     ("Earlier states, copies", &["snapshot", "diff", "watch", "backup", "restore", "copy"]),

@@ -6,7 +6,7 @@ use crate::failure::{Failure, Result, tell};
 use crate::formats::is_harmless;
 use crate::output::{counted, is_same};
 use clap::CommandFactory;
-use mapleaf::{Database, Error, MultiView, Options, ReadTxn, TableInfo, TableView, WriteTxn};
+use mapleaf::{Database, Error, MultiView, Options, ReadTxn, SnapshotInfo, TableInfo, TableView, WriteTxn};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
@@ -181,6 +181,14 @@ impl<'t> State<'t> {
         match self {
             State::Read(txn) => txn.tables(),
             State::Write(txn) => txn.tables(),
+        }
+    }
+
+    /// The stored snapshots.
+    pub fn snapshots(self) -> mapleaf::Result<Vec<SnapshotInfo>> {
+        match self {
+            State::Read(txn) => txn.snapshots(),
+            State::Write(txn) => txn.snapshots(),
         }
     }
 

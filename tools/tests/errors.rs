@@ -55,6 +55,9 @@ const WRITING: &[&[&str]] = &[
     &["compact", "@"],
     &["trim", "@"],
     &["checkpoint", "@"],
+    &["table", "create", "@", "new"],
+    &["table", "rename", "@", "entries", "renamed"],
+    &["table", "drop", "@", "entries"],
     &["shell", "@"],
 ];
 
@@ -467,8 +470,16 @@ fn answers_of_the_shell_and_streams_of_backups_that_nobody_takes() {
 /// What was done is undone where the next one needs it.
 fn again(place: &Place, args: &[&str]) {
     tidy(place);
-    if args[0] == "del" {
-        place.run(["put", "s.maple", "7", "seven"]).fine();
+    match args[..args.len().min(2)] {
+        ["del", _] => _ = place.run(["put", "s.maple", "7", "seven"]).fine(),
+        ["table", "create"] => _ = place.run(["table", "drop", "s.maple", "new"]).fine(),
+        ["table", "rename"] => _ = place.run(["table", "rename", "s.maple", "renamed", "entries"]).fine(),
+        ["table", "drop"] => {
+            place
+                .run(["table", "create", "s.maple", "entries", "--key-type", "u64", "--value-type", "str"])
+                .fine();
+        }
+        _ => {}
     }
 }
 
@@ -545,6 +556,8 @@ const SMALL: &[&[&str]] = &[
     &["compact", "s.maple"],
     &["trim", "s.maple"],
     &["checkpoint", "s.maple"],
+    &["table", "create", "s.maple", "new"],
+    &["table", "drop", "s.maple", "entries"],
 ];
 
 /// A larger store, and more to put into it.

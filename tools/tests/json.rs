@@ -51,7 +51,7 @@ const PRINTED: &[(&[&str], &str)] = &[
     (&["import", "sqlite", "in.sqlite", "s.maple", "--json"], "loaded skipped tables"),
     (&["get", "s.maple", "-s", "users", "7", "--json"], "key table value value_len"),
     (&["put", "s.maple", "-s", "users", "12", "[\"Tom\",null]", "--json"], "existed table"),
-    (&["del", "s.maple", "-s", "users", "12", "--json"], "deleted table"),
+    (&["del", "s.maple", "-s", "users", "12", "--json"], "deleted table values"),
     (&["scan", "s.maple", "-s", "users", "--json"], "+ key value"),
     (&["scan", "-a", "s.maple", "--json"], "+ key table value"),
     (&["scan", "s.maple", "-s", "users", "--count", "--json"], "+ count"),
@@ -64,6 +64,9 @@ const PRINTED: &[(&[&str], &str)] = &[
         &["tables", "s.maple", "--json"],
         "[] entries id key_type key_width levels multimap name overflow_pages set_trees value_align value_type value_width",
     ),
+    (&["table", "create", "s.maple", "new", "--json"], "created table txn"),
+    (&["table", "rename", "s.maple", "new", "old", "--json"], "renamed table txn"),
+    (&["table", "drop", "s.maple", "old", "--json"], "dropped entries table txn"),
     (&["readers", "s.maple", "--json"], "[]"),
     (&["readers", "--reap", "s.maple", "--json"], "freed"),
     (

@@ -2,7 +2,7 @@
 
 use crate::cli::{FormatArgs, JsonArg, TableArg, TurnArg};
 use crate::failure::{Failure, Result};
-use crate::output::{Output, print, print_document};
+use crate::output::{Output, counted, print, print_document};
 use crate::store::{choose, open_to_write, shown};
 use mapleaf::WriteTxn;
 use serde_json::json;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// The arguments of del.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code 1 when the key, or the value, is not there. Of a multimap all values of the key are removed where none is named.\n\nExamples:\n  mapleaf del app.maple greeting\n  mapleaf del app.maple -s tags rust 7\n  mapleaf del app.maple -s users --key-format u64 7"
+    after_help = "Exit code 1 when the key, or the value, is not there. Of a multimap all values of the key are removed where none is named; how many is printed.\n\nExamples:\n  mapleaf del app.maple greeting\n  mapleaf del app.maple -s tags rust 7\n  mapleaf del app.maple -s users --key-format u64 7"
 )]
 pub struct Args {
     /// The store
@@ -45,30 +45,37 @@ pub struct What {
 pub fn run(args: &Args) -> Result {
     let db = open_to_write(&args.file, false, None)?;
     let mut txn = args.turn.begin(&db)?;
-    let table = args.what.delete(&mut txn, None)?;
+    let deleted = args.what.delete(&mut txn, None)?;
     txn.commit()?;
-    print(|output| args.what.print(&table, output))
+    print(|output| args.what.print(&deleted, output))
+}
+
+/// What was done: in which table, and how many values went.
+pub struct Deleted {
+    table: String,
+    is_multi: bool,
+    values: u64,
 }
 
 impl What {
-    /// Deletes it and returns the table, which is `usual` where none is asked for.
-    pub fn delete(&self, txn: &mut WriteTxn, usual: Option<&str>) -> Result<String> {
+    /// Deletes it; `usual` is the table where none is asked for.
+    pub fn delete(&self, txn: &mut WriteTxn, usual: Option<&str>) -> Result<Deleted> {
         let tables = txn.tables()?;
         let table = choose(&tables, self.table.asked().or(usual))?;
         let codecs = self.formats.codecs(Some(table));
         let key = codecs.parse_key(&self.key)?;
-        let is_deleted = match &self.value {
+        let values = match &self.value {
             Some(_) if !table.schema.multi => {
                 let table = shown(&table.name);
                 return Err(Failure::Usage(format!(
                     "table {table} has one value for a key; leave out the value"
                 )));
             }
-            Some(value) => txn.raw_delete_value(&table.name, &key, &codecs.parse_value(value)?)?,
-            None if table.schema.multi => txn.raw_delete_values(&table.name, &key)? > 0,
-            None => txn.raw_delete(&table.name, &key)?,
+            Some(value) => u64::from(txn.raw_delete_value(&table.name, &key, &codecs.parse_value(value)?)?),
+            None if table.schema.multi => txn.raw_delete_values(&table.name, &key)?,
+            None => u64::from(txn.raw_delete(&table.name, &key)?),
         };
-        if !is_deleted {
+        if values == 0 {
             let (table, what) =
                 (shown(&table.name), if self.value.is_some() { "such value at" } else { "key" });
             return Err(Failure::problem(format!(
@@ -76,14 +83,17 @@ impl What {
                 self.key
             )));
         }
-        Ok(table.name.clone())
+        Ok(Deleted { table: table.name.clone(), is_multi: table.schema.multi, values })
     }
 
     /// Tells it.
-    pub fn print(&self, table: &str, output: &mut Output) -> Result<()> {
-        match self.json.json {
-            true => print_document(&json!({ "table": table, "deleted": true }), output),
-            false => Ok(writeln!(output, "deleted")?),
+    pub fn print(&self, Deleted { table, is_multi, values }: &Deleted, output: &mut Output) -> Result<()> {
+        match (self.json.json, is_multi) {
+            (true, _) => {
+                print_document(&json!({ "table": table, "deleted": true, "values": values }), output)
+            }
+            (false, true) => Ok(writeln!(output, "deleted {}", counted(*values, "value", "values"))?),
+            (false, false) => Ok(writeln!(output, "deleted")?),
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod scan;
 pub mod shell;
 pub mod snapshot;
 pub mod stat;
+pub mod table;
 pub mod tables;
 pub mod tree;
 pub mod trim;

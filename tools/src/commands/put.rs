@@ -1,10 +1,10 @@
 //! `mapleaf put`: a value at a key, in a txn of its own.
 
-use crate::cli::{FormatArgs, JsonArg, TableArg, TurnArg};
+use crate::cli::{FormatArgs, JsonArg, SchemaArgs, TableArg, TurnArg};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, print, print_document};
 use crate::store::{MAIN, choose_if_any, open_to_write, remove_new, shown};
-use mapleaf::{Database, Schema, TableInfo, WriteTxn};
+use mapleaf::{Database, Schema, WriteTxn};
 use serde_json::json;
 use std::ffi::OsString;
 use std::fs;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// The arguments of put.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Prints whether the key was there: \"inserted\" or \"replaced\".\n\nExamples:\n  mapleaf put --create app.maple greeting hello\n  mapleaf put app.maple -s images cat --value-file cat.png\n  date | mapleaf put app.maple now -\n  mapleaf put app.maple --key-format u64 7 seven"
+    after_help = "Prints whether the key was there: \"inserted\" or \"replaced\"; of a multimap, whether the value was: \"inserted\" or \"there already\".\n\nExamples:\n  mapleaf put --create app.maple greeting hello\n  mapleaf put app.maple -s images cat --value-file cat.png\n  date | mapleaf put app.maple now -\n  mapleaf put --create app.maple -s users --key-type u64 --value-type '(str,option(u8))' 7 '[\"Ann\",30]'\n  mapleaf put --create app.maple -s tags --key-type str --value-type u64 --multi rust 7\n  mapleaf put --create app.maple -s seen --value-type unit 192.0.2.1        keys only"
 )]
 pub struct Args {
     /// The store
@@ -34,12 +34,8 @@ pub struct What {
     /// The key
     #[arg(allow_negative_numbers = true)]
     key: OsString,
-    /// The value; - takes the bytes of standard input
-    #[arg(
-        allow_negative_numbers = true,
-        required_unless_present = "value_file",
-        conflicts_with = "value_file"
-    )]
+    /// The value, which keys alone (values of type unit) do without; - takes the bytes of standard input
+    #[arg(allow_negative_numbers = true, conflicts_with = "value_file")]
     value: Option<OsString>,
     /// Take the bytes of this file as the value, whatever the format; - is standard input
     #[arg(long, value_name = "PATH")]
@@ -49,6 +45,8 @@ pub struct What {
     create: bool,
     #[command(flatten)]
     table: TableArg,
+    #[command(flatten)]
+    schema: SchemaArgs,
     #[command(flatten)]
     formats: FormatArgs,
     #[command(flatten)]
@@ -76,9 +74,10 @@ fn put(db: &Database, args: &Args, from_file: Option<&[u8]>) -> Result<Put> {
     Ok(put)
 }
 
-/// What was done: in which table, and whether the key was there.
+/// What was done: in which table, and whether the key was there, or the value of a multimap.
 pub struct Put {
     table: String,
+    is_multi: bool,
     existed: bool,
 }
 
@@ -89,26 +88,33 @@ impl What {
         let asked = self.table.asked().or(usual);
         let table = choose_if_any(&tables, asked)?;
         let name = table.map_or(asked.unwrap_or(MAIN), |table| &table.name);
-        let (key, value) = self.parse(table, from_file)?;
+        let schema = match table {
+            Some(table) => self.schema.expect(table).map(|()| table.schema.clone())?,
+            None if self.create => self.schema.schema()?,
+            None => return Err(Failure::problem(format!("no table {}; --create makes it", shown(name)))),
+        };
+        let (key, value) = self.parse(&schema, name, from_file)?;
         if table.is_none() {
-            if !self.create {
-                return Err(Failure::problem(format!("no table {}; --create makes it", shown(name))));
-            }
-            txn.create_table(name, &Schema::bytes())?;
+            txn.create_table(name, &schema)?;
         }
-        let existed = match table.is_some_and(|table| table.schema.multi) {
+        let existed = match schema.multi {
             true => !txn.raw_put_value(name, &key, &value)?,
             false => txn.raw_put(name, &key, &value)?,
         };
-        Ok(Put { table: name.to_owned(), existed })
+        Ok(Put { table: name.to_owned(), is_multi: schema.multi, existed })
     }
 
     /// Tells it.
-    pub fn print(&self, Put { table, existed }: &Put, output: &mut Output) -> Result<()> {
-        match self.json.json {
-            true => print_document(&json!({ "table": table, "existed": existed }), output),
-            false => Ok(writeln!(output, "{}", if *existed { "replaced" } else { "inserted" })?),
+    pub fn print(&self, Put { table, is_multi, existed }: &Put, output: &mut Output) -> Result<()> {
+        if self.json.json {
+            return print_document(&json!({ "table": table, "existed": existed }), output);
         }
+        let told = match (existed, is_multi) {
+            (false, _) => "inserted",
+            (true, false) => "replaced",
+            (true, true) => "there already",
+        };
+        Ok(writeln!(output, "{told}")?)
     }
 
     /// Whether the value is standard input.
@@ -136,13 +142,19 @@ impl What {
         })
     }
 
-    fn parse(&self, table: Option<&TableInfo>, from_file: Option<&[u8]>) -> Result<(Vec<u8>, Vec<u8>)> {
-        let codecs = self.formats.codecs(table);
+    fn parse(&self, schema: &Schema, table: &str, from_file: Option<&[u8]>) -> Result<(Vec<u8>, Vec<u8>)> {
+        let codecs = self.formats.codecs_of(&schema.key_type, &schema.value_type);
         let key = codecs.parse_key(&self.key)?;
         let value = match (from_file, &self.value) {
             (Some(bytes), _) => bytes.to_vec(),
             (None, Some(typed)) => codecs.parse_value(typed)?,
-            (None, None) => return Err(Failure::Usage("a value is missing".into())),
+            (None, None) if schema.value_type == "unit" => Vec::new(),
+            (None, None) => {
+                let (table, of) = (shown(table), &schema.value_type);
+                return Err(Failure::Usage(format!(
+                    "the value is missing: table {table} has values of {of}"
+                )));
+            }
         };
         Ok((key, value))
     }

@@ -1,14 +1,14 @@
 //! `mapleaf snapshot`: states of the store that have a name and stay until they are dropped.
 
 use crate::cli::{JsonArg, LogArg, TurnArg};
-use crate::failure::{Outcome, Result};
-use crate::output::{Output, print, print_json, print_line};
+use crate::failure::Result;
+use crate::output::{Output, print, print_document};
 use crate::store::{open_to_read, open_to_write, shown};
-use mapleaf::{Error, StoredSnapshot, WriteTxn};
+use mapleaf::{Error, SnapshotInfo, StoredSnapshot, WriteTxn};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// The arguments of snapshot.
@@ -74,70 +74,100 @@ pub struct Document<'s> {
     created: u64,
     tables: u64,
     user_version: u64,
-    pages_retained: u64,
-    pages_alone: u64,
+    /// Unknown in a txn that is under way.
+    pages_retained: Option<u64>,
+    pages_alone: Option<u64>,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Result {
-    match &args.action {
-        Action::List { file, log, json } => {
-            let snapshots = open_to_read(file, *log)?.snapshots()?;
-            match json.json {
-                true => print_json(&snapshots.iter().map(document).collect::<Vec<_>>()),
-                false if snapshots.is_empty() => print_line("no snapshots"),
-                false => print(|output| print_table(&snapshots, output)),
-            }
-        }
-        Action::Create { file, name, turn, json } => {
-            let txn = change(file, *turn, |txn| Ok(txn.create_snapshot(name)?))?;
-            told(json, &json!({ "snapshot": name, "created": true, "txn": txn }))
-        }
-        Action::Drop { file, name, turn, json } => {
-            let txn = change(file, *turn, |txn| {
-                if txn.drop_snapshot(name)? {
-                    return Ok(());
-                }
-                let known = txn.snapshots()?.into_iter().map(|snapshot| snapshot.name).collect();
-                Err(Error::SnapshotNotFound { name: name.clone(), known }.into())
-            })?;
-            told(json, &json!({ "snapshot": name, "dropped": true, "txn": txn }))
-        }
+    if let Action::List { file, log, .. } = &args.action {
+        let snapshots = open_to_read(file, *log)?.snapshots()?;
+        return print(|output| args.print_list(&snapshots.iter().map(document).collect::<Vec<_>>(), output));
     }
-}
-
-/// Changes the store in a txn of its own, and returns which.
-fn change(file: &Path, turn: TurnArg, change: impl FnOnce(&mut WriteTxn) -> Result<()>) -> Result<u64> {
-    let db = open_to_write(file, false, None)?;
-    let mut txn = turn.begin(&db)?;
-    let id = txn.txn_id();
-    change(&mut txn)?;
+    let db = open_to_write(args.file(), false, None)?;
+    let mut txn = args.turn().begin(&db)?;
+    let told = args.change(&mut txn)?;
     txn.commit()?;
     db.close()?;
-    Ok(id)
+    print(|output| args.print(&told, output))
 }
 
-/// Who asks for no JSON knows already.
-fn told(json: &JsonArg, document: &Value) -> Result {
-    if json.json { print_json(document) } else { Ok(Outcome::Fine) }
+impl Args {
+    /// Whether they are listed, and nothing is changed.
+    pub fn is_list(&self) -> bool {
+        matches!(self.action, Action::List { .. })
+    }
+
+    /// How long it waits for its turn.
+    pub fn turn(&self) -> TurnArg {
+        match &self.action {
+            Action::List { .. } => TurnArg::default(),
+            Action::Create { turn, .. } | Action::Drop { turn, .. } => *turn,
+        }
+    }
+
+    /// Makes it or drops it, and returns what JSON says of that.
+    pub fn change(&self, txn: &mut WriteTxn) -> Result<Value> {
+        let id = txn.txn_id();
+        match &self.action {
+            Action::List { .. } => Ok(Value::Null),
+            Action::Create { name, .. } => {
+                txn.create_snapshot(name)?;
+                Ok(json!({ "snapshot": name, "created": true, "txn": id }))
+            }
+            Action::Drop { name, .. } if txn.drop_snapshot(name)? => {
+                Ok(json!({ "snapshot": name, "dropped": true, "txn": id }))
+            }
+            Action::Drop { name, .. } => {
+                let known = txn.snapshots()?.into_iter().map(|snapshot| snapshot.name).collect();
+                Err(Error::SnapshotNotFound { name: name.clone(), known }.into())
+            }
+        }
+    }
+
+    /// Tells it. Who asks for no JSON knows already.
+    pub fn print(&self, document: &Value, output: &mut Output) -> Result<()> {
+        if self.is_json() { print_document(document, output) } else { Ok(()) }
+    }
+
+    /// Lists them.
+    pub fn print_list(&self, snapshots: &[Document<'_>], output: &mut Output) -> Result<()> {
+        match self.is_json() {
+            true => print_document(&snapshots, output),
+            false if snapshots.is_empty() => Ok(writeln!(output, "no snapshots")?),
+            false => print_table(snapshots, output),
+        }
+    }
+
+    fn is_json(&self) -> bool {
+        let (Action::List { json, .. } | Action::Create { json, .. } | Action::Drop { json, .. }) =
+            &self.action;
+        json.json
+    }
 }
 
 /// What JSON says of one.
 pub fn document(snapshot: &StoredSnapshot) -> Document<'_> {
     let StoredSnapshot { info, pages_retained, pages_alone, .. } = snapshot;
+    Document { pages_retained: Some(*pages_retained), pages_alone: Some(*pages_alone), ..of_txn(info) }
+}
+
+/// The same of one in a txn that is under way, which does not say what it costs.
+pub fn of_txn(info: &SnapshotInfo) -> Document<'_> {
     Document {
         name: &info.name,
         txn: info.txn_id,
         created: info.created,
         tables: info.tables,
         user_version: info.user_version,
-        pages_retained: *pages_retained,
-        pages_alone: *pages_alone,
+        pages_retained: None,
+        pages_alone: None,
     }
 }
 
 /// Numbers to the right, names to the left; every column as wide as what is in it.
-fn print_table(snapshots: &[StoredSnapshot], output: &mut Output) -> Result<()> {
+fn print_table(snapshots: &[Document<'_>], output: &mut Output) -> Result<()> {
     let head = ["txn", "created", "tables", "retained", "alone", "name"].map(String::from);
     let rows: Vec<[String; 6]> = std::iter::once(head).chain(snapshots.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -148,15 +178,15 @@ fn print_table(snapshots: &[StoredSnapshot], output: &mut Output) -> Result<()> 
     Ok(())
 }
 
-fn row(snapshot: &StoredSnapshot) -> [String; 6] {
-    let StoredSnapshot { info, pages_retained, pages_alone, .. } = snapshot;
+fn row(snapshot: &Document<'_>) -> [String; 6] {
+    let pages = |count: Option<u64>| count.map_or("-".into(), |count| count.to_string());
     [
-        info.txn_id.to_string(),
-        date(info.created),
-        info.tables.to_string(),
-        pages_retained.to_string(),
-        pages_alone.to_string(),
-        shown(&info.name),
+        snapshot.txn.to_string(),
+        date(snapshot.created),
+        snapshot.tables.to_string(),
+        pages(snapshot.pages_retained),
+        pages(snapshot.pages_alone),
+        shown(snapshot.name),
     ]
 }
 

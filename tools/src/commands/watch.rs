@@ -36,6 +36,13 @@ pub struct Args {
     shown: Shown,
 }
 
+impl Args {
+    /// Whether it ends by itself.
+    pub fn ends(&self) -> bool {
+        self.count.is_some() || self.timeout.is_some()
+    }
+}
+
 /// Runs it.
 pub fn run(args: &Args) -> Result {
     let db = open_to_read(&args.file, args.log)?;

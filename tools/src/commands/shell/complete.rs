@@ -1,6 +1,6 @@
 //! The line editor of the shell: history, and completion of commands, flags, tables and keys.
 
-use super::{Line, Session, Txn};
+use super::{Session, Txn, commands, named, words};
 use crate::commands::scan::prefix_end;
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
@@ -8,7 +8,6 @@ use crate::store::{State, choose};
 use crate::types::Type;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
-use clap::CommandFactory;
 use mapleaf::{Database, TableInfo};
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
@@ -108,10 +107,11 @@ fn history_file() -> Option<PathBuf> {
 /// What words can stand where, as far as it can be known before the line is typed; keys are looked up when asked for.
 #[derive(Helper, Hinter, Validator)]
 pub struct Words {
-    commands: Vec<(String, Vec<String>)>,
+    commands: clap::Command,
     tables: Vec<TableInfo>,
     current: Option<String>,
     savepoints: Vec<String>,
+    snapshots: Vec<String>,
     db: Database,
     txn: Txn,
 }
@@ -119,20 +119,16 @@ pub struct Words {
 impl Words {
     /// Takes the txn out of the session.
     fn of(session: &mut Session) -> Self {
-        let line = Line::command();
-        let flags = |command: &clap::Command| {
-            let long = command.get_arguments().filter_map(|arg| Some(format!("--{}", arg.get_long()?)));
-            (command.get_name().to_owned(), long.collect())
-        };
         let savepoints = match &session.txn {
             Txn::Write(_, savepoints) => savepoints.iter().map(|(name, _)| name.clone()).collect(),
             _ => Vec::new(),
         };
         Words {
-            commands: line.get_subcommands().map(flags).collect(),
+            commands: commands(),
             tables: session.known_tables().unwrap_or_default(),
             current: session.table.clone(),
             savepoints,
+            snapshots: session.known_snapshots().unwrap_or_default(),
             db: session.db.clone(),
             txn: mem::replace(&mut session.txn, Txn::None),
         }
@@ -143,26 +139,41 @@ impl Words {
         let starting = |words: &mut dyn Iterator<Item = String>| -> Vec<String> {
             words.filter(|word| word.starts_with(typed)).collect()
         };
-        let Some((command, args)) = before.split_first() else {
-            return starting(&mut self.commands.iter().map(|(name, _)| name.clone()));
-        };
+        let (command, depth) = named(&self.commands, before);
+        let (name, args) = before.split_at(depth);
+        let name: Vec<&str> = name.iter().map(String::as_str).collect();
         let tables = || starting(&mut self.tables.iter().map(|table| table.name.clone()));
-        match (command.as_str(), args) {
+        let parts = |command: &clap::Command| {
+            starting(&mut command.get_subcommands().map(|part| part.get_name().into()))
+        };
+        match (&name[..], args) {
             (_, [.., flag]) if flag == "-s" || flag == "--table" => tables(),
-            (name, _) if typed.starts_with('-') => {
-                let found = self.commands.iter().find(|(command, _)| command == name);
-                starting(&mut found.into_iter().flat_map(|(_, flags)| flags.iter().cloned()))
+            (["diff" | "watch"], [.., flag]) if flag == "--from" || flag == "--to" => self.snapshots(typed),
+            (_, [.., flag]) if flag == "--snapshot" => self.snapshots(typed),
+            (["use"] | ["table", "drop" | "rename"], []) => tables(),
+            (["snapshot", "drop"], []) if !typed.starts_with('-') => self.snapshots(typed),
+            (["rollback" | "release"], []) => starting(&mut self.savepoints.iter().cloned()),
+            (["help"], words) => {
+                let (command, depth) = named(&self.commands, words);
+                if depth == words.len() { parts(command) } else { Vec::new() }
             }
-            ("use" | "drop" | "rename", []) => tables(),
-            ("rollback" | "release", []) => starting(&mut self.savepoints.iter().cloned()),
-            ("help", []) => starting(&mut self.commands.iter().map(|(name, _)| name.clone())),
-            ("timing", []) => starting(&mut ["on", "off"].map(String::from).into_iter()),
-            ("get" | "put" | "del", args) if plain(args).is_empty() => self.keys_of(args, typed),
-            ("scan", [.., flag]) if ["--from", "--to", "--prefix"].contains(&flag.as_str()) => {
+            (["timing"], []) => starting(&mut ["on", "off"].map(String::from).into_iter()),
+            (["export"], []) => starting(&mut ["csv", "tsv", "jsonl"].map(String::from).into_iter()),
+            (_, []) if command.has_subcommands() => parts(command),
+            (_, _) if typed.starts_with('-') => {
+                let long = command.get_arguments().filter_map(clap::Arg::get_long);
+                starting(&mut long.map(|long| format!("--{long}")))
+            }
+            (["get" | "put" | "del"], args) if plain(args).is_empty() => self.keys_of(args, typed),
+            (["scan"], [.., flag]) if ["--from", "--to", "--prefix"].contains(&flag.as_str()) => {
                 self.keys_of(args, typed)
             }
             _ => Vec::new(),
         }
+    }
+
+    fn snapshots(&self, typed: &str) -> Vec<String> {
+        self.snapshots.iter().filter(|name| name.starts_with(typed)).cloned().collect()
     }
 
     fn keys_of(&self, args: &[String], typed: &str) -> Vec<String> {
@@ -219,34 +230,11 @@ fn keys(state: State<'_>, table: &TableInfo, typed: &str) -> mapleaf::Result<Vec
     Ok(found)
 }
 
-/// The word that is being typed: where it begins, and what it says without its quotes.
-fn last_word(line: &str) -> (usize, Vec<String>, String) {
-    let mut start = 0;
-    let mut quote = None;
-    let mut escaped = false;
-    for (at, character) in line.char_indices() {
-        match (quote, character) {
-            _ if escaped => escaped = false,
-            (Some('"') | None, '\\') => escaped = true,
-            (Some(open), close) if open == close => quote = None,
-            (Some(_), _) => {}
-            (None, '\'' | '"') => quote = Some(character),
-            (None, ' ' | '\t') => start = at + 1,
-            (None, _) => {}
-        }
-    }
-    let before = shell_words::split(&line[..start]).unwrap_or_default();
-    let typed = &line[start..];
-    let closed = quote.map_or(typed.to_owned(), |quote| format!("{typed}{quote}"));
-    let word = shell_words::split(&closed).ok().and_then(|mut words| words.pop()).unwrap_or_default();
-    (start, before, word)
-}
-
 impl Completer for Words {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let (start, before, typed) = last_word(line.get(..at).unwrap_or_default());
+        let (start, before, typed) = words::last(line.get(..at).unwrap_or_default());
         let fitting = self.fitting(&before, &typed);
         let only = fitting.len() == 1;
         let pair = |word: String| {
@@ -267,25 +255,5 @@ impl Highlighter for Words {
             _ => Style::new().bold(),
         };
         format!("{style}{prompt}{style:#}").into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_word_that_is_being_typed_is_found() {
-        let word = |line: &str| {
-            let (start, before, word) = last_word(line);
-            (start, before.join("|"), word)
-        };
-        assert_eq!(word(""), (0, "".into(), "".into()));
-        assert_eq!(word("ge"), (0, "".into(), "ge".into()));
-        assert_eq!(word("get -s users an"), (13, "get|-s|users".into(), "an".into()));
-        assert_eq!(word("get 'a b"), (4, "get".into(), "a b".into()));
-        assert_eq!(word("get \"a \\\" b"), (4, "get".into(), "a \" b".into()));
-        assert_eq!(word("get a\\ b"), (4, "get".into(), "a b".into()));
-        assert_eq!(word("get "), (4, "get".into(), "".into()));
     }
 }
