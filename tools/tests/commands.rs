@@ -227,7 +227,7 @@ fn wrong_use_is_2_and_changes_nothing() {
         &["frobnicate", "x"],
         &["get"],
         &["get", "x.maple"],
-        &["put", "x.maple", "k"],
+        &["put", "--create", "x.maple", "k"],
         &["put", "x.maple", "k", "v", "--value-file", "f"],
         &["put", "x.maple", "k", "v", "--page-size", "4096"],
         &["put", "--create", "x.maple", "k", "v", "--page-size", "5000"],

@@ -65,8 +65,8 @@ const PRINTED: &[(&[&str], &str)] = &[
         "[] entries id key_type key_width levels multimap name overflow_pages set_trees value_align value_type value_width",
     ),
     (&["table", "create", "s.maple", "new", "--json"], "created table txn"),
-    (&["table", "rename", "s.maple", "new", "old", "--json"], "renamed table txn"),
-    (&["table", "drop", "s.maple", "old", "--json"], "dropped entries table txn"),
+    (&["table", "rename", "s.maple", "new", "newer", "--json"], "renamed table txn"),
+    (&["table", "drop", "s.maple", "newer", "--json"], "dropped entries table txn"),
     (&["readers", "s.maple", "--json"], "[]"),
     (&["readers", "--reap", "s.maple", "--json"], "freed"),
     (

@@ -196,10 +196,11 @@ impl What {
         }
         let key = codecs.key.text(key).map_err(|wrong| bad(table, "key", &wrong))?;
         let value = codecs.value.text(value).map_err(|wrong| bad(table, "value", &wrong))?;
-        Ok(match codecs.value.is_unit() {
+        match codecs.value.is_unit() {
             true => writeln!(output, "{key}")?,
             false => writeln!(output, "{key}\t{value}")?,
-        })
+        }
+        Ok(())
     }
 }
 
