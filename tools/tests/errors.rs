@@ -384,6 +384,12 @@ fn a_writer_that_does_not_end_is_told() {
     }
     let shell = place.feed(["shell", "s.maple", "--wait", "20ms"], b"get 7\nput 8 v\n");
     shell.fails(1, &["mapleaf: line 2: another process writes, and did not end within 20ms"]);
+    for line in
+        ["table create t --wait 20ms", "snapshot create t --wait 20ms", "import csv in.csv -s t --wait 20ms"]
+    {
+        let shell = place.feed(["shell", "s.maple"], format!("{line}\n").as_bytes());
+        shell.fails(1, &["mapleaf: line 1: another process writes, and did not end within 20ms"]);
+    }
     // Who reads does not wait. What may be damaged is not read while someone has it open.
     for args in built(READING).filter(|args| args[0] != "backup") {
         let run = place.run(on(args, "s.maple"));

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// The arguments of del.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code 1 when the key, or the value, is not there. Of a multimap all values of the key are removed where none is named; how many is printed.\n\nExamples:\n  mapleaf del app.maple greeting\n  mapleaf del app.maple -s tags rust 7\n  mapleaf del app.maple -s users --key-format u64 7"
+    after_help = "Exit code 1 when the key, or the value, is not there. Of a multimap all values of the key are removed where none is named; how many is printed.\n\nExamples:\n  mapleaf del app.maple greeting\n  mapleaf del app.maple -s tags rust 7\n  mapleaf del app.maple -s users 7"
 )]
 pub struct Args {
     /// The store

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// The arguments of scan.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Prints KEY, a tab, VALUE on a line for each pair, KEY alone where the values are of type unit; with -a the table before it. With --json each pair is one JSON object on a line: {\"key\": …, \"value\": …}, with -a \"table\" too; --count prints {\"count\": …}.\n\nExamples:\n  mapleaf scan app.maple --prefix user: --limit 10\n  mapleaf scan app.maple -s log --key-format u64 --from 1000 --to 2000 --count\n  mapleaf scan app.maple --reverse --limit 1           the last pair\n  mapleaf scan app.maple --offset 1000000 --limit 1    the millionth pair, found by the counts in the tree"
+    after_help = "Prints KEY, a tab, VALUE on a line for each pair, KEY alone where the values are of type unit; with -a the table before it. With --json each pair is one JSON object on a line: {\"key\": …, \"value\": …}, with -a \"table\" too; --count prints {\"count\": …}.\n\nExamples:\n  mapleaf scan app.maple --prefix user: --limit 10\n  mapleaf scan app.maple -s log --from 1000 --to 2000 --count\n  mapleaf scan app.maple --reverse --limit 1           the last pair\n  mapleaf scan app.maple --offset 1000000 --limit 1    the millionth pair, found by the counts in the tree"
 )]
 pub struct Args {
     /// The store

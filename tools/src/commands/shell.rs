@@ -233,7 +233,9 @@ pub fn run(args: &Args) -> Result {
     let outcome = match (session.is_screen, session.is_fed) {
         (true, _) => session.talk()?,
         (false, true) => session.script(stdin().lock().lines())?,
-        (false, false) => session.script(args.lines.iter().cloned().map(Ok))?,
+        (false, false) => {
+            session.script(args.lines.iter().flat_map(|text| text.lines()).map(|line| Ok(line.to_owned())))?
+        }
     };
     session.db.close()?;
     Ok(outcome)
@@ -365,7 +367,7 @@ impl Session {
             return self.help(&words[..named(&commands(), words).1]);
         }
         let mut said = spoken(told);
-        if let Some(hint) = hints::of(told.kind(), words, &self.known_tables()?) {
+        if let Some(hint) = hints::of(told, words, &self.known_tables()?) {
             said = format!("{said}; {hint}");
         }
         Err(Failure::Usage(said))

@@ -3,7 +3,7 @@
 use super::TOOL;
 use crate::cli::Cli;
 use clap::CommandFactory;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use mapleaf::TableInfo;
 
 /// The words of others, and what does it here.
@@ -23,10 +23,10 @@ const OTHERS: [(&[&str], &str); 9] = [
 ];
 
 /// Something better to type, where that can be guessed.
-pub fn of(wrong: ErrorKind, words: &[String], tables: &[TableInfo]) -> Option<String> {
-    match wrong {
+pub fn of(wrong: &clap::Error, words: &[String], tables: &[TableInfo]) -> Option<String> {
+    match wrong.kind() {
         ErrorKind::InvalidSubcommand => of_command(&words[0]),
-        ErrorKind::UnknownArgument => of_table(words, tables),
+        ErrorKind::UnknownArgument => of_table(wrong, words, tables),
         _ => None,
     }
 }
@@ -44,13 +44,17 @@ fn of_command(word: &str) -> Option<String> {
     }
 }
 
-/// A table that stands where a key does, or nothing.
-fn of_table(words: &[String], tables: &[TableInfo]) -> Option<String> {
-    let word = words[1..].iter().find(|word| !word.starts_with('-'))?;
-    let is_table = tables.iter().any(|table| table.name == *word);
+/// A table that stands where a key does, or where nothing does.
+fn of_table(wrong: &clap::Error, words: &[String], tables: &[TableInfo]) -> Option<String> {
     let takes_table = ["get", "put", "del", "scan", "export", "tree"].contains(&&*words[0]);
-    (takes_table && (is_table || words[0] == "scan")).then(|| {
-        let word = shell_words::quote(word);
-        format!("a table is named with -s {word}, or before it with \"use {word}\"")
-    })
+    if !takes_table || words.iter().any(|word| word == "-s" || word == "--table") {
+        return None;
+    }
+    let known = words[1..].iter().find(|word| tables.iter().any(|table| table.name == **word));
+    let unknown = match wrong.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) if words[0] == "scan" && !word.starts_with('-') => Some(word),
+        _ => None,
+    };
+    let word = shell_words::quote(known.or(unknown)?);
+    Some(format!("a table is named with -s {word}, or before it with \"use {word}\""))
 }
