@@ -5,7 +5,7 @@ use crate::commands::scan::prefix_end;
 use crate::failure::{Failure, Result};
 use crate::formats::{Codec, Format};
 use crate::store::{State, choose};
-use crate::types::Type;
+use crate::types::{Kind, Type};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use mapleaf::{Database, TableInfo};
@@ -15,6 +15,7 @@ use rustyline::highlight::Highlighter;
 use rustyline::history::{FileHistory, History};
 use rustyline::{ColorMode, CompletionType, Config, Context, Helper, Hinter, Validator};
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::stdout;
 use std::mem;
@@ -116,6 +117,9 @@ pub struct Words {
     txn: Txn,
 }
 
+/// From some key to another.
+type Stretch = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 impl Words {
     /// Takes the txn out of the session.
     fn of(session: &mut Session) -> Self {
@@ -197,18 +201,39 @@ fn plain(args: &[String]) -> Vec<&String> {
     args.iter().enumerate().filter(plain).map(|(_, word)| word).collect()
 }
 
+/// Where keys are whose text begins with what is typed, and how many to look at there.
+///
+/// Of text the bytes begin with it too; 29 begins 29, 290 to 299, 2900 to 2999 and so on. Of other types the first keys of
+/// all are looked through.
+fn stretches(codec: &Codec, typed: &str) -> Vec<(Stretch, usize)> {
+    let digits = typed.strip_prefix('-').unwrap_or(typed);
+    let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    match codec {
+        Codec::Plain | Codec::Typed(Type::Str, _) => {
+            let to = prefix_end(typed.as_bytes()).map_or(Bound::Unbounded, Bound::Excluded);
+            vec![((Bound::Included(typed.as_bytes().to_vec()), to), MOST)]
+        }
+        Codec::Typed(Type::Number(Kind::Unsigned | Kind::Signed, _), _) if is_number => {
+            let parse = |digit: &str, more: usize| {
+                codec.parse(OsStr::new(&format!("{typed}{}", digit.repeat(more)))).ok()
+            };
+            let (low, high) = if digits == typed { ("0", "9") } else { ("9", "0") };
+            let most = if digits.starts_with('0') { 1 } else { 40 };
+            let stretch = |more| {
+                let (from, to) = (parse(low, more), parse(high, more));
+                from.as_ref().or(to.as_ref())?;
+                let bound = |key: Option<Vec<u8>>| key.map_or(Bound::Unbounded, Bound::Included);
+                Some(((bound(from), bound(to)), MOST))
+            };
+            (0..most).map_while(stretch).collect()
+        }
+        _ => vec![((Bound::Unbounded, Bound::Unbounded), LOOK)],
+    }
+}
+
 /// Keys whose text begins with what is typed.
 fn keys(state: State<'_>, table: &TableInfo, typed: &str) -> mapleaf::Result<Vec<String>> {
     let codec = Format::Auto.codec(&table.schema.key_type);
-    // Of text the bytes begin with it too, so it is searched; else the first keys are looked through.
-    let (from, to, look) = match &codec {
-        Codec::Plain | Codec::Typed(Type::Str, _) => {
-            let to = prefix_end(typed.as_bytes()).map_or(Bound::Unbounded, Bound::Excluded);
-            (typed.as_bytes().to_vec(), to, MOST)
-        }
-        _ => (Vec::new(), Bound::Unbounded, LOOK),
-    };
-    let range = (Bound::Included(from), to);
     let mut found: Vec<String> = Vec::new();
     let mut add = |pair: mapleaf::Result<(&[u8], &[u8])>| -> mapleaf::Result<()> {
         let shown =
@@ -216,14 +241,18 @@ fn keys(state: State<'_>, table: &TableInfo, typed: &str) -> mapleaf::Result<Vec
         found.extend(shown);
         Ok(())
     };
-    match table.schema.multi {
-        true => {
-            let mut pairs = state.multi(&table.name)?.into_iter().flat_map(|view| view.range(range.clone()));
-            pairs.by_ref().take(look).try_for_each(&mut add)?;
-        }
-        false => {
-            let mut pairs = state.table(&table.name)?.into_iter().flat_map(|view| view.range(range.clone()));
-            pairs.by_ref().take(look).try_for_each(&mut add)?;
+    for (range, look) in stretches(&codec, typed) {
+        match table.schema.multi {
+            true => {
+                let mut pairs =
+                    state.multi(&table.name)?.into_iter().flat_map(|view| view.range(range.clone()));
+                pairs.by_ref().take(look).try_for_each(&mut add)?;
+            }
+            false => {
+                let mut pairs =
+                    state.table(&table.name)?.into_iter().flat_map(|view| view.range(range.clone()));
+                pairs.by_ref().take(look).try_for_each(&mut add)?;
+            }
         }
     }
     found.truncate(MOST);
@@ -255,5 +284,34 @@ impl Highlighter for Words {
             _ => Style::new().bold(),
         };
         format!("{style}{prompt}{style:#}").into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mapleaf::{Database, Table};
+
+    #[test]
+    fn numbers_are_found_by_their_first_digits_wherever_they_are() {
+        let db = Database::in_memory().unwrap();
+        db.write(|w| {
+            (0..30_000u64)
+                .step_by(10)
+                .try_for_each(|i| w.put(Table::<u64, u8>::new("u"), &i, &1).map(drop))?;
+            (-3000..3000i16).try_for_each(|i| w.put(Table::<i16, u8>::new("i"), &i, &1).map(drop))
+        })
+        .unwrap();
+        let r = db.begin_read().unwrap();
+        let tables = r.tables().unwrap();
+        let found = |name: &str, typed: &str| {
+            let table = tables.iter().find(|table| table.name == name).unwrap();
+            keys(State::Read(&r), table, typed).unwrap().join(" ")
+        };
+        assert_eq!(found("u", "2999"), "29990");
+        assert_eq!(found("u", "299"), "2990 29900 29910 29920 29930 29940 29950 29960 29970 29980 29990");
+        assert_eq!((found("u", "0"), found("u", "7777")), ("0".into(), String::new()));
+        assert_eq!(found("i", "299"), "299 2990 2991 2992 2993 2994 2995 2996 2997 2998 2999");
+        assert_eq!(found("i", "-299"), "-299 -2999 -2998 -2997 -2996 -2995 -2994 -2993 -2992 -2991 -2990");
     }
 }
