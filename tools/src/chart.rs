@@ -27,19 +27,20 @@ pub enum Unit {
 /// What lines are there: each a name, and its points.
 pub type Series = (String, Vec<(f64, f64)>);
 
+/// Apart for all eyes; a test measures it.
 const COLORS: [Color; 12] = [
-    Color(200, 30, 30),
-    Color(60, 60, 60),
-    Color(150, 150, 150),
-    Color(30, 90, 200),
-    Color(120, 170, 240),
-    Color(230, 140, 20),
-    Color(30, 150, 70),
-    Color(140, 60, 170),
-    Color(220, 100, 170),
-    Color(0, 160, 160),
-    Color(140, 110, 60),
-    Color(200, 190, 40),
+    Color(0xc8, 0x1e, 0x1e),
+    Color(0x3c, 0x3c, 0x3c),
+    Color(0x96, 0x96, 0x96),
+    Color(0x00, 0x00, 0xb0),
+    Color(0x4d, 0xa2, 0xf8),
+    Color(0xf5, 0x75, 0x38),
+    Color(0x60, 0xe8, 0x70),
+    Color(0x78, 0x35, 0xad),
+    Color(0x30, 0x6e, 0x8b),
+    Color(0x88, 0x54, 0xfe),
+    Color(0xae, 0x84, 0x61),
+    Color(0xff, 0xa5, 0x00),
 ];
 const GRID: Color = Color(0xe3, 0xe3, 0xe3);
 const TOP: f32 = 50.0;
@@ -191,6 +192,18 @@ fn shown(value: f64, unit: Unit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drawing::GROUND;
+    use crate::drawing::eyes::distance;
+
+    #[test]
+    fn colours_are_apart_for_the_colour_blind_too() {
+        for (i, one) in COLORS.iter().enumerate() {
+            for other in COLORS[i + 1..].iter().chain([&GROUND]) {
+                let apart = distance(*one, *other);
+                assert!(apart >= 18.0, "{one:?} and {other:?} are {apart:.1} apart");
+            }
+        }
+    }
 
     #[test]
     fn an_axis_has_a_few_round_numbers() {

@@ -344,6 +344,40 @@ fn escaped(text: &str) -> String {
     safe
 }
 
+/// How colours look, to the colour-blind too.
+#[cfg(test)]
+pub mod eyes {
+    use super::Color;
+
+    /// As CIELAB, of what an eye sees that lacks a kind of cones; by the matrices of Machado, Oliveira, Fernandes 2009.
+    fn seen(Color(red, green, blue): Color, eye: [[f64; 3]; 3]) -> [f64; 3] {
+        let light = [red, green, blue].map(|part| (f64::from(part) / 255.0).powf(2.2));
+        let mix = |row: [f64; 3], light: [f64; 3]| -> f64 { row.iter().zip(light).map(|(a, b)| a * b).sum() };
+        let [red, green, blue] = eye.map(|row| mix(row, light).clamp(0.0, 1.0));
+        let to_xyz = [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]];
+        let [x, y, z] = to_xyz.map(|row| {
+            let part = mix(row, [red, green, blue]);
+            if part > 0.008856 { part.cbrt() } else { 7.787 * part + 16.0 / 116.0 }
+        });
+        [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+    }
+
+    /// About 2 is the least difference that one sees side by side.
+    pub fn distance(one: Color, other: Color) -> f64 {
+        let eyes = [
+            [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+            [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+            [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+            [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+        ];
+        let apart = eyes.map(|eye| {
+            let pairs = seen(one, eye).into_iter().zip(seen(other, eye));
+            pairs.map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+        });
+        apart.into_iter().fold(f64::INFINITY, f64::min)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
