@@ -85,7 +85,7 @@ impl Counts {
             0 => String::new(),
             repeated => format!(", {} of them new,", loaded - repeated),
         };
-        let line = format!("loaded {}{repeated} into {}{there}", records(*loaded), self.into_what());
+        let line = format!("loaded {}{repeated} into {}{there}", records(*loaded), self.tables_told());
         report.tell(&line, &json!({ "loaded": loaded, "skipped": skipped, "tables": tables }))?;
         if *skipped > 0 && !report.is_quiet() {
             let were =
@@ -95,7 +95,7 @@ impl Counts {
         Ok(self.outcome())
     }
 
-    fn into_what(&self) -> String {
+    fn tables_told(&self) -> String {
         let columns = self.columns.as_ref().map(|columns| format!(" ({columns})")).unwrap_or_default();
         match self.tables.first() {
             Some(only) if self.tables.len() == 1 => format!("table {}{columns}", shown(only)),
