@@ -30,7 +30,7 @@ use std::time::Instant;
 /// The arguments of shell.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "\"help\" lists the commands, \"help COMMAND\" tells more; Tab completes commands, tables and keys. Words are separated and quoted as in a POSIX shell, but that one which begins with [ or { goes to its closing bracket: put [1,\"zz\"] 7. What follows # is passed over. Lines are kept in mapleaf/history below $XDG_STATE_HOME (~/.local/state), for its owner only.\n\nOutput that is longer than the screen goes through $PAGER, by default \"less -FRX\".\n\nWhere standard input is no terminal its lines are executed, or those of -c, up to the first that fails; exit code 1 then. With --json each line that is a command is answered by one line, {\"line\": …, \"command\": …, \"result\": …}: the result is what the command prints with --json, of scan and diff a list, null where it prints nothing; with \"timing on\" it has \"milliseconds\" too. So a program can hold a store open, and a txn, and talk with it through two pipes.\n\nExamples:\n  mapleaf shell app.maple\n  mapleaf shell app.maple -c 'use users' -c 'scan --limit 3'\n  printf 'begin\\ndel -s users 7\\nput -s log 1 \"7 is gone\"\\ncommit\\n' | mapleaf shell app.maple\n  mapleaf shell --read-only app.maple < questions\n  printf 'tables\nscan --limit 2\n' | mapleaf shell --json app.maple | jq .result"
+    after_help = "\"help\" lists the commands, \"help COMMAND\" tells more; Tab completes commands, tables and keys. Words are separated and quoted as in a POSIX shell, but that one which begins with [ or { goes to its closing bracket: put [1,\"zz\"] 7. What follows # is passed over. In a txn, stat, readers, page, verify, diff and dump show what is committed; map, tree, watch, import, export, compact and trim are for outside of one. Lines are kept in mapleaf/history below $XDG_STATE_HOME (~/.local/state), for its owner only.\n\nOutput that is longer than the screen goes through $PAGER, by default \"less -FRX\".\n\nWhere standard input is no terminal its lines are executed, or those of -c, up to the first that fails; exit code 1 then. With --json each line that is a command is answered by one line, {\"line\": …, \"command\": …, \"result\": …}: the result is what the command prints with --json, of scan, diff and watch a list, null where it prints nothing; with \"timing on\" it has \"milliseconds\" too. So a program can hold a store open, and a txn, and talk with it through two pipes.\n\nExamples:\n  mapleaf shell app.maple\n  mapleaf shell app.maple -c 'use users' -c 'scan --limit 3'\n  printf 'begin\\ndel -s users 7\\nput -s log 1 \"7 is gone\"\\ncommit\\n' | mapleaf shell app.maple\n  mapleaf shell --read-only app.maple < questions\n  printf 'tables\\nscan --limit 2\\n' | mapleaf shell --json app.maple | jq .result"
 )]
 pub struct Args {
     /// The store
@@ -151,6 +151,7 @@ fn without_store(command: &clap::Command) -> clap::Command {
         .about(command.get_about().cloned().unwrap_or_default())
         .args(args.cloned())
         .subcommands(parts)
+        .subcommand_required(command.is_subcommand_required_set())
         .disable_help_subcommand(true)
         .after_help(more)
 }
