@@ -435,4 +435,23 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_bound_that_is_cut_shows_the_elements_that_are_whole() {
+        let whole = |name: &str, value: serde_json::Value| Codec::of_type(name).of_json(&value).unwrap();
+        let pair = whole("(i64,str)", serde_json::json!([61, "t20"]));
+        for (name, bytes, bound) in [
+            ("(i64,str)", &pair[..], "[61,\"t20\"]"),
+            ("(i64,str)", &pair[..10], "[61,t2…"),
+            ("(i64,str)", &pair[..8], "[61,…"),
+            ("(i64,str)", &pair[..3], "\\80\\00\\00"),
+            ("(str,u64)", b"ann\0\0\0\0\x01", "[\"ann\",\\00\\00\\01…"),
+            ("(u8,u16)", b"\x07", "[7,0]"),
+            ("str", b"pic", "pic"),
+        ] {
+            assert_eq!(Codec::of_type(name).bound(bytes), bound, "{name}");
+        }
+        assert_eq!(Codec::of_type("str").range(b"pic", Some(b"pic\0")), "the key \"pic\"");
+        assert_eq!(Codec::of_type("u8").range(&[7], None), "the keys from 7 on");
+    }
 }

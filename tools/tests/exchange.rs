@@ -329,6 +329,7 @@ fn what_was_taken_for_columns_is_told() {
         let given = given.trim_matches('\'');
         let told = import(&text, &["e.maple", "-d", given]).fine();
         assert_eq!(told.text(), "loaded 1 record into table \"\" (key: id; value: name)\n");
+        import(&text, &["set.maple", "--value-type", "unit"]).fine();
         let told = import(&text, &["f.maple", "--delimiter", ","]).fine();
         assert!(told.text().starts_with("loaded 1 record into table \"\" (key: id"), "{told:?}");
     }

@@ -405,7 +405,8 @@ impl Text {
 
     /// A line that is one column may have others in it, and names that are numbers may be a record.
     fn judge(&self, names: &[String], delimiter: u8, input: &str) -> Result<()> {
-        if let ([only], None) = (names, self.delimiter)
+        let is_set = self.types.value_type.as_ref().is_some_and(|of| type_name(of) == "unit");
+        if let ([only], None, false) = (names, self.delimiter, is_set)
             && let Some(other) = [',', ';', '|', '\t'].into_iter().find(|other| only.contains(*other))
         {
             let (other, is) = (spelled(other), spelled(char::from(delimiter)));
