@@ -434,7 +434,10 @@ fn judge_unreached(copies: &Copies<'_>, findings: &mut Findings<'_>) {
         }
     }
     if !unreached.is_empty() {
-        let detail = format!("{} pages could not be reached: nothing whole refers to them", unreached.len());
+        let detail = match unreached.len() {
+            1 => "1 page could not be reached: nothing whole refers to it".into(),
+            count => format!("{count} pages could not be reached: nothing whole refers to them"),
+        };
         findings.report(None, detail);
     }
 }

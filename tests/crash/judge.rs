@@ -193,7 +193,8 @@ impl Judge {
     /// [`Judge::examine`], where nothing may be wrong.
     pub fn accept(&mut self, disk: Disk, log: &[Event], permitted: Permitted, effort: Effort) {
         let violations = self.examine(disk, log, permitted, effort);
-        assert!(violations.is_empty(), "{} violations, the first: {}", violations.len(), violations[0]);
+        let noun = if violations.len() == 1 { "violation" } else { "violations" };
+        assert!(violations.is_empty(), "{} {noun}, the first: {}", violations.len(), violations[0]);
     }
 
     fn locate(&self, at: usize, log: &[Event], wrong: &str) -> String {

@@ -71,6 +71,9 @@ fn a_store_without_meta_slots_is_judged_page_by_page_and_salvaged_whole() {
     assert_eq!(run.code, Some(1), "the last checkpoint is not known: {run:?}");
     assert!(run.text().contains("table \"numbers\": 5,000 of 5,000 entries"), "{}", run.text());
     assert!(run.text().contains("table \"words\": 500 of 500 entries"), "{}", run.text());
+    let judgement =
+        "\nrescued 5,500 of 5,500 entries; whether that is the last that was committed is not certain\n";
+    assert!(run.text().ends_with(judgement), "{}", run.text());
     place.run(["verify", "new.maple"]).fine();
     assert_eq!(place.run(["dump", "-a", "new.maple"]).fine().out, before);
     assert_eq!(place.read("d.maple"), file, "the damaged file is only read");
@@ -92,6 +95,9 @@ fn salvage_says_which_keys_are_lost() {
     assert_eq!(lost["page"], leaf);
     let kept = numbers["entries"].as_u64().unwrap();
     assert_eq!(kept + lost["entries"].as_u64().unwrap(), 5000, "{report}");
+    let told = place.run(["salvage", "d.maple", "--dry-run"]);
+    let judgement = told.text().lines().last().unwrap().replace(',', "");
+    assert_eq!(judgement, format!("rescued {} of 5500 entries; 1 of 2 tables is not whole", kept + 500));
     let count = place.run(["scan", "new.maple", "-s", "numbers"]).fine().text().lines().count();
     assert_eq!(count as u64, kept);
 }

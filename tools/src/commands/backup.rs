@@ -4,7 +4,7 @@
 use super::restore::expect_file;
 use crate::cli::{LogArg, ReportArgs, SnapshotArg, TurnArg};
 use crate::failure::{Failure, Outcome, Result, tell};
-use crate::output::taken;
+use crate::output::{counted, taken};
 use crate::progress::Meter;
 use crate::store::{open_to_read, open_to_write};
 use mapleaf::{Backup, BackupInfo, BackupReport, Database, Error};
@@ -131,7 +131,8 @@ impl Args {
 fn line(report: &BackupReport) -> String {
     let info = &report.info;
     let since = info.base.map(|base| format!(" since txn {base}")).unwrap_or_default();
-    format!("txn {}{since}: {} pages, {} bytes", info.txn_id, report.pages, report.bytes)
+    let (pages, bytes) = (counted(report.pages, "page", "pages"), counted(report.bytes, "byte", "bytes"));
+    format!("txn {}{since}: {pages}, {bytes}", info.txn_id)
 }
 
 /// What a backup is.

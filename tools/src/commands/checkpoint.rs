@@ -2,6 +2,7 @@
 
 use crate::cli::{ReportArgs, TurnArg};
 use crate::failure::Result;
+use crate::output::counted;
 use crate::store::open_to_write;
 use serde_json::json;
 use std::path::PathBuf;
@@ -27,6 +28,6 @@ pub fn run(args: &Args) -> Result {
     db.checkpoint()?;
     let (txn, replayed) = (db.begin_read()?.txn_id(), db.counters().replayed_txns);
     db.close()?;
-    let line = format!("txn {txn}; {replayed} txns were replayed from the log");
+    let line = format!("txn {txn}; {} replayed from the log", counted(replayed, "txn was", "txns were"));
     args.report.tell(&line, &json!({ "txn": txn, "replayed_txns": replayed }))
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::{ReportArgs, TurnArg};
 use crate::failure::{Result, tell};
+use crate::output::counted;
 use crate::progress::Meter;
 use crate::store::open_to_write;
 use mapleaf::{Budget, Compacted, Database};
@@ -39,8 +40,13 @@ pub fn run(args: &Args) -> Result {
         ));
     }
     let Compacted { moved_pages, steps, page_count, freed_bytes, held_by, .. } = done;
-    let line =
-        format!("{moved_pages} pages moved in {steps} commits; {freed_bytes} bytes shorter, {len} bytes now");
+    let line = format!(
+        "{} moved in {}; {} shorter, {} now",
+        counted(moved_pages, "page", "pages"),
+        counted(steps, "commit", "commits"),
+        counted(freed_bytes, "byte", "bytes"),
+        counted(len, "byte", "bytes"),
+    );
     args.report.tell(
         &line,
         &json!({

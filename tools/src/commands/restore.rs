@@ -4,7 +4,7 @@ use super::backup::document_of;
 use super::snapshot::date;
 use crate::cli::ReportArgs;
 use crate::failure::{Failure, Outcome, Result};
-use crate::output::{Output, print, print_json};
+use crate::output::{Output, counted, print, print_json};
 use crate::progress::Meter;
 use crate::store::expect_absent;
 use mapleaf::{BackupInfo, Restore, RestoreReport};
@@ -105,7 +105,12 @@ impl Args {
     fn print_report(&self, report: &RestoreReport) -> Result {
         let RestoreReport { txn_id, page_count, pages, tables, entries, .. } = report;
         self.report.tell(
-            &format!("txn {txn_id}: {pages} pages restored; {tables} tables, {entries} entries"),
+            &format!(
+                "txn {txn_id}: {} restored; {}, {}",
+                counted(*pages, "page", "pages"),
+                counted(*tables, "table", "tables"),
+                counted(*entries, "entry", "entries"),
+            ),
             &json!({
                 "txn": txn_id, "page_count": page_count, "pages": pages, "tables": tables, "entries": entries,
             }),
@@ -129,5 +134,10 @@ fn print_table(output: &mut Output, known: &[BackupInfo], pages: u64) -> Result<
         let since = info.base.map_or("full".to_owned(), |base| format!("since txn {base}"));
         writeln!(output, "txn {}, {since}, {}: {}", info.txn_id, date(info.created), info.name)?;
     }
-    Ok(writeln!(output, "whole: {pages} pages in {} backups", known.len())?)
+    Ok(writeln!(
+        output,
+        "whole: {} in {}",
+        counted(pages, "page", "pages"),
+        counted(known.len() as u64, "backup", "backups")
+    )?)
 }
