@@ -28,7 +28,7 @@ fn keys(place: &Place, store: &str) -> String {
 fn a_chain_is_restored_to_any_of_its_txns() {
     let (place, txns) = chain();
     let said = place.run(["restore", "1", "2", "3", "-o", "all.maple"]).fine();
-    assert!(said.text().ends_with("1 tables, 3 entries\n"), "{}", said.text());
+    assert!(said.text().ends_with("1 table, 3 entries\n"), "{}", said.text());
     assert_eq!(keys(&place, "all.maple"), "abc");
     place.run(["verify", "all.maple"]).fine();
     let txn = txns[1].to_string();
