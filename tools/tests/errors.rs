@@ -684,12 +684,12 @@ fn a_limit_of_the_length_of_files_is_told_and_takes_nothing() {
 /// A store on a medium that may only be read.
 fn read_only(place: &Place, disk: &std::path::Path, fill: impl FnOnce(&std::path::Path)) -> bool {
     if !common::mounts::mount(&["-t", "tmpfs", "none"], disk) {
-        eprintln!("skipped: no tmpfs can be mounted");
         return false;
     }
     std::fs::copy(place.path("s.maple"), disk.join("s.maple")).unwrap();
     fill(disk);
-    common::mounts::mount(&["-o", "remount,ro"], disk)
+    assert!(common::mounts::mount(&["-o", "remount,bind,ro"], disk));
+    true
 }
 
 #[test]
@@ -704,7 +704,9 @@ fn read_only_media_are_read() {
                     std::fs::copy(place.path("s.maple-lock"), disk.join("s.maple-lock")).unwrap();
                 }
             });
-            assert!(is_there);
+            if !is_there {
+                return eprintln!("skipped: no tmpfs can be mounted");
+            }
             let store = format!("{name}/s.maple");
             may_be_read(&place, &store, Some("Read-only file system"));
             for args in built(WRITING) {
@@ -753,7 +755,9 @@ fn where_no_lock_file_can_be_made_stores_are_read() {
             let store = place.path("s.maple");
             assert!(common::mounts::mount(&["--bind", store.to_str().unwrap()], &disk.join("s.maple")));
         });
-        assert!(is_there);
+        if !is_there {
+            return eprintln!("skipped: no tmpfs can be mounted");
+        }
         may_be_read(&place, "disk/s.maple", None);
         for args in built(WRITING) {
             let run = place.run(on(args, "disk/s.maple"));
@@ -773,7 +777,9 @@ fn a_log_that_waits_on_a_read_only_medium_is_told() {
         fill_small(&place);
         let db = open(&place);
         db.write(|w| w.put(ENTRIES, &500, "logged")).unwrap();
-        assert!(read_only(&place, &place.path("disk"), |_| {}));
+        if !read_only(&place, &place.path("disk"), |_| {}) {
+            return eprintln!("skipped: no tmpfs can be mounted");
+        }
         // These look at the file as it is.
         let needs_it = |args: &&[&str]| !["salvage", "readers", "verify", "page"].contains(&args[0]);
         for args in built(READING).filter(needs_it) {
