@@ -276,11 +276,10 @@ impl Completer for Words {
 }
 
 impl Highlighter for Words {
-    /// Bold, and in colour while a txn is under way.
+    /// Bold, and while a txn that writes is under way in a colour that can be read on any ground.
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
         let style = match prompt.trim_end() {
-            writes if writes.ends_with("*>") => AnsiColor::Yellow.on_default().bold(),
-            reads if reads.ends_with("=>") => AnsiColor::Cyan.on_default().bold(),
+            writes if writes.ends_with("*>") => AnsiColor::Magenta.on_default().bold(),
             _ => Style::new().bold(),
         };
         format!("{style}{prompt}{style:#}").into()
