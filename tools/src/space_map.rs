@@ -9,6 +9,7 @@
 //! sees can be read at the left.
 
 use crate::drawing::{Anchor, Color, Drawing, GREY, GROUND, INK, LETTER, LINE};
+use crate::output::counted;
 use crate::store::shown;
 use crate::terminal::{self, Colors};
 use clap::ValueEnum;
@@ -358,7 +359,7 @@ impl SpaceMap {
     /// What it is a map of, and how it is to be read.
     pub fn heading(&self, name: &str) -> [String; 2] {
         let Whole { txn, page_size, page_count, .. } = self.whole;
-        let (pages, of) = (counted(page_count, "page"), bytes(page_size));
+        let (pages, of) = (counted(page_count, "page", "pages"), bytes(page_size));
         let all = bytes(page_count * page_size);
         let by = match self.by {
             By::Kind => "what pages are",
@@ -371,7 +372,7 @@ impl SpaceMap {
             format!("{name}, txn {txn}: {pages} of {of}, {all}"),
             format!(
                 "{by}; a cell is {}, {cell}; rows run right, then left",
-                counted(self.pages_per_cell, "page")
+                counted(self.pages_per_cell, "page", "pages")
             ),
         ]
     }
@@ -604,11 +605,6 @@ pub fn nearest(Color(red, green, blue): Color) -> u8 {
 /// As KiB, MiB, …, with a point only where something stands behind it.
 pub fn bytes(count: u64) -> String {
     BinaryBytes(count).to_string().replace(".00 ", " ")
-}
-
-fn counted(count: u64, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", HumanCount(count))
 }
 
 /// The text on one line, or what of it fits into so many columns: what would steer a terminal is replaced.

@@ -536,7 +536,7 @@ const GROWING: &[(&[&str], u64, &[&str])] = &[
     (&["load", "s.maple", "-f", "large.dump"], 0, &[]),
     (&["load", "out.maple", "-f", "large.dump"], 500, &["out.maple"]),
     (&["import", "csv", "large.csv", "s.maple", "-s", "rows"], 0, &[]),
-    (&["import", "tsv", "large.csv", "out.maple", "-s", "rows", "--value-type", "unit"], 500, &["out.maple"]),
+    (&["import", "tsv", "large.tsv", "out.maple", "-s", "rows", "--value-type", "unit"], 500, &["out.maple"]),
     (&["shell", "s.maple"], 0, &[]),
     (&["dump", "s.maple", "-o", "out.dump"], 20, &["out.dump"]),
     (&["export", "csv", "s.maple", "-o", "out.csv"], 20, &["out.csv"]),
@@ -577,6 +577,7 @@ fn fill(place: &Place) {
     place.write("large", "large".repeat(1_000_000));
     let rows: String = (0..40_000).map(|i| format!("row {i},{}\n", "x".repeat(80))).collect();
     place.write("large.csv", format!("k,v\n{rows}"));
+    place.write("large.tsv", format!("k\n{rows}"));
     let pairs: String = (0..40_000).map(|i| format!(" {i:08}\n {}\n", "x".repeat(80))).collect();
     place.write("large.dump", format!("VERSION=3\nformat=print\ntype=btree\nHEADER=END\n{pairs}DATA=END\n"));
     place.run(["backup", "s.maple", "-o", "in.backup"]).fine();

@@ -212,7 +212,7 @@ fn some_tables_into_a_store_that_has_others() {
     let place = Place::new();
     make(&place);
     let import = |args: &[&str]| place.run(["import", "lmdb", "old.mdb", "one.maple"].iter().chain(args));
-    assert_eq!(import(&["-s", "tags"]).fine().text(), "loaded 203 records into 1 tables\n");
+    assert_eq!(import(&["-s", "tags"]).fine().text(), "loaded 203 records into table \"tags\"\n");
     import(&["-s", "nmaes"]).fails(1, &["old.mdb: no table \"nmaes\"; there is ", "\"words\"", "\"\""]);
     place.run(["put", "--create", "one.maple", "-s", "numbers", "k", "v"]).fine();
     import(&["-s", "numbers"]).fails(
@@ -224,13 +224,13 @@ fn some_tables_into_a_store_that_has_others() {
     );
     assert_eq!(
         import(&["-s", "words", "--batch", "100"]).fine().text(),
-        "loaded 303 records into 1 tables\n"
+        "loaded 303 records into table \"words\"\n"
     );
     place.run(["put", "one.maple", "-s", "words", "odd", "here"]).fine();
     place.run(["del", "one.maple", "-s", "words", "long"]).fine();
     assert_eq!(
         import(&["-s", "words", "-N"]).fails(1, &["302 records were not loaded"]).text(),
-        "loaded 1 records into 1 tables, 302 skipped that were there\n"
+        "loaded 1 record into table \"words\", 302 skipped that were there\n"
     );
     assert_eq!(place.run(["get", "one.maple", "-s", "words", "odd"]).fine().text(), "here\n");
 }
@@ -315,7 +315,7 @@ fn long_values_come_part_by_part() {
     db.write(|w| w.put(files, &b"b"[..], &b"mine"[..])).unwrap();
     db.write(|w| w.delete(files, &b"a"[..])).unwrap();
     drop(db);
-    place.run(["import", "lmdb", "old.mdb", "new.maple", "-N"]).fails(1, &["1 records were not loaded"]);
+    place.run(["import", "lmdb", "old.mdb", "new.maple", "-N"]).fails(1, &["1 record was not loaded"]);
     let db = open(&place, "new.maple");
     let r = db.begin_read().unwrap();
     assert!(r.get(files, &b"a"[..]).unwrap().unwrap() == long);
@@ -670,7 +670,7 @@ fn records_are_counted() {
         records.into_iter().for_each(|record| bytes[record + 32] = 204);
         place.write("old.mdb", &bytes);
         let run = place.run(["import", "lmdb", "old.mdb", "x.maple", "-s", "tags"]);
-        assert_eq!(run.text(), "loaded 203 records into 1 tables\n", "{run:?}");
+        assert_eq!(run.text(), "loaded 203 records into table \"tags\"\n", "{run:?}");
         run.fails(1, &["a tree's entries: expected 204, found 203; LMDB before 0.9.12 counts so"]);
     }
 }

@@ -117,7 +117,7 @@ fn survey(db: &Database, args: &Args, most_cells: u64) -> Result<SpaceMap> {
 fn outcome(map: &SpaceMap, file: &Path) -> Outcome {
     let Some(damaged) = map.damaged() else { return Outcome::Fine };
     let pages = if damaged == 1 { "1 page is".into() } else { format!("{damaged} pages are") };
-    tell(&format!("{}: {pages} damaged; \"mapleaf verify\" says what is behind them", file.display()));
+    tell(&format!("{}: {pages} damaged; \"mapleaf verify\" says what was there", file.display()));
     Outcome::Problem
 }
 

@@ -23,6 +23,9 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// Make a table
+    #[command(
+        after_help = "Examples:\n  mapleaf table create app.maple users --key-type u64 --value-type '(str,option(u8))'\n  mapleaf table create --create new.maple tags --key-type str --value-type u64 --multi"
+    )]
     Create {
         /// The store
         file: PathBuf,
@@ -39,6 +42,7 @@ enum Action {
         json: JsonArg,
     },
     /// Drop a table with all that is in it
+    #[command(after_help = "Examples:\n  mapleaf table drop app.maple people")]
     Drop {
         /// The store
         file: PathBuf,
@@ -50,6 +54,7 @@ enum Action {
         json: JsonArg,
     },
     /// Give a table another name
+    #[command(after_help = "Examples:\n  mapleaf table rename app.maple users people")]
     Rename {
         /// The store
         file: PathBuf,
