@@ -409,22 +409,25 @@ impl FormatArgs {
 impl Codecs {
     /// The bytes of a key from the command line.
     pub fn parse_key(&self, typed: &OsStr) -> Result<Vec<u8>> {
-        self.key.parse(typed).map_err(|wrong| refuse("key", typed, &wrong))
+        self.key.parse(typed).map_err(|wrong| refuse("key", &self.key, typed, &wrong))
     }
 
     /// The bytes that keys begin with, from the command line.
     pub fn parse_prefix(&self, typed: &OsStr) -> Result<Vec<u8>> {
-        self.key.parse_prefix(typed).map_err(|wrong| refuse("prefix", typed, &wrong))
+        self.key.parse_prefix(typed).map_err(|wrong| refuse("prefix", &self.key, typed, &wrong))
     }
 
     /// The bytes of a value from the command line.
     pub fn parse_value(&self, typed: &OsStr) -> Result<Vec<u8>> {
-        self.value.parse(typed).map_err(|wrong| refuse("value", typed, &wrong))
+        self.value.parse(typed).map_err(|wrong| refuse("value", &self.value, typed, &wrong))
     }
 }
 
-fn refuse(what: &str, typed: &OsStr, wrong: &str) -> Failure {
-    Failure::Usage(format!("{what} {typed:?}: {wrong}"))
+fn refuse(what: &str, codec: &Codec, typed: &OsStr, wrong: &str) -> Failure {
+    Failure::Mistyped(match codec {
+        Codec::Typed(_, name) => format!("{what} {typed:?}: {wrong}; the type is {name}"),
+        _ => format!("{what} {typed:?}: {wrong}"),
+    })
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub enum Failure {
     OutputClosed,
     /// The command line is wrong.
     Usage(String),
+    /// A key or value on it is none of its table's type, which the message names.
+    Mistyped(String),
     /// Something is wrong with the store, with its input, or with the system.
     Problem {
         /// What it happened to, where it is not the store.
@@ -77,7 +79,9 @@ impl Failure {
     pub fn message(&self) -> String {
         match self {
             Failure::OutputClosed => "nobody reads the output any more".into(),
-            Failure::Usage(message) | Failure::Problem { message, .. } => message.clone(),
+            Failure::Usage(message) | Failure::Mistyped(message) | Failure::Problem { message, .. } => {
+                message.clone()
+            }
         }
     }
 
@@ -87,6 +91,10 @@ impl Failure {
             Failure::OutputClosed => ExitCode::SUCCESS,
             Failure::Usage(message) => {
                 tell(&format!("{message}; \"mapleaf --help\" shows the use"));
+                ExitCode::from(2)
+            }
+            Failure::Mistyped(message) => {
+                tell(message);
                 ExitCode::from(2)
             }
             Failure::Problem { place, message } => {

@@ -282,8 +282,10 @@ impl Type {
     /// Expected and found.
     pub fn of_field(&self, text: &str) -> Result<Value, String> {
         let json = || {
-            serde_json::from_str(text)
-                .map_err(|error| format!("expected JSON, such as [\"a\",1] for a tuple: {error}"))
+            serde_json::from_str(text).map_err(|error| match text.starts_with(['[', '{', '"']) {
+                true => format!("expected JSON, such as [\"a\",1] for a tuple: {error}"),
+                false => "expected JSON, such as [\"a\",1] for a tuple".to_owned(),
+            })
         };
         match self {
             Type::Option(_) if text.is_empty() => Ok(Value::Null),

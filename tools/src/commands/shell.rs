@@ -704,6 +704,7 @@ fn complain(failure: &Failure, line: Option<u64>) {
     match failure {
         Failure::OutputClosed => {}
         Failure::Usage(message) => tell(&format!("{line}{}; \"help\" lists the commands", here(message))),
+        Failure::Mistyped(message) => tell(&format!("{line}{message}")),
         Failure::Problem { place: Some(place), message } => {
             tell(&format!("{line}{place}: {}", here(message)))
         }
