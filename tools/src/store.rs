@@ -162,7 +162,7 @@ fn list(tables: &[TableInfo]) -> String {
         count if count > MOST => {
             format!("there are {count} tables: {}, …; \"mapleaf tables\" lists them", names.join(", "))
         }
-        _ => format!("there is {}", names.join(", ")),
+        _ => format!("it has {}", names.join(", ")),
     }
 }
 

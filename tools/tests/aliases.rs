@@ -91,7 +91,7 @@ fn what_is_wrong_is_told() {
     assert!(!place.path("new.maple").exists());
     call(&place, "mdb_load new.maple", DUMP.as_bytes()).fine();
     call(&place, "mdb_stat -s three new.maple", b"")
-        .fails(1, &["no table \"three\"; there is \"one\", \"two\""]);
+        .fails(1, &["no table \"three\"; it has \"one\", \"two\""]);
     call(&place, "mdb_dump -s three new.maple", b"").fails(1, &["no table \"three\""]);
     let version = call(&place, "mdb_stat -V", b"").fine();
     assert_eq!(version.text(), concat!("mdb_stat ", env!("CARGO_PKG_VERSION"), "\n"));

@@ -168,7 +168,7 @@ fn the_table_is_the_one_asked_for_the_main_one_or_the_only_one() {
     assert_eq!(place.run(["get", "o.maple", "k"]).fine().text(), "v\n");
     place.run(["put", "o.maple", "k", "w"]).fine();
     assert_eq!(place.run(["tables", "o.maple", "--json"]).fine().json()[0]["entries"], 1);
-    place.run(["get", "o.maple", "-s", "", "k"]).fails(1, &["no table \"\"; there is \"only\""]);
+    place.run(["get", "o.maple", "-s", "", "k"]).fails(1, &["no table \"\"; it has \"only\""]);
 }
 
 #[test]

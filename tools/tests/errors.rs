@@ -291,18 +291,18 @@ fn wrong_tables_are_told() {
     assert!(asking.len() >= 10, "{asking:?}");
     for args in asking {
         let run = place.run([&on(args, "s.maple")[..], &["-s", "nmaes"]].concat());
-        let next = if args[0] == "put" { "; --create makes it" } else { "; there is \"entries\"" };
+        let next = if args[0] == "put" { "; --create makes it" } else { "; it has \"entries\"" };
         let place_of = if args.contains(&"other.maple") { " or " } else { "s.maple" };
         run.fails(1, &[place_of, &format!(": no table \"nmaes\"{next}")]);
         tidy(&place);
     }
     let shell = place.feed(["shell", "s.maple"], b"use nmaes\n");
-    shell.fails(1, &["mapleaf: line 1: no table \"nmaes\"; there is \"entries\""]);
+    shell.fails(1, &["mapleaf: line 1: no table \"nmaes\"; it has \"entries\""]);
     for kind in
         ["lmdb", "redb", "sqlite"].iter().filter(|kind| is_built(&["import", kind]) && **kind != "lmdb")
     {
         let run = place.run(["import", kind, &format!("in.{kind}"), "out.maple", "-s", "nmaes"]);
-        run.fails(1, &[&format!("mapleaf: in.{kind}: no table \"nmaes\"; there is ")]);
+        run.fails(1, &[&format!("mapleaf: in.{kind}: no table \"nmaes\"; it has ")]);
     }
 }
 

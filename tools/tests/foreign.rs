@@ -84,7 +84,7 @@ fn redb_becomes_tables_of_the_same_types() {
 
     place
         .run(["import", "redb", "old.redb", "new.maple", "-s", "none"])
-        .fails(1, &["no table \"none\"; there is "]);
+        .fails(1, &["no table \"none\"; it has "]);
     place.write("text", "It was a dark and stormy night.".repeat(1000));
     place.run(["import", "redb", "text", "x.maple"]).fails(1, &["mapleaf: text: "]);
     place.run(["import", "redb", "none", "x.maple"]).fails(1, &["mapleaf: none: "]);
@@ -179,7 +179,7 @@ fn sqlite_rows_become_tuples() {
 
     place
         .run(["import", "sqlite", "old.db", "x.maple", "-s", "view"])
-        .fails(1, &["no table \"view\"; there is \"empty\""]);
+        .fails(1, &["no table \"view\"; it has \"empty\""]);
     db.execute_batch(
         "CREATE TABLE bad (id INTEGER PRIMARY KEY, t TEXT); INSERT INTO bad VALUES (1, CAST(x'ff' AS TEXT))",
     )

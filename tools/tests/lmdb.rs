@@ -213,7 +213,7 @@ fn some_tables_into_a_store_that_has_others() {
     make(&place);
     let import = |args: &[&str]| place.run(["import", "lmdb", "old.mdb", "one.maple"].iter().chain(args));
     assert_eq!(import(&["-s", "tags"]).fine().text(), "loaded 203 records into table \"tags\"\n");
-    import(&["-s", "nmaes"]).fails(1, &["old.mdb: no table \"nmaes\"; there is ", "\"words\"", "\"\""]);
+    import(&["-s", "nmaes"]).fails(1, &["old.mdb: no table \"nmaes\"; it has ", "\"words\"", "\"\""]);
     place.run(["put", "--create", "one.maple", "-s", "numbers", "k", "v"]).fine();
     import(&["-s", "numbers"]).fails(
         1,

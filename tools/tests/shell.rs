@@ -99,7 +99,7 @@ fn what_others_type_is_told_what_to_type_here() {
         ("backup", "; it is a command outside of the shell: mapleaf backup;"),
         ("snapshot kept", "snapshot: give one of list, create, drop;"),
         ("quit nothing", "unexpected argument 'nothing' found; \"help\" lists"),
-        ("table drop nobody", "no table \"nobody\"; there is \"other\", \"people\""),
+        ("table drop nobody", "no table \"nobody\"; it has \"other\", \"people\""),
     ] {
         shell(&place, &format!("{line}\n")).fails(1, &[said]);
     }
@@ -361,11 +361,11 @@ snapshot create kept
         ("commit\n", "line 1: no txn is under way; \"begin\" begins one"),
         ("begin\nbegin\n", "line 2: a txn is under way"),
         ("savepoint x\n", "line 1: no txn that writes is under way"),
-        ("begin\nsavepoint x\nrollback y\n", "line 3: no savepoint \"y\"; there is \"x\""),
+        ("begin\nsavepoint x\nrollback y\n", "line 3: no savepoint \"y\"; the txn has \"x\""),
         ("begin --read\nput -s '' k v\n", "line 2: this txn only reads"),
         ("begin\nput -s '' lost v\n", "line 1: the txn that begins here is not committed, so it is undone"),
         ("begin\nput -s '' lost v\nget -s '' nothing\ncommit\n", "line 3: no key \"nothing\""),
-        ("use nothing\n", "line 1: no table \"nothing\"; there is \"\", \"new\""),
+        ("use nothing\n", "line 1: no table \"nothing\"; it has \"\", \"new\""),
         ("put 'k\n", "line 1: "),
         ("put -s '' k -\n", "line 1: the lines come from standard input"),
         ("put -s new k\n", "line 1: the value is missing: table \"new\" has values of bytes"),

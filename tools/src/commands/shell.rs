@@ -680,7 +680,7 @@ fn find(savepoints: &[(String, Savepoint)], name: &str) -> Result<usize> {
         let names: Vec<String> = savepoints.iter().map(|(name, _)| shown(name)).collect();
         Failure::problem(match names.is_empty() {
             true => format!("no savepoint {}; the txn has none", shown(name)),
-            false => format!("no savepoint {}; there is {}", shown(name), names.join(", ")),
+            false => format!("no savepoint {}; the txn has {}", shown(name), names.join(", ")),
         })
     })
 }

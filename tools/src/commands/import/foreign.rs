@@ -33,7 +33,7 @@ impl Foreign {
         let known: Vec<String> = known.map(shown).collect();
         Err(self.wrong(match known.is_empty() {
             true => format!("no table {}; it has none", shown(missing)),
-            false => format!("no table {}; there is {}", shown(missing), known.join(", ")),
+            false => format!("no table {}; it has {}", shown(missing), known.join(", ")),
         }))
     }
 
