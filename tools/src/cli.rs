@@ -222,19 +222,19 @@ impl TableArg {
 /// `--key-type`, `--value-type` and `--multi`: what a new table is made of.
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
-    /// The type of the keys of a new table, such as u64, str, '(str,u64)'; by default bytes
+    /// The type of the keys of a new table, such as u64, str, '(str,u64)'
     #[arg(long, value_name = "TYPE")]
-    key_type: Option<String>,
+    pub key_type: Option<String>,
     /// The type of the values of a new table; unit where it has keys only
     #[arg(long, value_name = "TYPE")]
-    value_type: Option<String>,
+    pub value_type: Option<String>,
     /// Make a new table a multimap: a key has each of its values
     #[arg(long)]
-    multi: bool,
+    pub multi: bool,
 }
 
 impl SchemaArgs {
-    /// That of a new table.
+    /// That of a new table; what is not asked for is bytes.
     pub fn schema(&self) -> Result<Schema> {
         let name = |asked: &Option<String>| asked.clone().unwrap_or_else(|| "bytes".into());
         import::schema_of(&name(&self.key_type), &name(&self.value_type), self.multi)

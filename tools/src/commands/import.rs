@@ -11,7 +11,7 @@ mod redb;
 mod sqlite;
 
 use super::load::{Input, parse_page_size};
-use crate::cli::{Codecs, FormatArgs, ReportArgs, TurnArg, order};
+use crate::cli::{Codecs, FormatArgs, ReportArgs, SchemaArgs, TurnArg, order};
 use crate::columns::Columns;
 use crate::failure::{Failure, Result, tell};
 use crate::formats::{Codec, type_name};
@@ -144,15 +144,8 @@ struct Types {
     /// The table; by default the main table
     #[arg(short = 's', long = "table", value_name = "TABLE", display_order = order::TABLE)]
     table: Option<String>,
-    /// The type of the keys of a new table, such as u64, str, '(str,u64)'
-    #[arg(long, value_name = "TYPE")]
-    key_type: Option<String>,
-    /// The type of the values of a new table
-    #[arg(long, value_name = "TYPE")]
-    value_type: Option<String>,
-    /// Make a new table a multimap: a key has each of its values
-    #[arg(long)]
-    multi: bool,
+    #[command(flatten)]
+    schema: SchemaArgs,
     #[command(flatten)]
     formats: FormatArgs,
 }
@@ -262,27 +255,18 @@ impl Types {
         let stored = intake.txn()?.tables()?.into_iter().find(|stored| stored.name == name);
         let schema = match stored {
             Some(stored) => {
-                let asked = |asked: &Option<String>, is: &str| {
-                    asked.as_ref().is_none_or(|asked| type_name(asked) == is)
-                };
-                let schema = &stored.schema;
-                if !asked(&self.key_type, &schema.key_type) || !asked(&self.value_type, &schema.value_type) {
-                    return Err(Failure::problem(format!(
-                        "table {} is stored as {schema}; leave out --key-type and --value-type, or import into another table",
-                        shown(name)
-                    )));
-                }
+                self.schema.expect(&stored)?;
                 stored.schema
             }
             None => {
-                let (key_type, value_type) = match (&self.key_type, &self.value_type) {
+                let (key_type, value_type) = match (&self.schema.key_type, &self.schema.value_type) {
                     (Some(key), Some(value)) => (key.clone(), value.clone()),
                     (key, value) => {
                         let (other_key, other_value) = otherwise()?;
                         (key.clone().unwrap_or(other_key), value.clone().unwrap_or(other_value))
                     }
                 };
-                schema_of(&key_type, &value_type, self.multi)?
+                schema_of(&key_type, &value_type, self.schema.multi)?
             }
         };
         intake.table(name, &schema)?;
@@ -405,7 +389,7 @@ impl Text {
 
     /// A line that is one column may have others in it, and names that are numbers may be a record.
     fn judge(&self, names: &[String], delimiter: u8, input: &str) -> Result<()> {
-        let is_set = self.types.value_type.as_ref().is_some_and(|of| type_name(of) == "unit");
+        let is_set = self.types.schema.value_type.as_ref().is_some_and(|of| type_name(of) == "unit");
         if let ([only], None, false) = (names, self.delimiter, is_set)
             && let Some(other) = [',', ';', '|', '\t'].into_iter().find(|other| only.contains(*other))
         {
@@ -447,8 +431,12 @@ impl Text {
         let free: Vec<usize> = (0..names.len()).filter(is_free).collect();
         let name = self.types.table.as_deref().unwrap_or(MAIN);
         let table = self.types.table(intake, name, || {
-            let given =
-                self.types.key_type.as_ref().map(|of| Columns::of(Codec::of_type(&type_name(of))).count());
+            let given = self
+                .types
+                .schema
+                .key_type
+                .as_ref()
+                .map(|of| Columns::of(Codec::of_type(&type_name(of))).count());
             let keys = given.unwrap_or(asked_key.len().max(1));
             let left = if asked_key.is_empty() { free.len().saturating_sub(keys) } else { free.len() };
             let values = if asked_value.is_empty() { left } else { asked_value.len() };
@@ -586,8 +574,8 @@ impl Lines {
                     })
                 };
                 Ok((
-                    self.types.key_type.clone().map_or_else(|| of(&key, "key"), Ok)?,
-                    self.types.value_type.clone().map_or_else(|| of(&value, "value"), Ok)?,
+                    self.types.schema.key_type.clone().map_or_else(|| of(&key, "key"), Ok)?,
+                    self.types.schema.value_type.clone().map_or_else(|| of(&value, "value"), Ok)?,
                 ))
             };
             tables.insert(name.clone(), self.types.table(intake, &name, infer)?);

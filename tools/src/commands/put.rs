@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// The arguments of put.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Prints whether the key was there: \"inserted\" or \"replaced\"; of a multimap, whether the value was: \"inserted\" or \"there already\".\n\nExamples:\n  mapleaf put --create app.maple greeting hello\n  mapleaf put app.maple -s images cat --value-file cat.png\n  date | mapleaf put app.maple now -\n  mapleaf put --create app.maple -s users --key-type u64 --value-type '(str,option(u8))' 7 '[\"Ann\",30]'\n  mapleaf put --create app.maple -s tags --key-type str --value-type u64 --multi rust 7\n  mapleaf put --create app.maple -s seen --value-type unit 192.0.2.1        keys only"
+    after_help = "Prints whether the key was there: \"inserted\" or \"replaced\"; of a multimap, whether the value was: \"inserted\" or \"there already\". A table that is made has the types that are named, else bytes.\n\nExamples:\n  mapleaf put --create app.maple greeting hello\n  mapleaf put app.maple -s images cat --value-file cat.png\n  date | mapleaf put app.maple now -\n  mapleaf put --create app.maple -s users --key-type u64 --value-type '(str,option(u8))' 7 '[\"Ann\",30]'\n  mapleaf put --create app.maple -s tags --key-type str --value-type u64 --multi rust 7\n  mapleaf put --create app.maple -s seen --value-type unit 192.0.2.1        keys only"
 )]
 pub struct Args {
     /// The store

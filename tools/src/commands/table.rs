@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// The arguments of table.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Prints what was done: the types of a new table, and how many entries went with one that was dropped. Other tables stay as they are. What is dropped stays in snapshots that were made before, and nothing else brings it back.\n\nExamples:\n  mapleaf table create app.maple users --key-type u64 --value-type '(str,option(u8))'\n  mapleaf table create app.maple tags --key-type str --value-type u64 --multi\n  mapleaf table rename app.maple users people\n  mapleaf table drop app.maple people"
+    after_help = "A type that is not named is bytes. Prints what was done: the types of a new table, and how many entries went with one that was dropped. Other tables stay as they are. What is dropped stays in snapshots that were made before, and nothing else brings it back.\n\nExamples:\n  mapleaf table create app.maple users --key-type u64 --value-type '(str,option(u8))'\n  mapleaf table create app.maple tags --key-type str --value-type u64 --multi\n  mapleaf table rename app.maple users people\n  mapleaf table drop app.maple people"
 )]
 pub struct Args {
     #[command(subcommand)]
